@@ -1,0 +1,96 @@
+// What the classifier makes of one command text: everything the session needs to decide, forward,
+// mask and keep its books, independent of the chain. Interned per exact text and catalogue epoch.
+
+import type { Operation } from "../../access/operation.ts";
+
+/** One column of a result, as predicted from the parse tree and the catalogue. */
+export interface OutputColumn {
+  /**
+   * The base column whose bare value this is; undefined when it is computed. Compared with what the
+   * server's RowDescription says before a row is released.
+   */
+  readonly origin: ColumnOrigin | undefined;
+  /** Set when the origin is classified: the class whose mask applies. */
+  readonly class: string | undefined;
+}
+
+export interface ColumnOrigin {
+  /** OIDs the server may name for it: the table, and views it passed through. */
+  readonly tableOids: readonly number[];
+  readonly attribute: number;
+}
+
+/** What a statement does to the session, so that the books stay right. */
+export type StatementKind =
+  | { readonly kind: "query" }
+  | {
+      readonly kind: "transaction";
+      readonly step: "begin" | "commit" | "rollback" | "savepoint" | "other";
+    }
+  /** SET/RESET of a free or tighten-only setting. */
+  | { readonly kind: "set"; readonly name: string }
+  /** SET custody.…: answered by the gateway, never forwarded. */
+  | { readonly kind: "custody"; readonly name: string; readonly value: string | undefined }
+  | { readonly kind: "prepare"; readonly name: string; readonly inner: StatementPlan }
+  /** Needs what `name` stands for: see `QueryPlan.refers`. */
+  | { readonly kind: "execute"; readonly name: string }
+  | { readonly kind: "deallocate"; readonly name: string | undefined }
+  | { readonly kind: "declare"; readonly name: string; readonly inner: StatementPlan }
+  | { readonly kind: "fetch"; readonly name: string }
+  | { readonly kind: "close"; readonly name: string | undefined }
+  | { readonly kind: "copy"; readonly direction: "in" | "out" }
+  /** DISCARD ALL/PLANS/TEMP/SEQUENCES. */
+  | { readonly kind: "discard"; readonly what: string }
+  /** CREATE, ALTER, DROP…: the catalogue is read again after it. */
+  | { readonly kind: "definition" };
+
+export interface StatementPlan {
+  readonly kind: StatementKind;
+  readonly operation: Operation;
+  /**
+   * Columns of the rows it returns, in order. undefined: returns no rows, or their lineage is unknown;
+   * in the second case `operation.touches` says whether a class could be in them, and it was denied.
+   */
+  readonly columns: readonly OutputColumn[] | undefined;
+  /** True for a plain read that touches no class: its intent may be "ordered" (journal.ts). */
+  readonly plainRead: boolean;
+}
+
+export interface QueryPlan {
+  readonly text: string;
+  /** Catalogue epoch it was resolved in. */
+  readonly epoch: number;
+  /** Several in a simple Query; one in a Parse. */
+  readonly statements: readonly StatementPlan[];
+  /** All statements' effects and touches in one operation: a Query is decided as a whole. */
+  readonly operation: Operation;
+  readonly plainRead: boolean;
+  /** SQL-level names (EXECUTE, FETCH, CLOSE, DEALLOCATE) whose meaning depends on the session. */
+  readonly refers: readonly { readonly space: "prepared" | "cursor"; readonly name: string }[];
+}
+
+/** Not classifiable: denied, with the reason to show. `sqlState` is what PostgreSQL would have said. */
+export interface Unclassified {
+  readonly unclassified: true;
+  readonly message: string;
+  /** 42601 for a syntax error, 42P01 for an unknown relation, 42501 otherwise. */
+  readonly sqlState: string;
+  /** 1-based character position in the text, where known. */
+  readonly position: number | undefined;
+}
+
+/** Names a session gave a meaning to: prepared statements and cursors, by SQL or by message. */
+export interface SessionNames {
+  prepared(name: string): StatementPlan | undefined;
+  cursor(name: string): StatementPlan | undefined;
+}
+
+/** One per (target, database): parser, catalogue snapshot and cache of plans. */
+export interface Classifier {
+  /** Synchronous; a map look-up for a text seen before in this epoch. */
+  classify(text: string, names: SessionNames): QueryPlan | Unclassified;
+  /** The snapshot's epoch; plans of another are not used. */
+  readonly epoch: number;
+  /** Reads the catalogue again; at most one read runs at a time, callers share it. */
+  refresh(): Promise<void>;
+}

@@ -1,0 +1,113 @@
+// The one interface between the data side (sockets, codecs, decisions on a snapshot) and the control
+// side (store, delegations, approvals, credentials). In one process it is a direct call; between
+// processes it becomes messages, so everything that crosses it is plain data, and nothing on the data
+// side opens the store.
+
+import type { Denial, Requirement } from "../access/operation.ts";
+import type { Secret } from "../base/secret.ts";
+import type { Chain } from "../delegation/chain.ts";
+
+/** What a client showed and where it wants to go, before anything is believed. */
+export interface OpenSession {
+  readonly protocol: "postgres";
+  /** The password field: a handle (`cst_<id>_<secret>`) or a delegation JWT. */
+  readonly credential: Secret;
+  readonly target: string;
+  /** undefined: the target's only or default account. */
+  readonly account: string | undefined;
+  /** PostgreSQL's database name. */
+  readonly database: string;
+  readonly clientAddress: string;
+}
+
+/** What the target is shown: made for this session, or a sealed account's. Never reaches a client. */
+export interface UpstreamCredential {
+  readonly user: string;
+  readonly password: Secret;
+}
+
+export interface OpenedSession {
+  readonly sessionId: string;
+  readonly chain: Chain;
+  readonly account: string;
+  readonly expiresAtMs: number;
+  readonly upstream: UpstreamCredential;
+}
+
+/** One exact operation that waits for people; everything an approval is bound to is in `binding`. */
+export interface HoldRequest {
+  readonly requestId: string;
+  readonly sessionId: string;
+  readonly target: string;
+  readonly account: string;
+  /** `delete on table public.orders` */
+  readonly what: string;
+  /** The command as people read it, for the approver only. */
+  readonly command: string;
+  /** Bound parameters as text, for the approver only; a classified one never. */
+  readonly parameters: readonly (string | null)[];
+  readonly requirements: readonly Requirement[];
+  readonly justification: string | undefined;
+  /**
+   * SHA-256 over message bytes, parameter types and values, resolved object ids, catalogue epoch, leaf
+   * delegation, target, account, session settings and requirements. The same operation asked for again
+   * has the same binding and finds its earlier request.
+   */
+  readonly binding: string;
+}
+
+export type HoldState =
+  | {
+      readonly state: "waiting";
+      readonly approvals: number;
+      readonly quorum: number;
+      readonly forWhom: string;
+    }
+  /** `met`: the policy ids whose requirements the votes meet. The approval is spent by `spendApproval`. */
+  | {
+      readonly state: "approved";
+      readonly met: readonly string[];
+      readonly approvers: readonly string[];
+    }
+  | { readonly state: "denied"; readonly by: string; readonly reason: string | undefined }
+  | { readonly state: "expired" };
+
+export interface Hold {
+  readonly holdId: string;
+  /** An approval given after the wait is still honoured until then. */
+  readonly expiresAtMs: number;
+  readonly current: HoldState;
+}
+
+export interface SessionEvents {
+  /** End it now: revoked, expired, shut down. `hint` says what to do. */
+  readonly onEnd: (reason: SessionEnd) => void;
+  /** Expiry is near: 5 minutes and 1 minute before. */
+  readonly onWarning: (message: string) => void;
+}
+
+export interface SessionEnd {
+  readonly code: "revoked" | "shutdown";
+  readonly message: string;
+  readonly hint: string | undefined;
+}
+
+export interface Control {
+  /**
+   * Verifies the credential, builds the chain, registers the session under every ancestor and leases a
+   * credential of the target. Throws GatewayError: unauthenticated, not_found, limit,
+   * target_unavailable, dependency_unavailable.
+   */
+  openSession(request: OpenSession, events: SessionEvents): Promise<OpenedSession>;
+  /** The server process that runs this session's commands, so that a revocation can end it. */
+  attachBackend(sessionId: string, processId: number): void;
+  closeSession(sessionId: string, reason: string): Promise<void>;
+  /** Opens a request or finds the live one of the same binding; `onChange` is called on every change. */
+  requestApproval(request: HoldRequest, onChange: (state: HoldState) => void): Promise<Hold>;
+  /** Nobody waits on the wire any more; the request itself stays until it expires. */
+  leaveHold(holdId: string, sessionId: string): void;
+  /** Single use: true once for an approved hold with this binding, then never again. */
+  spendApproval(holdId: string, binding: string): Promise<boolean>;
+  /** For the error text of a denial: is there something the chain could ask for? */
+  explain?(denial: Denial): string | undefined;
+}

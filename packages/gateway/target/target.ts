@@ -1,0 +1,62 @@
+// A target as the operator described it, parsed (config/) and typed. Names are `[a-z0-9-]+`.
+
+import type { SecretReference } from "../credential/reference.ts";
+
+export type TargetTls =
+  | { readonly mode: "verify-full"; readonly caFile: string | undefined }
+  /** Plain text to the target. The name in the configuration says what it is: `insecure-plaintext`. */
+  | { readonly mode: "insecure-plaintext" };
+
+/** How the target's own credential comes about. */
+export type AccountCredential =
+  /** A login role made for each session, member of `profile`, gone with the session. */
+  | {
+      readonly kind: "session-role";
+      /** The standing role that holds the grants. */
+      readonly profile: string;
+      readonly admin: StandingLogin;
+    }
+  /** One role whose password the gateway keeps. */
+  | { readonly kind: "fixed-role"; readonly user: string; readonly password: SecretReference };
+
+/** The gateway's own login on the target: makes session roles, reads the catalogue, ends backends. */
+export interface StandingLogin {
+  readonly user: string;
+  readonly password: SecretReference;
+  /** The database to connect to for it. */
+  readonly database: string;
+}
+
+export interface PostgresAccount {
+  readonly name: string;
+  readonly credential: AccountCredential;
+}
+
+/** `column: public.customers.email, class: pii.email` */
+export interface Classification {
+  /** undefined: in every database of the target. */
+  readonly database: string | undefined;
+  readonly schema: string;
+  readonly table: string;
+  readonly column: string;
+  readonly class: string;
+}
+
+export interface PostgresTarget {
+  readonly protocol: "postgres";
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TargetTls;
+  /** What a client may name after the slash; undefined: whatever the target has. */
+  readonly databases: readonly string[] | undefined;
+  /** Schemas names are resolved in, in this order; pinned for every session. */
+  readonly searchPath: readonly string[];
+  readonly accounts: readonly PostgresAccount[];
+  /** Reads the catalogue. Defaults to the first account's standing login. */
+  readonly catalogue: StandingLogin;
+  readonly classify: readonly Classification[];
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export type Target = PostgresTarget;
