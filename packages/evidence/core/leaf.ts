@@ -23,6 +23,8 @@ export const LEAF_EVENTS = [
   "session.opened",
   "session.refused",
   "session.closed",
+  /** A statement was sent to be prepared; running it is an intent of its own. */
+  "command.prepared",
   "command.intent",
   "command.denied",
   "command.outcome",
