@@ -1,0 +1,71 @@
+// Requests for approval: one exact operation of one chain that waits for people.
+
+import { z } from "zod";
+import { chainSchema, holdIdSchema, reasonSchema, sessionIdSchema, timeSchema } from "./shapes.ts";
+
+export const requestStateSchema = z.enum([
+  "waiting",
+  /** Approved and not used yet. */
+  "approved",
+  /** Approved and used: it ran, or was let go to run. */
+  "spent",
+  "denied",
+  "expired",
+  /** The chain that asked was revoked. */
+  "revoked",
+]);
+export type RequestState = z.infer<typeof requestStateSchema>;
+
+export const requirementSchema = z.object({
+  policyId: z.string(),
+  message: z.string().nullable(),
+  quorum: z.number().int().positive(),
+  /** Groups of which an approver must be a member of one; empty: whoever may approve. */
+  approvers: z.array(z.string()),
+  /** Persons whose approval counts for this requirement. */
+  approvals: z.number().int().nonnegative(),
+});
+
+export const voteSchema = z.object({
+  /** The approver's entity id, `corp/dba1@example.com`. */
+  by: z.string(),
+  person: z.string(),
+  vote: z.enum(["approve", "deny"]),
+  reason: z.string().nullable(),
+  at: timeSchema,
+});
+
+export const approvalRequestSchema = z.object({
+  id: holdIdSchema,
+  state: requestStateSchema,
+  /** `delete on table public.orders` */
+  what: z.string(),
+  /** The exact command, for who may approve it and for the chain that asked. */
+  command: z.string(),
+  /** true: the command is longer than what is shown. */
+  commandTruncated: z.boolean(),
+  parameters: z.array(z.string().nullable()),
+  target: z.string(),
+  account: z.string(),
+  sessionId: sessionIdSchema,
+  /** `r-…`: the command that opened it. */
+  requestId: z.string(),
+  chain: chainSchema,
+  justification: z.string().nullable(),
+  requirements: z.array(requirementSchema),
+  /** `a member of corp/dba` */
+  forWhom: z.string(),
+  votes: z.array(voteSchema),
+  createdAt: timeSchema,
+  /** An approval is honoured until then. */
+  expiresAt: timeSchema,
+  endedAt: timeSchema.nullable(),
+  /** Whether the caller may vote on it now; when not, why. */
+  mayVote: z.boolean(),
+  whyNot: z.string().nullable(),
+});
+export type ApprovalRequestView = z.infer<typeof approvalRequestSchema>;
+
+export const requestListQuerySchema = z.strictObject({ state: requestStateSchema.optional() });
+export const requestListSchema = z.object({ requests: z.array(approvalRequestSchema) });
+export const voteBodySchema = z.strictObject({ reason: reasonSchema.optional() });

@@ -1,0 +1,64 @@
+// Sessions, their recordings, and the stream of audit leaves.
+
+import { z } from "zod";
+import {
+  chainSchema,
+  delegationIdSchema,
+  reasonSchema,
+  sessionIdSchema,
+  timeSchema,
+} from "./shapes.ts";
+
+export const sessionSchema = z.object({
+  id: sessionIdSchema,
+  state: z.enum(["live", "closed"]),
+  protocol: z.literal("postgres"),
+  target: z.string(),
+  account: z.string(),
+  database: z.string(),
+  clientAddress: z.string(),
+  delegationId: delegationIdSchema,
+  chain: chainSchema,
+  openedAt: timeSchema,
+  closedAt: timeSchema.nullable(),
+  /** Why it ended; null while it lives. */
+  closeReason: z.string().nullable(),
+  expiresAt: timeSchema,
+});
+export type SessionView = z.infer<typeof sessionSchema>;
+
+export const sessionListQuerySchema = z.strictObject({
+  state: z.enum(["live", "closed"]).optional(),
+});
+export const sessionListSchema = z.object({ sessions: z.array(sessionSchema) });
+
+export const endSessionBodySchema = z.strictObject({ reason: reasonSchema.optional() });
+export const endSessionResponseSchema = z.object({
+  session: sessionSchema,
+  /** false: it had ended before. */
+  ended: z.boolean(),
+});
+
+/** One line of a recording: `t` milliseconds since the Unix epoch; bytes as base64. */
+export const recordingLineSchema = z.looseObject({ t: z.number(), kind: z.string() });
+export type RecordingLine = z.infer<typeof recordingLineSchema>;
+
+/** One line of the tail: a leaf of the log, or word of how many were left out for a slow reader. */
+export const eventLineSchema = z.union([
+  z.looseObject({ v: z.literal(1), event: z.string(), at: z.number() }),
+  z.object({ gap: z.number().int().positive() }),
+  /** Sent every 15 s, so that both ends notice a dead connection. */
+  z.object({ alive: z.literal(true) }),
+]);
+export type EventLine = z.infer<typeof eventLineSchema>;
+
+/** The last line of a stream that could not be finished. */
+export const streamErrorSchema = z.object({
+  error: z.object({ code: z.string(), message: z.string() }),
+});
+
+export const healthSchema = z.object({ status: z.enum(["ok", "unavailable"]) });
+export const readySchema = z.object({
+  status: z.enum(["ready", "not_ready"]),
+  checks: z.record(z.string(), z.enum(["ok", "failed"])),
+});
