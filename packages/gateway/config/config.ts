@@ -1,0 +1,80 @@
+// The configuration as the rest of the gateway knows it: parsed once by load.ts, typed, with
+// absolute paths and defaults filled in. Immutable; a reload makes another value.
+
+import type { Target } from "../target/target.ts";
+import type { Limits } from "./limits.ts";
+
+export interface ListenAddress {
+  /** A name or address, IPv6 without brackets. */
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+}
+
+export interface Provider {
+  /** Prefix of every id it vouches for: `corp/…`. */
+  readonly name: string;
+  readonly issuer: string;
+  readonly audience: string;
+  /** The client tokens are issued to (`azp`); undefined: not checked beyond the audience. */
+  readonly clientId: string | undefined;
+  readonly kind: "users" | "workloads";
+  /** Claim that names the principal: `<provider>/<value>` is its id in policies. */
+  readonly username: string;
+  /** Claim that lists groups; undefined: the provider names none. */
+  readonly groups: string | undefined;
+  readonly algorithms: readonly string[];
+  readonly token: "id_token" | "access_token";
+  /** Claims a token must have with exactly one of these values. */
+  readonly claims: Readonly<Record<string, readonly (string | number | boolean)[]>>;
+  /** PEM file of the CA of the provider's HTTPS; undefined: the system's. */
+  readonly caFile: string | undefined;
+  /** The operator allowed plain HTTP for this issuer. */
+  readonly insecureHttp: boolean;
+}
+
+/** What replaces a classified value. */
+export const MASKS = ["redact", "null", "email-domain", "last4"] as const;
+export type MaskName = (typeof MASKS)[number];
+
+export interface Config {
+  /** Absolute path of the file it came from. */
+  readonly file: string;
+  readonly dataDirectory: string;
+  readonly policiesDirectory: string;
+  readonly listen: {
+    readonly postgres: ListenAddress | undefined;
+    readonly https: ListenAddress;
+    /** Health, readiness, metrics. */
+    readonly admin: ListenAddress | undefined;
+  };
+  /** Names and addresses clients use besides those listened on; in every certificate. */
+  readonly hostnames: readonly string[];
+  /** The operator's own certificate (chain) and key; undefined: the gateway's CA makes them. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  readonly providers: ReadonlyMap<string, Provider>;
+  /** Person → ids of their accounts at providers. An id is of one person only. */
+  readonly people: ReadonlyMap<string, readonly string[]>;
+  readonly targets: ReadonlyMap<string, Target>;
+  /** Class → mask. A class that is not here is redacted. */
+  readonly masks: ReadonlyMap<string, MaskName>;
+  readonly limits: Limits;
+}
+
+export interface ConfigProblem {
+  readonly file: string;
+  /** From 1. */
+  readonly line: number;
+  /** From 1. */
+  readonly column: number;
+  /** `targets.orders.postgres.host`; empty for the file itself. */
+  readonly path: string;
+  /** What was expected, and what to write. */
+  readonly message: string;
+}
+
+/** `custody.yaml:12:5: targets.orders.postgres.hots: …`, one line. */
+export function describeProblem(problem: ConfigProblem): string {
+  const path = problem.path === "" ? "" : `${problem.path}: `;
+  return `${problem.file}:${problem.line}:${problem.column}: ${path}${problem.message}`;
+}

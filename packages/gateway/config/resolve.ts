@@ -1,0 +1,283 @@
+// From the checked document to Config: paths made absolute, defaults that depend on other values,
+// and everything one value alone could not tell.
+
+import { readFileSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+
+import type { SecretReference } from "../credential/reference.ts";
+import type {
+  AccountCredential,
+  Classification,
+  PostgresTarget,
+  StandingLogin,
+  Target,
+  TargetTls,
+} from "../target/target.ts";
+import type { Config, ListenAddress, Provider } from "./config.ts";
+import type { Finding } from "./finding.ts";
+import { toLimits } from "./limits.ts";
+import type { ConfigDocument } from "./schema.ts";
+
+type TargetDocument = ConfigDocument["targets"][string];
+type OidcDocument = ConfigDocument["providers"][string]["oidc"];
+
+interface Context {
+  readonly directory: string;
+  readonly findings: Finding[];
+}
+
+/** `config` is whole only when there are no findings. */
+export function resolveConfig(
+  file: string,
+  document: ConfigDocument,
+): { readonly config: Config; readonly findings: readonly Finding[] } {
+  const context: Context = { directory: dirname(file), findings: [] };
+  const at = (path: string) => resolve(context.directory, path);
+  const providers = new Map<string, Provider>();
+  for (const [name, provider] of Object.entries(document.providers))
+    providers.set(name, resolveProvider(context, name, provider.oidc));
+  const targets = new Map<string, Target>();
+  for (const [name, target] of Object.entries(document.targets))
+    targets.set(name, resolveTarget(context, name, target));
+  const policiesDirectory = at(document.policies);
+  if (!isDirectory(policiesDirectory))
+    context.findings.push({
+      path: ["policies"],
+      message: `there is no folder ${policiesDirectory}; \`custody init\` writes a starter`,
+    });
+  checkListeners(context, document.listen);
+  const config: Config = {
+    file,
+    dataDirectory: at(document.data),
+    policiesDirectory,
+    listen: {
+      postgres: document.listen.postgres,
+      https: document.listen.https,
+      admin: document.listen.admin,
+    },
+    hostnames: document.hostnames,
+    tls:
+      document.tls === undefined
+        ? undefined
+        : {
+            cert: pemFile(context, ["tls", "cert"], document.tls.cert),
+            key: pemFile(context, ["tls", "key"], document.tls.key),
+          },
+    providers,
+    people: resolvePeople(context, document.people, providers),
+    targets,
+    masks: new Map(Object.entries(document.masks)),
+    limits: toLimits(definedOnly(document.limits)),
+  };
+  return { config, findings: context.findings };
+}
+
+function resolveProvider(context: Context, name: string, oidc: OidcDocument): Provider {
+  const path = ["providers", name, "oidc"];
+  if (new URL(oidc.issuer).protocol !== "https:" && !oidc.insecureHttp)
+    context.findings.push({
+      path: [...path, "issuer"],
+      message:
+        "is not https://; tokens are only as good as the way their keys came. " +
+        "For a provider on this machine, set insecureHttp: true",
+    });
+  if (oidc.kind === "workloads" && Object.keys(oidc.claims).length === 0)
+    context.findings.push({
+      path: [...path, "claims"],
+      message:
+        "is missing: a workload provider must pin claims (repository_id, namespace, …), " +
+        "since its issuer vouches for everybody's workloads",
+    });
+  const claims: Record<string, readonly (string | number | boolean)[]> = {};
+  for (const [claim, value] of Object.entries(oidc.claims))
+    claims[claim] = Array.isArray(value) ? value : [value];
+  return {
+    name,
+    issuer: oidc.issuer,
+    audience: oidc.audience,
+    clientId: oidc.clientId,
+    kind: oidc.kind,
+    username: oidc.username ?? (oidc.kind === "users" ? "email" : "sub"),
+    groups: oidc.groups,
+    algorithms: oidc.algorithms,
+    token: oidc.token,
+    claims,
+    caFile:
+      oidc.caFile === undefined ? undefined : pemFile(context, [...path, "caFile"], oidc.caFile),
+    insecureHttp: oidc.insecureHttp,
+  };
+}
+
+function resolveTarget(context: Context, name: string, target: TargetDocument): PostgresTarget {
+  const { postgres } = target;
+  const path = ["targets", name, "postgres"];
+  const accounts = Object.entries(postgres.accounts).map(([account, { credential }]) => ({
+    name: account,
+    credential: resolveCredential(context, credential),
+  }));
+  let catalogue: StandingLogin | undefined;
+  if (postgres.catalogue) catalogue = resolveLogin(context, postgres.catalogue);
+  for (const { credential } of accounts)
+    if (credential.kind === "session-role") catalogue ??= credential.admin;
+  if (catalogue === undefined)
+    context.findings.push({
+      path: [...path, "catalogue"],
+      message: "is missing: without a session-role account the gateway needs a login of its own",
+    });
+  return {
+    protocol: "postgres",
+    name,
+    host: postgres.host,
+    port: postgres.port,
+    tls: resolveTls(context, path, postgres.tls),
+    databases: postgres.databases,
+    searchPath: postgres.searchPath,
+    accounts,
+    catalogue: catalogue ?? { user: "", password: { from: "env", name: "_" }, database: "" },
+    classify: resolveClassify(context, name, target.classify),
+    tags: target.tags,
+  };
+}
+
+function resolveTls(
+  context: Context,
+  path: readonly string[],
+  tls: TargetDocument["postgres"]["tls"],
+): TargetTls {
+  if (tls === "insecure-plaintext") return { mode: "insecure-plaintext" };
+  if (tls === "verify-full") return { mode: "verify-full", caFile: undefined };
+  return { mode: "verify-full", caFile: pemFile(context, [...path, "tls", "caFile"], tls.caFile) };
+}
+
+function resolveCredential(
+  context: Context,
+  credential: TargetDocument["postgres"]["accounts"][string]["credential"],
+): AccountCredential {
+  const session = credential["session-role"];
+  if (session)
+    return {
+      kind: "session-role",
+      profile: session.profile,
+      admin: resolveLogin(context, session.admin),
+    };
+  const fixed = credential["fixed-role"];
+  return {
+    kind: "fixed-role",
+    user: fixed?.user ?? "",
+    password: resolveReference(context, fixed?.password ?? { from: "env", name: "_" }),
+  };
+}
+
+function resolveLogin(context: Context, login: StandingLogin): StandingLogin {
+  return { ...login, password: resolveReference(context, login.password) };
+}
+
+/** Files, and programs written with a slash, are found from the configuration's folder. */
+function resolveReference(context: Context, reference: SecretReference): SecretReference {
+  if (reference.from === "file")
+    return { from: "file", path: resolve(context.directory, reference.path) };
+  const program = reference.from === "exec" ? reference.command[0] : undefined;
+  if (reference.from === "exec" && program?.includes("/"))
+    return {
+      from: "exec",
+      command: [resolve(context.directory, program), ...reference.command.slice(1)],
+    };
+  return reference;
+}
+
+function resolveClassify(
+  context: Context,
+  target: string,
+  entries: TargetDocument["classify"],
+): readonly Classification[] {
+  const seen = new Set<string>();
+  return entries.map((entry, index) => {
+    if (seen.has(entry.column))
+      context.findings.push({
+        path: ["targets", target, "classify", index, "column"],
+        message: `${entry.column} is classified twice; a column has one class`,
+      });
+    seen.add(entry.column);
+    const parts = entry.column.split(".");
+    const [schema, table, column] = parts.slice(-3);
+    return {
+      database: parts.length === 4 ? parts[0] : undefined,
+      schema: schema ?? "",
+      table: table ?? "",
+      column: column ?? "",
+      class: entry.class,
+    };
+  });
+}
+
+function resolvePeople(
+  context: Context,
+  people: ConfigDocument["people"],
+  providers: ReadonlyMap<string, Provider>,
+): ReadonlyMap<string, readonly string[]> {
+  const owner = new Map<string, string>();
+  for (const [person, ids] of Object.entries(people))
+    for (const [index, id] of ids.entries()) {
+      const path = ["people", person, index];
+      const provider = id.slice(0, Math.max(0, id.indexOf("/")));
+      const known = providers.get(provider);
+      if (known?.kind !== "users" || id.length === provider.length + 1)
+        context.findings.push({
+          path,
+          message:
+            "expected <provider>/<name the provider vouches for> with a provider of users from " +
+            `this file (${[...providers.keys()].join(", ") || "there are none"})`,
+        });
+      const other = owner.get(id);
+      if (other !== undefined)
+        context.findings.push({
+          path,
+          message: `${id} is already ${other}; an account is of one person`,
+        });
+      owner.set(id, person);
+    }
+  return new Map(Object.entries(people));
+}
+
+function checkListeners(context: Context, listen: ConfigDocument["listen"]): void {
+  const seen = new Map<string, string>();
+  for (const [name, address] of Object.entries(listen) as [string, ListenAddress | undefined][]) {
+    if (address === undefined || address.port === 0) continue;
+    const key = `${address.host}:${address.port}`;
+    const other = seen.get(key);
+    if (other !== undefined)
+      context.findings.push({
+        path: ["listen", name],
+        message: `${key} is taken by listen.${other}; each needs an address of its own`,
+      });
+    seen.set(key, name);
+  }
+}
+
+/** The absolute path of a PEM file that is there now; it may be replaced while the gateway runs. */
+function pemFile(context: Context, path: Finding["path"], written: string): string {
+  const absolute = resolve(context.directory, written);
+  let found = "";
+  try {
+    found = readFileSync(absolute, "latin1");
+  } catch {
+    context.findings.push({ path, message: `${absolute} cannot be read` });
+    return absolute;
+  }
+  if (!found.includes("-----BEGIN "))
+    context.findings.push({ path, message: `${absolute} is not a PEM file` });
+  return absolute;
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function definedOnly(
+  limits: ConfigDocument["limits"],
+): Partial<Record<keyof ConfigDocument["limits"], number>> {
+  const given: Partial<Record<keyof ConfigDocument["limits"], number>> = {};
+  for (const [name, value] of Object.entries(limits))
+    if (value !== undefined) given[name as keyof ConfigDocument["limits"]] = value;
+  return given;
+}
