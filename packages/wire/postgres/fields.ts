@@ -61,12 +61,15 @@ export class FieldReader {
     return text;
   }
 
-  /** As text(), but a view of the bytes, whatever their encoding. */
-  textBytes(): Buffer {
+  /**
+   * As text(), with U+FFFD for what is not UTF-8: for texts of the server that are only shown. A server
+   * sends such before the encoding is agreed, and from SQL_ASCII databases at any time.
+   */
+  shownText(): string {
     const nul = this.#nul();
-    const view = this.buffer.subarray(this.at, nul);
+    const text = this.buffer.toString("utf8", this.at, nul);
     this.at = nul + 1;
-    return view;
+    return text;
   }
 
   /** A length and that many bytes; −1 is NULL. */
@@ -154,6 +157,11 @@ export function textField(text: string): Buffer {
   if (text.includes("\0")) throw new WireError("syntax", "a text cannot hold a NUL");
   if (!text.isWellFormed()) throw new WireError("syntax", "a text holds half a surrogate pair");
   return Buffer.from(`${text}\0`, "utf8");
+}
+
+/** As textField, for messages to people: what cannot be sent becomes U+FFFD, since an error must go out. */
+export function shownTextField(text: string): Buffer {
+  return textField(text.toWellFormed().replaceAll("\0", "\ufffd"));
 }
 
 /** Length and bytes; null is NULL. */

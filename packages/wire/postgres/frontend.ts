@@ -140,12 +140,12 @@ export function decodeFunctionCall(
   return { functionOid };
 }
 
-/** A password or token: bytes, so that they can be wiped. */
-export function decodePassword(buffer: Buffer, start: number, end: number): { password: Buffer } {
+/** A password or token. */
+export function decodePassword(buffer: Buffer, start: number, end: number): string {
   const reader = readFrame(buffer, start, end, FRONTEND.password);
-  const password = reader.textBytes();
+  const password = reader.text();
   reader.done();
-  return { password };
+  return password;
 }
 
 export function decodeSaslInitialResponse(
@@ -266,11 +266,11 @@ export function password(text: string): Buffer {
   return writeFrame(FRONTEND.password, [textField(text)]);
 }
 
-export function saslInitialResponse(mechanism: string, response: Buffer | null): Buffer {
+export function encodeSaslInitialResponse(mechanism: string, response: Buffer | null): Buffer {
   return writeFrame(FRONTEND.password, [textField(mechanism), valueField(response)]);
 }
 
-export function saslResponse(response: Buffer): Buffer {
+export function encodeSaslResponse(response: Buffer): Buffer {
   return writeFrame(FRONTEND.password, [response]);
 }
 
