@@ -1,0 +1,83 @@
+// The closed list of what an effect can be: how grants and classifiers spell it, the Cedar action it
+// is in policies, and the groups it belongs to. policy/custody.cedarschema declares exactly these; a
+// test holds the two together.
+//
+// `sql:unknown` is deliberately not here: what cannot be classified is denied whatever a policy or a
+// grant says (I2), so nothing may be written about it that would never match.
+
+export interface ActionSpec {
+  /** As effects and grants spell it. */
+  readonly name: string;
+  readonly cedar: { readonly type: string; readonly id: string };
+  /** The groups it is in, as grants spell them; in Cedar the part after the colon. */
+  readonly groups: readonly string[];
+  /**
+   * Part of having a session at all: any grant for the target and account carries it. Policies judge
+   * it like everything else.
+   */
+  readonly session: boolean;
+}
+
+export const ACTIONS: readonly ActionSpec[] = [
+  {
+    name: "connect",
+    cedar: { type: "Custody::Action", id: "connect" },
+    groups: [],
+    session: true,
+  },
+  sql("select", ["read", "data"]),
+  sql("copy_out", ["read", "data"]),
+  sql("insert", ["write", "data"]),
+  sql("update", ["write", "data"]),
+  sql("delete", ["write", "data"]),
+  sql("copy_in", ["write", "data"]),
+  // Locks and notifications change what others can do or see, so a reader has neither.
+  sql("lock", ["write", "data"]),
+  sql("notify", ["write", "data"]),
+  sql("execute", ["data"]),
+  // Only settings that are free or tighten get this far; pinned ones are refused before.
+  sql("set", ["data"], true),
+  // Truncate is a definition statement in most databases: no row trigger sees it.
+  sql("truncate", ["schema"]),
+  sql("create", ["schema"]),
+  sql("alter", ["schema"]),
+  sql("drop", ["schema"]),
+  sql("maintain", ["schema"]),
+  sql("grant", ["privilege"]),
+  // The server's own files, programs and connections: with the server's rights, not the role's.
+  sql("unsafe_io", ["privilege"]),
+];
+
+const BY_NAME: ReadonlyMap<string, ActionSpec> = new Map(
+  ACTIONS.map((action) => [action.name, action]),
+);
+
+export const ACTION_GROUPS: ReadonlySet<string> = new Set(
+  ACTIONS.flatMap((action) => action.groups),
+);
+
+/** undefined: no such action, so nothing permits it. */
+export function actionNamed(name: string): ActionSpec | undefined {
+  return BY_NAME.get(name);
+}
+
+/**
+ * The actions a pattern of a grant stands for: a name, a group, or a prefix of names with "*" at the
+ * end. Empty when it stands for none, which is an error wherever a pattern is accepted.
+ */
+export function expandAction(pattern: string): readonly ActionSpec[] {
+  if (pattern.endsWith("*")) {
+    const prefix = pattern.slice(0, -1);
+    return ACTIONS.filter((action) => action.name.startsWith(prefix));
+  }
+  return ACTIONS.filter((action) => action.name === pattern || action.groups.includes(pattern));
+}
+
+function sql(id: string, groups: readonly string[], session = false): ActionSpec {
+  return {
+    name: `sql:${id}`,
+    cedar: { type: "SQL::Action", id },
+    groups: groups.map((group) => `sql:${group}`),
+    session,
+  };
+}
