@@ -2,6 +2,9 @@
 // bytes, at most 65,535: the entry length of C2SP tlog-tiles is 16 bits). No SQL text, no parameter,
 // no response and no person's name: those are in the encrypted content, which can be erased while the
 // log stays whole. Serialised as JSON with the keys in the order of this interface.
+//
+// An entry of the log is exactly what `encodeLeaf` gives: `decodeLeaf` refuses every other spelling of
+// the same value, unknown keys and unknown versions, so that no two readers can see two things.
 
 export interface LeafHop {
   /** Delegation id. */
@@ -71,4 +74,162 @@ export interface Leaf {
   readonly bytes?: number;
   /** Anything an event needs besides; small, no personal data, no secret. */
   readonly detail?: Readonly<Record<string, string | number | boolean | readonly string[]>>;
+}
+
+export const MAX_LEAF_BYTES = 65_535;
+
+/** What a writer gives; the journal adds version, time, worker and place. */
+export type LeafFields = Omit<Leaf, "v" | "at" | "worker" | "seq">;
+
+export class LeafError extends Error {
+  override readonly name = "LeafError";
+}
+
+/** The leaf as JSON text. Arrays and `detail` objects are remembered by identity: they are shared. */
+export function leafText(fields: LeafFields, at: number, worker: number, seq: number): string {
+  let text = `{"v":1,"event":"${fields.event}","at":${at},"worker":${worker},"seq":${seq}`;
+  if (fields.session !== undefined) text += `,"session":${quote(fields.session)}`;
+  if (fields.request !== undefined) text += `,"request":${quote(fields.request)}`;
+  if (fields.target !== undefined) text += `,"target":${quote(fields.target)}`;
+  if (fields.account !== undefined) text += `,"account":${quote(fields.account)}`;
+  if (fields.chain !== undefined) text += `,"chain":${shared(fields.chain, chainText)}`;
+  if (fields.effects !== undefined) text += `,"effects":${shared(fields.effects, stringsText)}`;
+  if (fields.decision !== undefined) text += `,"decision":"${fields.decision}"`;
+  if (fields.policies !== undefined) text += `,"policies":${shared(fields.policies, stringsText)}`;
+  if (fields.policyVersion !== undefined) text += `,"policyVersion":${quote(fields.policyVersion)}`;
+  if (fields.command !== undefined) text += `,"command":${quote(fields.command)}`;
+  if (fields.parameters !== undefined) text += `,"parameters":${quote(fields.parameters)}`;
+  if (fields.masked !== undefined) text += `,"masked":${shared(fields.masked, stringsText)}`;
+  if (fields.outcome !== undefined) text += `,"outcome":${quote(fields.outcome)}`;
+  if (fields.rows !== undefined) text += `,"rows":${fields.rows}`;
+  if (fields.bytes !== undefined) text += `,"bytes":${fields.bytes}`;
+  if (fields.detail !== undefined) text += `,"detail":${JSON.stringify(fields.detail)}`;
+  return `${text}}`;
+}
+
+/** The bytes of the log's entry. Throws LeafError when they are too many. */
+export function encodeLeaf(leaf: Leaf): Uint8Array {
+  const bytes = new TextEncoder().encode(leafText(leaf, leaf.at, leaf.worker, leaf.seq));
+  if (bytes.length > MAX_LEAF_BYTES) throw new LeafError(`leaf of ${bytes.length} bytes`);
+  return bytes;
+}
+
+/** Throws LeafError, with what was wrong, for everything `encodeLeaf` would not have written. */
+export function decodeLeaf(bytes: Uint8Array): Leaf {
+  if (bytes.length > MAX_LEAF_BYTES) throw new LeafError(`leaf of ${bytes.length} bytes`);
+  let text: string;
+  let value: unknown;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    value = JSON.parse(text);
+  } catch {
+    throw new LeafError("not JSON in UTF-8");
+  }
+  if (!isRecord(value)) throw new LeafError("not an object");
+  for (const [key, member] of Object.entries(value)) {
+    const check = Object.hasOwn(MEMBERS, key) ? MEMBERS[key as keyof Leaf] : undefined;
+    if (check === undefined) throw new LeafError(`unknown key "${key.slice(0, 64)}"`);
+    if (!check(member)) throw new LeafError(`"${key}" is not what it must be`);
+  }
+  for (const key of REQUIRED) {
+    if (!Object.hasOwn(value, key)) throw new LeafError(`"${key}" is missing`);
+  }
+  const leaf = value as unknown as Leaf;
+  if (leafText(leaf, leaf.at, leaf.worker, leaf.seq) !== text) {
+    throw new LeafError("not in the canonical form");
+  }
+  return leaf;
+}
+
+/** `command.intent r-7f3k`: how messages name a record. Works on altered bytes too. */
+export function summarizeLeaf(bytes: Uint8Array): string {
+  const text = new TextDecoder().decode(bytes.subarray(0, 4096));
+  const event = /"event":"([a-z_.]{1,40})"/.exec(text)?.[1];
+  if (event === undefined) return "unreadable";
+  const id = /"request":"([ -~]{1,40}?)"/.exec(text) ?? /"session":"([ -~]{1,40}?)"/.exec(text);
+  return id?.[1] === undefined ? event : `${event} ${id[1]}`;
+}
+
+const REQUIRED = ["v", "event", "at", "worker", "seq"] as const;
+const HOP_KINDS = new Set<unknown>(["user", "workload", "agent"]);
+const PROVENANCES = new Set<unknown>(["attested", "possession", "bearer", "asserted"]);
+const DECISIONS = new Set<unknown>(["permit", "deny", "hold", "approved"]);
+const EVENTS = new Set<unknown>(LEAF_EVENTS);
+
+type Check = (value: unknown) => boolean;
+const isString: Check = (value) => typeof value === "string";
+const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const isStrings: Check = (value) => Array.isArray(value) && value.every(isString);
+const isDetail: Check = (value) =>
+  isRecord(value) &&
+  Object.values(value).every(
+    (member) =>
+      isString(member) ||
+      typeof member === "boolean" ||
+      (typeof member === "number" && Number.isFinite(member)) ||
+      isStrings(member),
+  );
+const isHop: Check = (value) =>
+  isRecord(value) &&
+  Object.keys(value).join() === "d,s,k,p" &&
+  isString(value.d) &&
+  isString(value.s) &&
+  HOP_KINDS.has(value.k) &&
+  PROVENANCES.has(value.p);
+
+const MEMBERS: Readonly<Record<keyof Leaf, Check>> = {
+  v: (value) => value === 1,
+  event: (value) => EVENTS.has(value),
+  at: isCount,
+  worker: isCount,
+  seq: (value) => isCount(value) && value !== 0,
+  session: isString,
+  request: isString,
+  target: isString,
+  account: isString,
+  chain: (value) => Array.isArray(value) && value.length > 0 && value.every(isHop),
+  effects: isStrings,
+  decision: (value) => DECISIONS.has(value),
+  policies: isStrings,
+  policyVersion: isString,
+  command: isString,
+  parameters: isString,
+  masked: isStrings,
+  outcome: isString,
+  rows: isCount,
+  bytes: isCount,
+  detail: isDetail,
+};
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** JSON of a string; printable ASCII without quote or backslash, which is nearly all, in one pass. */
+function quote(value: string): string {
+  for (let index = 0; index < value.length; index++) {
+    const code = value.charCodeAt(index);
+    if (code < 0x20 || code > 0x7e || code === 0x22 || code === 0x5c) return JSON.stringify(value);
+  }
+  return `"${value}"`;
+}
+
+// A session's chain and an operation's effects are the same objects in every leaf about them.
+const texts = new WeakMap<object, string>();
+
+function shared<T extends object>(value: T, write: (value: T) => string): string {
+  let text = texts.get(value);
+  if (text === undefined) {
+    text = write(value);
+    texts.set(value, text);
+  }
+  return text;
+}
+
+function chainText(chain: readonly LeafHop[]): string {
+  return `[${chain.map((hop) => `{"d":${quote(hop.d)},"s":${quote(hop.s)},"k":"${hop.k}","p":"${hop.p}"}`).join()}]`;
+}
+
+function stringsText(strings: readonly string[]): string {
+  return `[${strings.map(quote).join()}]`;
 }

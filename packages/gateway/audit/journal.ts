@@ -20,6 +20,11 @@ export interface Journal {
   /** Buffers one encrypted piece of a session's content (see recording/recorder.ts). */
   appendContent(sessionId: string, sealed: Buffer): void;
   /**
+   * Calls `seal` once, before the next strict barrier's write and within the time ordered records are
+   * flushed in: for content that is gathered outside and has to be durable with its leaf.
+   */
+  beforeFlush(seal: () => void): void;
+  /**
    * Calls `done` once everything appended before is as durable as asked. Never called when the write
    * fails: then `onFailure` (given at open) has been, and the gateway stops.
    */
