@@ -129,6 +129,24 @@ export class ReplyTracker<T> {
     return this.#queue.length - this.#first;
   }
 
+  /** The request that is being answered, or is next to be. */
+  get head(): Outstanding<T> | undefined {
+    return this.#queue[this.#first];
+  }
+
+  /** Everything without an end to its reply, in order, taken out: the connection is over. */
+  drain(): readonly Outstanding<T>[] {
+    // What the server drops was sent before whatever is in the queue now.
+    const left = [...this.#skippedSince, ...this.#queue.slice(this.#first)];
+    this.#queue = [];
+    this.#first = 0;
+    this.#skippedSince = [];
+    this.#fence = undefined;
+    this.#copyIn = false;
+    this.#broken = true;
+    return left;
+  }
+
   /** The server waits for CopyData: from its announcement to our CopyDone or CopyFail, or an error. */
   get copyIn(): boolean {
     return this.#copyIn;
