@@ -1,0 +1,111 @@
+// What the relay remembers of each message it sent upstream until the server has answered it, and of
+// what names stand for in between.
+
+import type { BindMessage } from "@custody/wire/postgres/frontend.ts";
+import type { Obligations } from "../../access/operation.ts";
+import type { NameTable } from "./names.ts";
+import type { QueryPlan, StatementPlan } from "./plan.ts";
+import type { RowCheck } from "./row-check.ts";
+
+/** Made by a Parse message, or by SQL's PREPARE, which only EXECUTE runs. */
+export type PreparedStatement =
+  | {
+      readonly by: "message";
+      readonly plan: QueryPlan;
+      readonly parameterTypes: readonly number[];
+    }
+  | { readonly by: "sql"; readonly statement: StatementPlan; readonly epoch: number };
+
+/** Made by a Bind message, or by SQL's DECLARE, which only FETCH reads. */
+export type NamedPortal = Portal | { readonly by: "sql"; readonly statement: StatementPlan };
+
+export interface Portal {
+  readonly by: "message";
+  readonly plan: QueryPlan;
+  readonly parameterTypes: readonly number[];
+  readonly bind: BindMessage;
+  /** SHA-256 of the Bind's parameters, base64url; see recording/digest.ts. */
+  readonly parametersDigest: string;
+  /** What the server said of its rows, checked against the plan; undefined until it has. */
+  rowCheck: RowCheck | undefined;
+  /** A Describe of this portal is under way. */
+  describing: boolean;
+}
+
+/** How a message ended: skipped ones were never run, behind an error. */
+export type Ending = "succeeded" | "failed" | "skipped";
+
+/** What becomes of a name when the message has ended; called once. */
+export interface NameChange {
+  readonly settle: (ending: Ending) => void;
+}
+
+export interface Exchange {
+  /** Set for what runs a command: Query and Execute. */
+  readonly requestId: string | undefined;
+  /** The statements it runs or describes; several in a simple Query. */
+  readonly statements: readonly StatementPlan[];
+  /** Our error, in place of the one the server was made to give. */
+  readonly instead: Buffer | undefined;
+  readonly change: NameChange | undefined;
+  readonly portal: Portal | undefined;
+  readonly obligations: Obligations | undefined;
+  /** True when an intent was journalled, so an outcome must be. */
+  readonly intent: boolean;
+  /** Index in `statements` of the one whose rows come now. */
+  at: number;
+  /** For the rows that come now. */
+  rowCheck: RowCheck | undefined;
+  /** Classes masked in its rows so far. */
+  readonly masked: Set<string>;
+  rows: number;
+  bytes: number;
+  /** The first error's SQLSTATE. */
+  sqlState: string | undefined;
+  /** Set when a row limit was hit: what to say when the statement ends. */
+  limited: Buffer | undefined;
+}
+
+const NO_STATEMENTS: readonly StatementPlan[] = [];
+
+/** A message that runs nothing. */
+export function plainExchange(
+  change: NameChange | undefined,
+  instead: Buffer | undefined,
+): Exchange {
+  return exchange({ change, instead });
+}
+
+export function exchange(known: Partial<Exchange>): Exchange {
+  return {
+    requestId: known.requestId,
+    statements: known.statements ?? NO_STATEMENTS,
+    instead: known.instead,
+    change: known.change,
+    portal: known.portal,
+    obligations: known.obligations,
+    intent: known.intent ?? false,
+    at: 0,
+    rowCheck: known.rowCheck,
+    masked: new Set(),
+    rows: 0,
+    bytes: 0,
+    sqlState: undefined,
+    limited: undefined,
+  };
+}
+
+/** A Sync stands for nothing and keeps nothing: one for all. */
+export const SYNC: Exchange = plainExchange(undefined, undefined);
+
+/** `name` stands for `value` if the message succeeds. */
+export function proposeName<T>(
+  table: NameTable<T>,
+  name: string,
+  value: T | undefined,
+  segment: number,
+): NameChange | undefined {
+  const owner = {};
+  if (!table.propose(name, value, owner, segment)) return undefined;
+  return { settle: (ending) => table.settle(name, owner, ending === "succeeded") };
+}

@@ -1,0 +1,76 @@
+// What the parts of one session share: the context it was opened with, and the state both directions
+// work on. relay.ts makes and owns it.
+
+import type { ReplyTracker } from "@custody/wire/postgres/reply-tracker.ts";
+import type { Journal } from "../../audit/journal.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Control } from "../../session/control.ts";
+import type { PostgresTarget } from "../../target/target.ts";
+import type { CommandBook } from "./command-book.ts";
+import type { Exchange, NamedPortal, PreparedStatement } from "./exchange.ts";
+import type { ForwardQueue } from "./forward-queue.ts";
+import type { NameTable } from "./names.ts";
+import type { Output } from "./output.ts";
+import type { Classifier } from "./plan.ts";
+import type { ResultMasks } from "./row-check.ts";
+
+export interface RelayLimits {
+  readonly maxFrameBytes: number;
+  readonly maxOutstanding: number;
+  readonly maxNames: number;
+  /** Bytes of a client kept while it waits (a hold, a reply); beyond it the socket is not read. */
+  readonly maxBacklogBytes: number;
+  readonly holdWaitMs: number;
+  readonly holdWaitInTransactionMs: number;
+  readonly holdReminderMs: number;
+}
+
+export interface RelayContext {
+  readonly sessionId: string;
+  readonly target: PostgresTarget;
+  readonly database: string;
+  readonly book: CommandBook;
+  readonly classifier: Classifier;
+  readonly masks: ResultMasks;
+  readonly journal: Journal;
+  readonly control: Control;
+  readonly clock: Clock;
+  readonly limits: RelayLimits;
+  /** Free settings the session began with, for what an approval is bound to. */
+  readonly settings: ReadonlyMap<string, string>;
+  readonly cancelUpstream: () => Promise<void>;
+  /** For the operator's log: what happened, never content. */
+  readonly log: (message: string, error?: unknown) => void;
+}
+
+/** What both directions work on. */
+export interface RelayState {
+  readonly context: RelayContext;
+  readonly tracker: ReplyTracker<Exchange>;
+  readonly statements: NameTable<PreparedStatement>;
+  readonly portals: NameTable<NamedPortal>;
+  readonly toClient: Output;
+  readonly toServer: ForwardQueue;
+  /** The transaction status the server last told: I, T or E as a byte. */
+  transaction: number;
+  /** Commands that changed settings so far: an approval is bound to it. */
+  settingsChanged: number;
+  /** A Sync was not forwarded because a COPY was under way, and nothing was since. */
+  syncKeptBack: boolean;
+}
+
+export interface NoticeText {
+  readonly requestId: string | undefined;
+  readonly message: string;
+  readonly detail: string | undefined;
+  readonly hint: string | undefined;
+}
+
+/** What the handling of a message may ask of the relay. */
+export interface RelayControl {
+  /** Handle no further message until every reply outstanding now has come. */
+  readonly waitForReplies: () => void;
+  readonly waitFor: (work: Promise<void>) => void;
+  readonly notice: (text: NoticeText) => void;
+  readonly finish: () => void;
+}

@@ -1,0 +1,237 @@
+// One session between one client and one target: the two sockets, the order of things, and the end.
+//
+//   client ──▶ requests.ts (decode, decide, journal) ──▶ forward queue ──▶ target
+//   client ◀── replies.ts (keep step, check, mask)    ◀──────────────────── target
+//
+// Who owns the state: this object owns both sockets; requests and replies share what is in RelayState.
+// Any fault ends the session with an error in the protocol's own form (I2).
+
+import type { TLSSocket } from "node:tls";
+import { noticeResponse } from "@custody/wire/postgres/backend.ts";
+import { FrameCursor } from "@custody/wire/postgres/frames.ts";
+import { terminate } from "@custody/wire/postgres/frontend.ts";
+import { ReplyTracker } from "@custody/wire/postgres/reply-tracker.ts";
+import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import type { Exchange } from "./exchange.ts";
+import { fatalResponse } from "./faults.ts";
+import { ForwardQueue } from "./forward-queue.ts";
+import { NameTable } from "./names.ts";
+import { Output } from "./output.ts";
+import type { NoticeText, RelayContext, RelayState } from "./relay-state.ts";
+import { Replies } from "./replies.ts";
+import { Requests } from "./requests.ts";
+import type { Upstream } from "./upstream.ts";
+
+/** Batches that may wait for the journal before the client is made to wait too. */
+const MAX_WAITING_BATCHES = 64;
+
+export class Relay {
+  readonly #client: TLSSocket;
+  readonly #upstream: Upstream;
+  readonly #state: RelayState;
+  readonly #requests: Requests;
+  readonly #replies: Replies;
+  readonly #fromClient: FrameCursor;
+  readonly #fromServer: FrameCursor;
+  readonly #backlog: Buffer[] = [];
+  #backlogBytes = 0;
+  #blocked = false;
+  #again = false;
+  #waitsForQuiet = false;
+  #ended = false;
+  #resolveEnd: (reason: string) => void = () => undefined;
+
+  constructor(client: TLSSocket, upstream: Upstream, context: RelayContext) {
+    this.#client = client;
+    this.#upstream = upstream;
+    this.#fromClient = new FrameCursor({ maxFrameBytes: context.limits.maxFrameBytes });
+    this.#fromServer = upstream.cursor;
+    this.#state = {
+      context,
+      tracker: new ReplyTracker<Exchange>({ maxOutstanding: context.limits.maxOutstanding }),
+      statements: new NameTable(context.limits),
+      portals: new NameTable(context.limits),
+      toClient: new Output(client),
+      toServer: new ForwardQueue(upstream.socket, context.journal, () => this.#pump()),
+      transaction: 0x49,
+      settingsChanged: 0,
+      syncKeptBack: false,
+    };
+    const control = {
+      waitForReplies: () => this.#waitForReplies(),
+      waitFor: (work: Promise<void>) => this.#waitFor(work),
+      notice: (message: NoticeText) => this.notice(message),
+      finish: () => this.#finish("client closed the session"),
+    };
+    this.#requests = new Requests(this.#state, control);
+    this.#replies = new Replies(this.#state);
+  }
+
+  /** Settles when the session has ended, with why. */
+  run(): Promise<string> {
+    const client = this.#client;
+    const server = this.#upstream.socket;
+    const ended = new Promise<string>((resolve) => {
+      this.#resolveEnd = resolve;
+    });
+    client.on("data", (chunk: Buffer) => this.#onClientData(chunk));
+    client.on("end", () => this.#finish("client closed the connection"));
+    client.on("close", () => this.#finish("client closed the connection"));
+    client.on("error", () => this.#finish("client connection failed"));
+    client.on("drain", () => server.resume());
+    server.on("data", (chunk: Buffer) => this.#onServerData(chunk));
+    server.on("close", () => this.end(this.#targetClosed()));
+    server.on("error", () => this.end(this.#targetClosed()));
+    server.on("drain", () => this.#pump());
+    server.resume();
+    client.resume();
+    return ended;
+  }
+
+  /** A cancel with this session's key: ends a hold, else what runs upstream. */
+  cancel(): void {
+    if (this.#ended || this.#requests.cancelHold()) return;
+    if (this.#state.tracker.depth === 0) return;
+    this.#state.context
+      .cancelUpstream()
+      .catch((error) => this.#state.context.log("cancel was not delivered", error));
+  }
+
+  /** Ends the session and says why, as PostgreSQL would. */
+  end(error: GatewayError): void {
+    if (this.#ended) return;
+    this.#client.write(fatalResponse(error));
+    this.#finish(error.code);
+  }
+
+  notice(text: NoticeText): void {
+    if (this.#ended) return;
+    this.#state.context.book.recorder.event(text.requestId, "notice", { message: text.message });
+    this.#client.write(
+      noticeResponse({
+        severity: "NOTICE",
+        code: "00000",
+        message: text.message,
+        ...(text.detail === undefined ? undefined : { detail: text.detail }),
+        ...(text.hint === undefined ? undefined : { hint: text.hint }),
+      }),
+    );
+  }
+
+  #onClientData(chunk: Buffer): void {
+    if (this.#ended) return;
+    this.#backlog.push(chunk);
+    this.#backlogBytes += chunk.length;
+    this.#pump();
+  }
+
+  /** Handles messages until there are none, or one has to wait. */
+  #pump(): void {
+    if (this.#ended) return;
+    try {
+      while (!this.#mustWait() && this.#advance()) {
+        this.#again = this.#requests.handle(this.#fromClient) === "again";
+        if (this.#ended) return;
+      }
+      this.#state.toServer.endBatch();
+      this.#throttleClient();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #mustWait(): boolean {
+    const { toServer, tracker } = this.#state;
+    return this.#blocked || tracker.waiting || toServer.depth >= MAX_WAITING_BATCHES;
+  }
+
+  /** To the next message, or the same one again. */
+  #advance(): boolean {
+    if (this.#again) return true;
+    while (!this.#fromClient.next()) {
+      const chunk = this.#backlog.shift();
+      if (chunk === undefined) return false;
+      this.#backlogBytes -= chunk.length;
+      this.#fromClient.push(chunk);
+    }
+    return true;
+  }
+
+  #throttleClient(): void {
+    const full = this.#backlogBytes > this.#state.context.limits.maxBacklogBytes;
+    if (full || this.#upstream.socket.writableNeedDrain) this.#client.pause();
+    else if (this.#client.isPaused()) this.#client.resume();
+  }
+
+  /** The next message waits until everything sent so far was answered. */
+  #waitForReplies(): void {
+    this.#blocked = true;
+    this.#waitsForQuiet = true;
+  }
+
+  #waitFor(work: Promise<void>): void {
+    this.#blocked = true;
+    work.then(
+      () => this.#unblock(),
+      (error) => this.#fail(error),
+    );
+  }
+
+  #unblock(): void {
+    this.#blocked = false;
+    this.#waitsForQuiet = false;
+    this.#pump();
+  }
+
+  #onServerData(chunk: Buffer): void {
+    if (this.#ended) return;
+    try {
+      this.#fromServer.push(chunk);
+      while (this.#fromServer.next()) this.#replies.handle(this.#fromServer);
+      this.#replies.endBatch();
+      if (!this.#state.toClient.flush()) this.#upstream.socket.pause();
+      if (this.#replies.takeLimitHit()) this.cancel();
+      const work = this.#replies.takeWork();
+      if (work !== undefined) this.#waitFor(work);
+      else if (this.#waitsForQuiet && this.#state.tracker.depth === 0) this.#unblock();
+      else this.#pump();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #targetClosed(): GatewayError {
+    const { target } = this.#state.context;
+    return new GatewayError(
+      "target_unavailable",
+      `target ${target.name} closed the connection; what was running may or may not have taken effect`,
+      { hint: "connect again" },
+    );
+  }
+
+  #fail(thrown: unknown): void {
+    if (this.#ended) return;
+    const error =
+      thrown instanceof Error && thrown.name === "WireError"
+        ? new GatewayError("protocol", "malformed message; the session was closed", {
+            cause: thrown,
+          })
+        : toGatewayError(thrown);
+    this.#state.context.log(`session ${this.#state.context.sessionId}: ${error.message}`, error);
+    this.end(error);
+  }
+
+  #finish(reason: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#requests.close();
+    this.#replies.close();
+    this.#state.toServer.close();
+    if (this.#upstream.socket.writable) this.#upstream.socket.end(terminate());
+    this.#upstream.socket.destroySoon();
+    // A client that does not read keeps the FATAL; it does not keep the socket.
+    this.#client.end();
+    setTimeout(() => this.#client.destroy(), 1_000).unref();
+    this.#resolveEnd(reason);
+  }
+}

@@ -1,0 +1,329 @@
+// Messages of the target: each belongs to something the client (or we) sent, in order. Errors we
+// provoked get our text; rows are checked against the plan before the first is released (the second
+// witness) and masked; outcomes are journalled; everything else goes on as it came.
+
+import {
+  decodeErrorFields,
+  decodeParameterStatus,
+  errorResponse,
+  noticeResponse,
+} from "@custody/wire/postgres/backend.ts";
+import { rewriteDataRow } from "@custody/wire/postgres/data-row.ts";
+import type { FrameCursor } from "@custody/wire/postgres/frames.ts";
+import { sync } from "@custody/wire/postgres/frontend.ts";
+import { GatewayError } from "../../base/errors.ts";
+import { type Exchange, type PreparedStatement, SYNC } from "./exchange.ts";
+import { scrubbedMessage, statementErrorResponse } from "./faults.ts";
+import type { StatementPlan } from "./plan.ts";
+import type { RelayState } from "./relay-state.ts";
+import { settingDrift } from "./session-settings.ts";
+
+export class Replies {
+  readonly #state: RelayState;
+  #work: Promise<void> | undefined;
+  #limitHit = false;
+  // Response bytes of one command that lie side by side: recorded in one piece.
+  #recordFor: string | undefined;
+  #recordBuffer: Buffer | undefined;
+  #recordStart = 0;
+  #recordEnd = 0;
+
+  constructor(state: RelayState) {
+    this.#state = state;
+  }
+
+  handle(cursor: FrameCursor): void {
+    const { type, buffer, start, end } = cursor;
+    const received = this.#state.tracker.received(type);
+    if (received.unexpected) throw outOfStep();
+    const { owner, ends, skipped } = received;
+    if (owner === undefined) {
+      this.#unasked(type, buffer, start, end);
+      return;
+    }
+    const exchange = owner.tag;
+    if (type === 0x45 && owner.kind === "execute") this.#releaseSync();
+    if (owner.swallow) {
+      if (type === 0x54) this.#describeRows(exchange, buffer, start, end);
+      if (type === 0x45) this.#error(exchange, buffer, start, end);
+    } else this.#reply(type, exchange, buffer, start, end);
+    if (ends) this.#settle(exchange);
+    for (const skippedOne of skipped) this.#skip(skippedOne.tag);
+  }
+
+  /** After the last message of a chunk. */
+  endBatch(): void {
+    this.#flushRecording();
+  }
+
+  /** Something that must finish before the client's next message is handled. */
+  takeWork(): Promise<void> | undefined {
+    const work = this.#work;
+    this.#work = undefined;
+    return work;
+  }
+
+  /** True once after a row limit was reached: what runs is to be cancelled. */
+  takeLimitHit(): boolean {
+    const hit = this.#limitHit;
+    this.#limitHit = false;
+    return hit;
+  }
+
+  /** The session ends: what has no answer yet never gets one here. */
+  close(): void {
+    this.#flushRecording();
+    const { tracker, context } = this.#state;
+    for (const left of tracker.drain()) context.book.outcome(left.tag, "disconnected");
+  }
+
+  #reply(type: number, exchange: Exchange, buffer: Buffer, start: number, end: number): void {
+    switch (type) {
+      case 0x44: // D
+        this.#row(exchange, buffer, start, end);
+        return;
+      case 0x54: // T
+        this.#describeRows(exchange, buffer, start, end);
+        break;
+      case 0x45: // E
+        this.#error(exchange, buffer, start, end);
+        return;
+      case 0x43: // C
+      case 0x49: // I
+      case 0x73: // s
+        if (exchange.instead !== undefined) throw outOfStep();
+        if (exchange.limited !== undefined) {
+          this.#push(exchange, exchange.limited);
+          return;
+        }
+        if (type !== 0x73) this.#statementDone(exchange);
+        break;
+      case 0x5a: // Z
+        this.#state.transaction = buffer[start + 5] ?? 0;
+        break;
+      case 0x64: // d
+        exchange.bytes += end - start;
+        break;
+    }
+    this.#forward(exchange, buffer, start, end);
+  }
+
+  #row(exchange: Exchange, buffer: Buffer, start: number, end: number): void {
+    const check = exchange.portal?.rowCheck ?? exchange.rowCheck;
+    if (check === undefined && this.#state.context.masks.needed)
+      throw new GatewayError("internal", "rows came without a description; the session was closed");
+    if (exchange.limited !== undefined) return;
+    exchange.rows += 1;
+    exchange.bytes += end - start;
+    if (this.#overLimit(exchange)) return;
+    if (check?.replace === undefined) {
+      this.#forward(exchange, buffer, start, end);
+      return;
+    }
+    for (const name of check.maskedClasses) exchange.masked.add(name);
+    this.#push(exchange, rewriteDataRow(buffer, start, end, check.replace));
+  }
+
+  #overLimit(exchange: Exchange): boolean {
+    const { maxRows, maxBytes } = exchange.obligations ?? {};
+    const rows = maxRows !== undefined && exchange.rows > maxRows;
+    const bytes = maxBytes !== undefined && exchange.bytes > maxBytes;
+    if (!rows && !bytes) return false;
+    exchange.limited = statementErrorResponse({
+      sqlState: "53400",
+      message: rows
+        ? `Custody ended the statement after ${maxRows} rows`
+        : `Custody ended the statement after ${maxBytes} bytes`,
+      detail: `A policy or grant limits results. Request ${exchange.requestId ?? "unknown"}.`,
+      hint: "ask for less, or for a grant with a higher limit",
+      position: undefined,
+    });
+    this.#limitHit = true;
+    return true;
+  }
+
+  /** RowDescription: the server's word against the plan's, before any row. */
+  #describeRows(exchange: Exchange, buffer: Buffer, start: number, end: number): void {
+    const { masks } = this.#state.context;
+    if (!masks.needed) return;
+    const plan = exchange.statements[exchange.at];
+    const unmask = exchange.obligations?.unmask ?? this.#unmaskFor(plan);
+    const check = masks.check(buffer, start, end, plan, unmask);
+    if ("disagree" in check)
+      throw new GatewayError(
+        "internal",
+        "the result is not what the statement said it would be; the session was closed before a row was sent",
+        { cause: new Error(check.disagree) },
+      );
+    exchange.rowCheck = check;
+    if (exchange.portal !== undefined) exchange.portal.rowCheck = check;
+  }
+
+  /** A Describe that comes before its Execute: what the decision of that operation is now. */
+  #unmaskFor(plan: StatementPlan | undefined): ReadonlySet<string> {
+    if (plan === undefined || plan.operation.touches.length === 0) return NOTHING;
+    const decision = this.#state.context.book.decide(plan.operation);
+    return decision.verdict === "permit" ? decision.permit.obligations.unmask : NOTHING;
+  }
+
+  #error(exchange: Exchange, buffer: Buffer, start: number, end: number): void {
+    const fields = decodeErrorFields(buffer, start, end);
+    exchange.sqlState ??= fields.get("C") ?? "XX000";
+    if (exchange.instead !== undefined) this.#push(exchange, exchange.instead);
+    else if (exchange.limited !== undefined) this.#push(exchange, exchange.limited);
+    else if (touchesClass(exchange))
+      this.#push(exchange, errorResponse(scrubbedMessage(fields, exchange.requestId ?? "unknown")));
+    else this.#forward(exchange, buffer, start, end);
+  }
+
+  /** NoticeResponse, ParameterStatus, NotificationResponse: at any time, part of no reply. */
+  #unasked(type: number, buffer: Buffer, start: number, end: number): void {
+    const { context, toClient, tracker } = this.#state;
+    if (type === 0x53) {
+      const { name, value } = decodeParameterStatus(buffer, start, end);
+      const drift = settingDrift(name, value);
+      if (drift !== undefined) throw new GatewayError("internal", drift);
+      if (name === "application_name") return;
+    } else if (type === 0x4e) {
+      const running = tracker.head?.tag;
+      if (running !== undefined && touchesClass(running)) {
+        const fields = decodeErrorFields(buffer, start, end);
+        const scrubbed = scrubbedMessage(fields, running.requestId ?? "unknown");
+        toClient.push(noticeResponse({ ...scrubbed, message: "notice withheld" }));
+        return;
+      }
+    } else if (type === 0x45) {
+      // Outside any request: the server ends the session (57P01 and its like).
+      const fields = decodeErrorFields(buffer, start, end);
+      context.log(`target ended session ${context.sessionId}: ${fields.get("C") ?? "no SQLSTATE"}`);
+    }
+    toClient.range(buffer, start, end);
+  }
+
+  /** One statement of the exchange has completed. */
+  #statementDone(exchange: Exchange): void {
+    const statement = exchange.statements[exchange.at];
+    if (statement !== undefined && exchange.sqlState === undefined)
+      this.#apply(statement, exchange);
+    exchange.at += 1;
+    exchange.rowCheck = undefined;
+  }
+
+  /** What a statement did to names, settings and objects; the session waits for it (requests.ts). */
+  #apply(statement: StatementPlan, exchange: Exchange): void {
+    const { statements, portals, context } = this.#state;
+    const { kind } = statement;
+    switch (kind.kind) {
+      case "prepare":
+        if (!statements.assign(kind.name, sqlPrepared(kind.inner, context.classifier.epoch)))
+          throw new GatewayError("limit", "too many prepared statements in one session");
+        break;
+      case "declare":
+        if (!portals.assign(kind.name, { by: "sql", statement: kind.inner }))
+          throw new GatewayError("limit", "too many cursors in one session");
+        break;
+      case "deallocate":
+        if (kind.name === undefined) statements.clear();
+        else statements.assign(kind.name, undefined);
+        break;
+      case "close":
+        if (kind.name === undefined) portals.clear();
+        else portals.assign(kind.name, undefined);
+        break;
+      case "discard":
+        if (kind.what === "ALL") {
+          statements.clear();
+          portals.clear();
+          this.#state.settingsChanged += 1;
+        }
+        break;
+      case "set":
+        this.#state.settingsChanged += 1;
+        break;
+      case "custody":
+        if (kind.name === "custody.justification") {
+          context.book.subject.justification = kind.value;
+          context.book.recorder.event(exchange.requestId, "justification", {
+            text: kind.value ?? "",
+          });
+        }
+        break;
+      case "definition":
+        this.#work = context.classifier.refresh();
+        break;
+    }
+  }
+
+  #settle(exchange: Exchange): void {
+    exchange.change?.settle(exchange.sqlState === undefined ? "succeeded" : "failed");
+    this.#flushRecording();
+    this.#state.context.book.outcome(exchange, exchange.sqlState ?? "ok");
+  }
+
+  #skip(exchange: Exchange): void {
+    exchange.change?.settle("skipped");
+    this.#state.context.book.outcome(exchange, "skipped");
+  }
+
+  /** The COPY failed before the server read as far as a Sync we kept back: it waits for that Sync. */
+  #releaseSync(): void {
+    if (!this.#state.syncKeptBack) return;
+    this.#state.syncKeptBack = false;
+    this.#state.tracker.sent("sync", SYNC);
+    this.#state.toServer.push(sync());
+  }
+
+  #forward(exchange: Exchange, buffer: Buffer, start: number, end: number): void {
+    this.#state.toClient.range(buffer, start, end);
+    this.#record(exchange, buffer, start, end);
+  }
+
+  #push(exchange: Exchange, message: Buffer): void {
+    this.#state.toClient.push(message);
+    this.#record(exchange, message, 0, message.length);
+  }
+
+  #record(exchange: Exchange, buffer: Buffer, start: number, end: number): void {
+    if (exchange.requestId === undefined) return;
+    if (
+      this.#recordBuffer === buffer &&
+      this.#recordEnd === start &&
+      this.#recordFor === exchange.requestId
+    ) {
+      this.#recordEnd = end;
+      return;
+    }
+    this.#flushRecording();
+    this.#recordFor = exchange.requestId;
+    this.#recordBuffer = buffer;
+    this.#recordStart = start;
+    this.#recordEnd = end;
+  }
+
+  #flushRecording(): void {
+    const buffer = this.#recordBuffer;
+    if (buffer === undefined || this.#recordFor === undefined) return;
+    this.#recordBuffer = undefined;
+    this.#state.context.book.recorder.response(
+      this.#recordFor,
+      buffer.subarray(this.#recordStart, this.#recordEnd),
+    );
+  }
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+function touchesClass(exchange: Exchange): boolean {
+  return exchange.statements.some((statement) => statement.operation.touches.length > 0);
+}
+
+function sqlPrepared(statement: StatementPlan, epoch: number): PreparedStatement {
+  return { by: "sql", statement, epoch };
+}
+
+function outOfStep(): GatewayError {
+  return new GatewayError(
+    "internal",
+    "the target's answers are out of step with what was asked; the session was closed",
+  );
+}

@@ -1,0 +1,626 @@
+// Messages of the client: each is decoded, what it would run is classified and decided, its intent is
+// journalled, and then its own bytes go on. What is denied is replaced by a message that the server is
+// sure to refuse at the same place, so that transaction state and pipeline stay exactly as PostgreSQL
+// would have them; replies.ts puts our error in place of the server's.
+//
+// `handle` answers "again" when the same message is to be handled anew after a wait: nothing it did
+// before that has left a trace.
+
+import type { FrameCursor } from "@custody/wire/postgres/frames.ts";
+import {
+  decodeBare,
+  decodeBind,
+  decodeClose,
+  decodeCopyData,
+  decodeCopyFail,
+  decodeDescribe,
+  decodeExecute,
+  decodeParse,
+  decodeQuery,
+  describePortal,
+  flush,
+  missingPortalExecute,
+  poisonedParse,
+  poisonedQuery,
+} from "@custody/wire/postgres/frontend.ts";
+import type { RequestKind } from "@custody/wire/postgres/reply-tracker.ts";
+import type { Denial, Permit } from "../../access/operation.ts";
+import { GatewayError } from "../../base/errors.ts";
+import { parametersDigest } from "../../recording/digest.ts";
+import {
+  type Ending,
+  type Exchange,
+  exchange,
+  type Portal,
+  plainExchange,
+  proposeName,
+  SYNC,
+} from "./exchange.ts";
+import { denialError, type StatementError, statementErrorResponse } from "./faults.ts";
+import { type HeldCommand, Holds } from "./holds.ts";
+import { NEVER_CERTAIN } from "./names.ts";
+import type { QueryPlan, SessionNames, StatementPlan, Unclassified } from "./plan.ts";
+import type { RelayControl, RelayState } from "./relay-state.ts";
+
+export type Handled = "done" | "again";
+
+/** A permitted command, or the error its client gets. */
+type Verdict =
+  | { readonly permit: Permit; readonly approvedBy: readonly string[] | undefined }
+  | { readonly error: StatementError; readonly denial: Denial | undefined }
+  | "wait";
+
+export class Requests {
+  readonly #state: RelayState;
+  readonly #control: RelayControl;
+  readonly #holds: Holds;
+  /** What was sent changes names or the catalogue: the next message waits until it is known how. */
+  #fenced = false;
+  /** The message at hand already had the catalogue read again for it. */
+  #refreshed = false;
+  /** The request id of a message that is handled again. */
+  #requestId: string | undefined;
+
+  constructor(state: RelayState, control: RelayControl) {
+    this.#state = state;
+    this.#control = control;
+    this.#holds = new Holds(state, control);
+  }
+
+  handle(cursor: FrameCursor): Handled {
+    if (this.#fenced) {
+      if (this.#state.tracker.depth > 0) return this.#waitForReplies();
+      this.#fenced = false;
+    }
+    const handled = this.#dispatch(cursor);
+    if (handled === "done") {
+      this.#refreshed = false;
+      this.#requestId = undefined;
+    }
+    return handled;
+  }
+
+  /** True when a hold was waiting and now ends as cancelled. */
+  cancelHold(): boolean {
+    return this.#holds.cancel();
+  }
+
+  close(): void {
+    this.#holds.close();
+  }
+
+  #dispatch(cursor: FrameCursor): Handled {
+    const { type, buffer, start, end } = cursor;
+    const { toServer, tracker } = this.#state;
+    switch (type) {
+      case 0x51: // Q
+        return this.#query(buffer, start, end);
+      case 0x50: // P
+        return this.#parse(buffer, start, end);
+      case 0x42: // B
+        return this.#bind(buffer, start, end);
+      case 0x45: // E
+        return this.#execute(buffer, start, end);
+      case 0x44: // D
+        return this.#describe(buffer, start, end);
+      case 0x43: // C
+        return this.#close(buffer, start, end);
+      case 0x53: // S
+        decodeBare(buffer, start, end);
+        // The server would ignore it in the middle of a COPY; then it has no reply either.
+        if (tracker.syncIgnored()) {
+          this.#state.syncKeptBack = true;
+          return "done";
+        }
+        this.#send("sync", SYNC, buffer, start, end);
+        return "done";
+      case 0x48: // H
+        decodeBare(buffer, start, end);
+        toServer.range(buffer, start, end);
+        return "done";
+      case 0x64: // d
+        decodeCopyData(buffer, start, end);
+        this.#copied(buffer, start, end);
+        return "done";
+      case 0x63: // c
+        decodeBare(buffer, start, end);
+        this.#copied(buffer, start, end);
+        tracker.clientEndedCopy();
+        return "done";
+      case 0x66: // f
+        decodeCopyFail(buffer, start, end);
+        this.#copied(buffer, start, end);
+        tracker.clientEndedCopy();
+        return "done";
+      case 0x46: // F
+        return this.#functionCall();
+      case 0x58: // X
+        this.#control.finish();
+        return "done";
+      default:
+        throw new GatewayError("protocol", "unexpected message type; the session was closed");
+    }
+  }
+
+  // --- simple query ---
+
+  #query(buffer: Buffer, start: number, end: number): Handled {
+    const { text } = decodeQuery(buffer, start, end);
+    const requestId = this.#newRequestId();
+    const plan = this.#classify(text);
+    if (plan === "wait") return "again";
+    if ("unclassified" in plan)
+      return this.#poisonQuery(requestId, text, unclassified(plan, requestId));
+    const trouble = nameTrouble(plan);
+    if (trouble !== undefined)
+      return this.#poisonQuery(requestId, text, unclassified(trouble, requestId));
+    // EXECUTE and FETCH mean what earlier statements made of their names: that must be known first.
+    if (plan.refers.length > 0 && this.#state.tracker.depth > 0) return this.#waitForReplies();
+
+    const verdict = this.#decide(requestId, plan, undefined, buffer, start, end);
+    if (verdict === "wait") return "again";
+    if ("error" in verdict)
+      return this.#poisonQuery(requestId, text, verdict.error, verdict.denial, plan);
+
+    this.#intent(requestId, plan, undefined, verdict);
+    this.#send(
+      "query",
+      exchange({
+        requestId,
+        statements: plan.statements,
+        obligations: verdict.permit.obligations,
+        intent: true,
+        change: this.#forgetUnnamed(),
+      }),
+      buffer,
+      start,
+      end,
+    );
+    if (plan.statements.some(needsFence)) this.#fence();
+    return "done";
+  }
+
+  #poisonQuery(
+    requestId: string,
+    text: string,
+    error: StatementError,
+    denial?: Denial,
+    plan?: QueryPlan,
+  ): Handled {
+    this.#denied(requestId, text, plan, denial ?? asDenial(error));
+    const poison = poisonedQuery(requestId);
+    const instead = statementErrorResponse(error);
+    this.#send("query", plainExchange(this.#forgetUnnamed(), instead), poison, 0, poison.length);
+    return "done";
+  }
+
+  /** A simple Query drops the unnamed statement and portal, whether it succeeds or not. */
+  #forgetUnnamed() {
+    const { statements, portals } = this.#state;
+    const statement = proposeName(statements, "", undefined, NEVER_CERTAIN);
+    const portal = proposeName(portals, "", undefined, NEVER_CERTAIN);
+    return {
+      settle: (ending: Ending) => {
+        const dropped = ending === "skipped" ? "skipped" : "succeeded";
+        statement?.settle(dropped);
+        portal?.settle(dropped);
+      },
+    };
+  }
+
+  // --- extended query ---
+
+  #parse(buffer: Buffer, start: number, end: number): Handled {
+    const message = decodeParse(buffer, start, end);
+    const requestId = this.#newRequestId();
+    const plan = this.#classify(message.text);
+    if (plan === "wait") return "again";
+    if ("unclassified" in plan)
+      return this.#poisonParse(
+        message.name,
+        requestId,
+        message.text,
+        unclassified(plan, requestId),
+      );
+    if (plan.refers.length > 0 && this.#state.tracker.depth > 0) return this.#waitForReplies();
+    const decision = this.#state.context.book.decide(plan.operation);
+    if (decision.verdict === "deny") {
+      const error = denialError(decision.denial, requestId);
+      return this.#poisonParse(message.name, requestId, message.text, error, decision.denial, plan);
+    }
+    const { statements, tracker } = this.#state;
+    const prepared = {
+      by: "message",
+      plan,
+      parameterTypes: message.parameterTypes,
+    } as const;
+    const known = statements.lookup(message.name, tracker.segment);
+    // A named statement that exists cannot be parsed over: the server will refuse, and the name keeps
+    // its meaning.
+    const refused =
+      message.name !== "" && known.certain && known.value !== undefined
+        ? undefined
+        : proposeName(statements, message.name, prepared, tracker.segment);
+    if (refused === undefined && !(known.certain && known.value !== undefined))
+      throw new GatewayError("limit", "too many prepared statements in one session");
+    this.#state.context.book.prepared(requestId, plan, decision.verdict);
+    this.#state.toServer.requires("ordered");
+    this.#send(
+      "parse",
+      exchange({ statements: plan.statements, change: refused }),
+      buffer,
+      start,
+      end,
+    );
+    return "done";
+  }
+
+  #poisonParse(
+    name: string,
+    requestId: string,
+    text: string,
+    error: StatementError,
+    denial?: Denial,
+    plan?: QueryPlan,
+  ): Handled {
+    this.#denied(requestId, text, plan, denial ?? asDenial(error));
+    const poison = poisonedParse(name, requestId);
+    this.#send(
+      "parse",
+      plainExchange(undefined, statementErrorResponse(error)),
+      poison,
+      0,
+      poison.length,
+    );
+    return "done";
+  }
+
+  #bind(buffer: Buffer, start: number, end: number): Handled {
+    const { statements, portals, tracker } = this.#state;
+    const message = decodeBind(buffer, start, end);
+    const statement = statements.lookup(message.statement, tracker.segment);
+    if (!statement.certain) return this.#waitForReplies();
+    if (statement.value === undefined)
+      return this.#poisonExtended("bind", {
+        sqlState: "26000",
+        message: `prepared statement "${message.statement}" does not exist`,
+        detail: undefined,
+        hint: undefined,
+        position: undefined,
+      });
+    if (statement.value.by === "sql")
+      return this.#poisonExtended("bind", madeBySql("PREPARE", "EXECUTE"));
+    const portal: Portal = {
+      by: "message",
+      plan: statement.value.plan,
+      parameterTypes: statement.value.parameterTypes,
+      bind: message,
+      parametersDigest: parametersDigest(message.parameters),
+      rowCheck: undefined,
+      describing: false,
+    };
+    const change = proposeName(portals, message.portal, portal, tracker.segment);
+    if (change === undefined) throw new GatewayError("limit", "too many portals in one session");
+    this.#send("bind", plainExchange(change, undefined), buffer, start, end);
+    return "done";
+  }
+
+  #execute(buffer: Buffer, start: number, end: number): Handled {
+    const { portals, tracker, context } = this.#state;
+    const message = decodeExecute(buffer, start, end);
+    const found = portals.lookup(message.portal, tracker.segment);
+    if (!found.certain) return this.#waitForReplies();
+    const portal = found.value;
+    if (portal === undefined)
+      return this.#poisonExtended("execute", {
+        sqlState: "34000",
+        message: `portal "${message.portal}" does not exist`,
+        detail: undefined,
+        hint: undefined,
+        position: undefined,
+      });
+    if (portal.by === "sql") return this.#poisonExtended("execute", madeBySql("DECLARE", "FETCH"));
+    const requestId = this.#newRequestId();
+    const plan = this.#currentPlan(portal.plan);
+    if (plan === "wait") return "again";
+    if ("unclassified" in plan)
+      return this.#poisonExecute(requestId, portal.plan, unclassified(plan, requestId));
+
+    const verdict = this.#decide(requestId, plan, portal, buffer, start, end);
+    if (verdict === "wait") return "again";
+    if ("error" in verdict)
+      return this.#poisonExecute(requestId, plan, verdict.error, verdict.denial);
+
+    // Rows are checked against what the server says of them (the second witness), so it is asked when
+    // the client did not ask itself.
+    const rows = plan.statements[0]?.columns !== undefined || plan.operation.touches.length > 0;
+    if (rows && context.masks.needed && portal.rowCheck === undefined && !portal.describing) {
+      portal.describing = true;
+      const describe = describePortal(message.portal);
+      const asked = exchange({ statements: plan.statements, portal });
+      this.#send("describe-portal", asked, describe, 0, describe.length, true);
+    }
+    this.#intent(requestId, plan, portal, verdict);
+    this.#send(
+      "execute",
+      exchange({
+        requestId,
+        statements: plan.statements,
+        portal,
+        obligations: verdict.permit.obligations,
+        intent: true,
+      }),
+      buffer,
+      start,
+      end,
+    );
+    if (plan.statements.some(needsFence)) this.#fence();
+    return "done";
+  }
+
+  #poisonExecute(
+    requestId: string,
+    plan: QueryPlan,
+    error: StatementError,
+    denial?: Denial,
+  ): Handled {
+    this.#denied(requestId, plan.text, plan, denial ?? asDenial(error));
+    return this.#poisonExtended("execute", error, requestId);
+  }
+
+  /** In place of a Bind or Execute: one that fails, so that the server skips to Sync as it must. */
+  #poisonExtended(kind: "bind" | "execute", error: StatementError, requestId = "none"): Handled {
+    const poison = missingPortalExecute(requestId);
+    const instead = plainExchange(undefined, statementErrorResponse(error));
+    this.#send(kind, instead, poison, 0, poison.length);
+    return "done";
+  }
+
+  #describe(buffer: Buffer, start: number, end: number): Handled {
+    const { statements, portals, tracker } = this.#state;
+    const { kind, name } = decodeDescribe(buffer, start, end);
+    if (kind === "statement") {
+      const found = statements.lookup(name, tracker.segment);
+      if (!found.certain) return this.#waitForReplies();
+      const known = found.value?.by === "message" ? found.value.plan.statements : [];
+      this.#send("describe-statement", exchange({ statements: known }), buffer, start, end);
+      return "done";
+    }
+    const found = portals.lookup(name, tracker.segment);
+    if (!found.certain) return this.#waitForReplies();
+    const portal = found.value;
+    if (portal?.by !== "message") {
+      const known = portal === undefined ? [] : [portal.statement];
+      this.#send("describe-portal", exchange({ statements: known }), buffer, start, end);
+      return "done";
+    }
+    portal.describing = true;
+    const described = exchange({ statements: portal.plan.statements, portal });
+    this.#send("describe-portal", described, buffer, start, end);
+    return "done";
+  }
+
+  #close(buffer: Buffer, start: number, end: number): Handled {
+    const { statements, portals, tracker } = this.#state;
+    const { kind, name } = decodeClose(buffer, start, end);
+    const change =
+      kind === "statement"
+        ? proposeName(statements, name, undefined, tracker.segment)
+        : proposeName(portals, name, undefined, tracker.segment);
+    this.#send("close", plainExchange(change, undefined), buffer, start, end);
+    return "done";
+  }
+
+  /** FunctionCall names a function by OID and says nothing else that could be judged. */
+  #functionCall(): Handled {
+    const requestId = this.#newRequestId();
+    const denial: Denial = {
+      kind: "unknown",
+      what: "a FunctionCall message",
+      policyId: undefined,
+      message: "the function-call protocol is not supported; use SELECT",
+      hop: undefined,
+      hopLabel: undefined,
+    };
+    this.#denied(requestId, "", undefined, denial);
+    const poison = poisonedQuery(requestId);
+    const instead = statementErrorResponse(denialError(denial, requestId));
+    this.#send("query", plainExchange(undefined, instead), poison, 0, poison.length);
+    return "done";
+  }
+
+  // --- shared ---
+
+  /** CopyData, CopyDone, CopyFail: part of a command that was permitted, or dropped by the server. */
+  #copied(buffer: Buffer, start: number, end: number): void {
+    this.#state.syncKeptBack = false;
+    if (this.#state.tracker.copyIn)
+      this.#state.context.book.copied(this.#state.tracker.head?.tag, buffer, start, end);
+    this.#state.toServer.range(buffer, start, end);
+  }
+
+  #send(
+    kind: RequestKind,
+    sent: Exchange,
+    buffer: Buffer,
+    start: number,
+    end: number,
+    swallow = false,
+  ): void {
+    const mayCopyIn = sent.requestId !== undefined && sent.statements.some(copiesIn);
+    this.#state.tracker.sent(kind, sent, swallow, mayCopyIn);
+    this.#state.toServer.range(buffer, start, end);
+  }
+
+  #newRequestId(): string {
+    this.#requestId ??= this.#state.context.book.nextRequestId();
+    return this.#requestId;
+  }
+
+  /** The plan, or why there is none; the catalogue is read again once for a name it does not know. */
+  #classify(text: string): QueryPlan | Unclassified | "wait" {
+    const { classifier } = this.#state.context;
+    const plan = classifier.classify(text, this.#names);
+    if (!("unclassified" in plan) || this.#refreshed || !maybeStale(plan)) return plan;
+    this.#refreshed = true;
+    this.#control.waitFor(classifier.refresh());
+    return "wait";
+  }
+
+  /** A plan of an older catalogue, or one whose names may mean something else now, is made anew. */
+  #currentPlan(plan: QueryPlan): QueryPlan | Unclassified | "wait" {
+    if (plan.refers.length > 0) {
+      if (this.#state.tracker.depth > 0) {
+        this.#waitForReplies();
+        return "wait";
+      }
+    } else if (plan.epoch === this.#state.context.classifier.epoch) return plan;
+    return this.#classify(plan.text);
+  }
+
+  readonly #names: SessionNames = {
+    prepared: (name) => this.#preparedStatement(name),
+    cursor: (name) => {
+      const portal = this.#state.portals.confirmed(name);
+      return portal?.by === "message" ? portal.plan.statements[0] : portal?.statement;
+    },
+  };
+
+  /** In the catalogue as it is now; undefined when it was prepared in an older one by SQL. */
+  #preparedStatement(name: string): StatementPlan | undefined {
+    const { classifier } = this.#state.context;
+    const prepared = this.#state.statements.confirmed(name);
+    if (prepared === undefined) return undefined;
+    if (prepared.by === "sql")
+      return prepared.epoch === classifier.epoch ? prepared.statement : undefined;
+    if (prepared.plan.epoch === classifier.epoch) return prepared.plan.statements[0];
+    const plan = classifier.classify(prepared.plan.text, NO_NAMES);
+    return "unclassified" in plan ? undefined : plan.statements[0];
+  }
+
+  #decide(
+    requestId: string,
+    plan: QueryPlan,
+    portal: Portal | undefined,
+    buffer: Buffer,
+    start: number,
+    end: number,
+  ): Verdict {
+    const { book } = this.#state.context;
+    const command: HeldCommand = { requestId, plan, portal, bytes: { buffer, start, end } };
+    const released = this.#holds.take(command);
+    if (released !== undefined) {
+      if ("error" in released) return { error: released.error, denial: released.denial };
+      return { permit: released.permit, approvedBy: released.approvedBy };
+    }
+    const decision = book.decide(plan.operation);
+    if (decision.verdict === "permit") return { permit: decision.permit, approvedBy: undefined };
+    if (decision.verdict === "deny")
+      return { error: denialError(decision.denial, requestId), denial: decision.denial };
+    // What came before is answered first, so that the transaction's state is known while it waits.
+    if (this.#state.tracker.depth > 0) {
+      this.#waitForReplies();
+      return "wait";
+    }
+    this.#control.waitFor(this.#holds.wait(command, decision));
+    return "wait";
+  }
+
+  #intent(
+    requestId: string,
+    plan: QueryPlan,
+    portal: Portal | undefined,
+    verdict: Exclude<Verdict, "wait" | { readonly error: StatementError }>,
+  ): void {
+    const { book } = this.#state.context;
+    book.intent(requestId, plan, portal, verdict.permit, verdict.approvedBy);
+    this.#state.toServer.requires(plan.plainRead ? "ordered" : "strict");
+  }
+
+  #denied(requestId: string, text: string, plan: QueryPlan | undefined, denial: Denial): void {
+    this.#state.context.book.denied(requestId, text, plan, denial);
+    this.#state.toServer.requires("ordered");
+  }
+
+  #fence(): void {
+    this.#fenced = true;
+    this.#state.toServer.push(flush());
+  }
+
+  #waitForReplies(): Handled {
+    // Without it the server may keep the replies to itself until a Sync that has not come yet.
+    this.#state.toServer.push(flush());
+    this.#control.waitForReplies();
+    return "again";
+  }
+}
+
+const NO_NAMES: SessionNames = { prepared: () => undefined, cursor: () => undefined };
+
+function copiesIn({ kind }: StatementPlan): boolean {
+  return kind.kind === "copy" && kind.direction === "in";
+}
+
+function madeBySql(made: string, run: string): StatementError {
+  return {
+    sqlState: "0A000",
+    message: `what ${made} made is run with ${run}, not by message`,
+    detail: undefined,
+    hint: undefined,
+    position: undefined,
+  };
+}
+
+/** Changes what names or objects mean for what follows. */
+function needsFence(statement: StatementPlan): boolean {
+  switch (statement.kind.kind) {
+    case "prepare":
+    case "deallocate":
+    case "declare":
+    case "close":
+    case "discard":
+    case "definition":
+    case "custody":
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** A text that gives a name a meaning and uses names is judged before either happens: refused. */
+function nameTrouble(plan: QueryPlan): Unclassified | undefined {
+  if (plan.statements.length < 2 || plan.refers.length === 0) return undefined;
+  if (!plan.statements.some(needsFence)) return undefined;
+  return {
+    unclassified: true,
+    message: "PREPARE, DECLARE and the use of such names cannot share one query text",
+    sqlState: "0A000",
+    position: undefined,
+  };
+}
+
+/** Names that a newer catalogue may know: relations, columns, functions, schemas, types. */
+function maybeStale(plan: Unclassified): boolean {
+  return ["42P01", "42703", "42883", "3F000", "42704"].includes(plan.sqlState);
+}
+
+function unclassified(plan: Unclassified, requestId: string): StatementError {
+  return {
+    sqlState: plan.sqlState,
+    message: plan.message,
+    detail: `Request ${requestId}.`,
+    hint: undefined,
+    position: plan.position,
+  };
+}
+
+function asDenial(error: StatementError): Denial {
+  return {
+    kind: "unknown",
+    what: "a statement that could not be classified",
+    policyId: undefined,
+    message: error.message,
+    hop: undefined,
+    hopLabel: undefined,
+  };
+}

@@ -1,0 +1,318 @@
+// How a client's connection begins: SSLRequest or direct TLS, GSSENCRequest, CancelRequest, then the
+// StartupMessage inside TLS, then the password. PostgreSQL docs, "Message Flow: Start-up", "SSL Session
+// Encryption", "Canceling Requests in Progress"; protocol 3.0 and 3.2.
+//
+// Nothing is asked and nothing is believed before TLS; only a cancel may come in plain text, as libpq
+// before 17 sends it.
+
+import type { Socket } from "node:net";
+import { type SecureContext, TLSSocket } from "node:tls";
+import {
+  authenticationCleartextPassword,
+  negotiateProtocolVersion,
+} from "@custody/wire/postgres/backend.ts";
+import { decodePassword } from "@custody/wire/postgres/frontend.ts";
+import { decodeStartup, type StartupPacket } from "@custody/wire/postgres/startup.ts";
+import { GatewayError } from "../../base/errors.ts";
+import { Secret } from "../../base/secret.ts";
+import { readMessages } from "./message-reader.ts";
+import { judgeSetting, parseOptions } from "./settings.ts";
+
+export interface StartupDeps {
+  readonly secureContext: () => SecureContext;
+  readonly maxStartupBytes: number;
+  /** Password messages are small: tokens, not statements. */
+  readonly maxPasswordBytes: number;
+}
+
+export interface CancelStart {
+  readonly kind: "cancel";
+  readonly processId: number;
+  readonly key: Buffer;
+}
+
+export interface SessionStart {
+  readonly kind: "session";
+  readonly socket: TLSSocket;
+  readonly minor: 0 | 2;
+  readonly target: string;
+  readonly account: string | undefined;
+  readonly database: string;
+  readonly password: Secret;
+  /** Free settings for the server, by canonical name. */
+  readonly settings: ReadonlyMap<string, string>;
+  /** Recorded and echoed; the server is told the chain instead. */
+  readonly applicationName: string | undefined;
+}
+
+/**
+ * Reads up to and including the password. undefined: the client went away, as probes and libpq's
+ * retries do. Throws GatewayError with what to tell the client; `socket` below is what to tell it on.
+ */
+export async function receiveStartup(
+  accepted: Socket,
+  deps: StartupDeps,
+  signal: AbortSignal,
+  onSecure: (socket: TLSSocket) => void,
+): Promise<SessionStart | CancelStart | undefined> {
+  let socket: Socket = accepted;
+  let secure: TLSSocket | undefined;
+  let encryptionAnswers = 0;
+  for (;;) {
+    const packet = await readPacket(socket, deps, signal, secure === undefined);
+    if (packet === undefined) return undefined;
+    if (packet === "client-hello") {
+      secure = await startTls(accepted, deps, signal);
+      if (secure.alpnProtocol !== "postgresql")
+        throw new GatewayError("protocol", "direct TLS needs the ALPN protocol postgresql");
+      onSecure(secure);
+      socket = secure;
+      continue;
+    }
+    if (packet.kind === "cancel")
+      return { kind: "cancel", processId: packet.processId, key: Buffer.from(packet.key) };
+    if (packet.kind === "startup") {
+      if (secure === undefined)
+        throw new GatewayError("tls_required", "Custody accepts connections over TLS only", {
+          hint: "use sslmode=verify-full with sslrootcert set to the gateway's CA",
+        });
+      return finishStartup(secure, packet, deps, signal);
+    }
+    // SSLRequest or GSSENCRequest: once each, outside TLS, and nothing may be buffered behind it
+    // (plaintext injection, CVE-2021-23214).
+    encryptionAnswers += 1;
+    if (secure !== undefined || encryptionAnswers > 2 || socket.readableLength > 0)
+      throw new GatewayError("protocol", "unexpected bytes around an encryption request");
+    if (packet.kind === "gss") {
+      socket.write(Buffer.of(0x4e));
+      continue;
+    }
+    socket.write(Buffer.of(0x53));
+    secure = await startTls(accepted, deps, signal);
+    onSecure(secure);
+    socket = secure;
+  }
+}
+
+async function startTls(
+  accepted: Socket,
+  deps: StartupDeps,
+  signal: AbortSignal,
+): Promise<TLSSocket> {
+  const socket = new TLSSocket(accepted, {
+    isServer: true,
+    secureContext: deps.secureContext(),
+    ALPNProtocols: ["postgresql"],
+  });
+  await new Promise<void>((resolve, reject) => {
+    const finish = (error?: unknown) => {
+      socket.off("secure", finish);
+      socket.off("error", finish);
+      socket.off("close", onClose);
+      signal.removeEventListener("abort", onAbort);
+      if (error === undefined) resolve();
+      else reject(new GatewayError("protocol", "TLS handshake failed", { cause: error }));
+    };
+    const onClose = () => finish(new Error("closed"));
+    const onAbort = () => finish(signal.reason);
+    socket.once("secure", finish);
+    socket.once("error", finish);
+    socket.once("close", onClose);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  socket.on("error", () => socket.destroy());
+  return socket;
+}
+
+type Packet = Exclude<StartupPacket, { kind: "need" }>;
+
+/** One untyped packet, not a byte more: what follows belongs to TLS or to the typed messages. */
+async function readPacket(
+  socket: Socket,
+  deps: StartupDeps,
+  signal: AbortSignal,
+  tlsAllowed: boolean,
+): Promise<Packet | "client-hello" | undefined> {
+  const first = await readExactly(socket, 1, signal);
+  if (first === undefined) return undefined;
+  if (first[0] === 0x16 && tlsAllowed) {
+    socket.unshift(first);
+    return "client-hello";
+  }
+  let packet = first;
+  for (;;) {
+    const decoded = decode(packet, deps.maxStartupBytes);
+    if (decoded.kind !== "need") return decoded;
+    const more = await readExactly(socket, decoded.bytes - packet.length, signal);
+    if (more === undefined) throw new GatewayError("protocol", "the start-up packet was cut off");
+    packet = Buffer.concat([packet, more]);
+  }
+}
+
+function decode(packet: Buffer, maxStartupBytes: number): StartupPacket {
+  try {
+    return decodeStartup(packet, { maxStartupBytes });
+  } catch (error) {
+    throw new GatewayError("protocol", "malformed start-up packet", { cause: error });
+  }
+}
+
+/** undefined when the peer ends before the first of these bytes. */
+async function readExactly(
+  socket: Socket,
+  size: number,
+  signal: AbortSignal,
+): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    const cleanup = () => {
+      socket.off("readable", onReadable);
+      socket.off("end", onEnd);
+      socket.off("close", onEnd);
+      socket.off("error", onError);
+      signal.removeEventListener("abort", onAbort);
+    };
+    const onReadable = () => {
+      const bytes: Buffer | null = socket.read(size);
+      if (bytes === null) return;
+      cleanup();
+      if (bytes.length < size) resolve(undefined);
+      else resolve(bytes);
+    };
+    const onEnd = () => {
+      cleanup();
+      resolve(undefined);
+    };
+    const onError = (error: Error) => {
+      cleanup();
+      reject(new GatewayError("protocol", "the connection failed", { cause: error }));
+    };
+    const onAbort = () => {
+      cleanup();
+      reject(signal.reason);
+    };
+    socket.on("readable", onReadable);
+    socket.on("end", onEnd);
+    socket.on("close", onEnd);
+    socket.on("error", onError);
+    signal.addEventListener("abort", onAbort, { once: true });
+    onReadable();
+  });
+}
+
+async function finishStartup(
+  socket: TLSSocket,
+  packet: Extract<StartupPacket, { kind: "startup" }>,
+  deps: StartupDeps,
+  signal: AbortSignal,
+): Promise<SessionStart> {
+  if (packet.major !== 3)
+    throw new GatewayError("protocol", `unsupported protocol ${packet.major}.${packet.minor}`);
+  const parameters = judgeParameters(packet.parameters);
+  // Minor 1 was never assigned; a newer minor is answered with the newest we speak.
+  const minor = packet.minor >= 2 ? 2 : 0;
+  if (packet.minor > 2 || packet.minor === 1 || parameters.extensions.length > 0)
+    socket.write(negotiateProtocolVersion(minor, parameters.extensions));
+  const { target, account } = parseUserName(parameters.user);
+  const password = await askPassword(socket, deps, signal);
+  return {
+    kind: "session",
+    socket,
+    minor,
+    target,
+    account,
+    database: parameters.database ?? parameters.user,
+    password,
+    settings: parameters.settings,
+    applicationName: parameters.applicationName,
+  };
+}
+
+/** Tokens are the password, so a clear-text password is asked for, inside TLS only. */
+async function askPassword(
+  socket: TLSSocket,
+  deps: StartupDeps,
+  signal: AbortSignal,
+): Promise<Secret> {
+  const reader = readMessages(socket, {
+    maxFrameBytes: deps.maxPasswordBytes,
+    closed: (cause) => new GatewayError("protocol", "closed before the password", { cause }),
+    signal,
+  });
+  socket.write(authenticationCleartextPassword());
+  try {
+    const { type, buffer, start, end } = await reader.next();
+    if (type !== 0x70) throw new GatewayError("protocol", "expected a password message");
+    return new Secret(decodePassword(buffer, start, end));
+  } finally {
+    const cursor = reader.release();
+    if (cursor.partial || cursor.next())
+      socket.destroy(new GatewayError("protocol", "bytes behind the password message"));
+  }
+}
+
+interface JudgedParameters {
+  readonly user: string;
+  readonly database: string | undefined;
+  readonly applicationName: string | undefined;
+  readonly settings: ReadonlyMap<string, string>;
+  readonly extensions: readonly string[];
+}
+
+/** Allow-list: `settings.ts` says which settings a client may choose; everything else ends the start-up. */
+function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParameters {
+  const settings = new Map<string, string>();
+  const extensions: string[] = [];
+  let applicationName: string | undefined;
+  const judge = (name: string, value: string) => {
+    const judged = judgeSetting(name, value);
+    if (!judged.ok)
+      throw new GatewayError("invalid", `start-up parameter ${printable(name)}: ${judged.reason}`, {
+        hint: "leave it out; the gateway sets what the session needs",
+      });
+    if (judged.name === "application_name") applicationName = value;
+    else if (judged.kind === "free" || judged.kind === "tighten") settings.set(judged.name, value);
+  };
+  for (const [name, value] of parameters) {
+    if (name === "user" || name === "database") continue;
+    if (name.startsWith("_pq_.")) extensions.push(name);
+    else if (name === "replication") refuseReplication(value);
+    else if (name === "options") {
+      const parsed = parseOptions(value);
+      if (!parsed.ok) throw new GatewayError("invalid", `start-up options: ${parsed.reason}`);
+      for (const [option, setting] of parsed.settings) judge(option, setting);
+    } else judge(name, value);
+  }
+  const user = parameters.get("user");
+  if (user === undefined || user === "")
+    throw new GatewayError("invalid", "the start-up packet names no user", {
+      hint: "the user name is [account~]target",
+    });
+  const database = parameters.get("database");
+  return {
+    user,
+    database: database === "" ? undefined : database,
+    applicationName,
+    settings,
+    extensions,
+  };
+}
+
+function refuseReplication(value: string): void {
+  if (["", "0", "false", "off", "no"].includes(value.toLowerCase())) return;
+  throw new GatewayError("forbidden", "replication connections are not permitted");
+}
+
+/** `[account~]target`; names are `[a-z0-9-]+`. */
+export function parseUserName(user: string): { target: string; account: string | undefined } {
+  const match = /^(?:([a-z0-9-]{1,63})~)?([a-z0-9-]{1,63})$/.exec(user);
+  if (match?.[2] === undefined)
+    throw new GatewayError("not_found", `user name ${printable(user)} names no target`, {
+      hint: "the user name is [account~]target, with lower-case letters, digits and dashes",
+    });
+  return { target: match[2], account: match[1] };
+}
+
+/** A client's own text in a message to it: short, and nothing a terminal would act on. */
+function printable(text: string): string {
+  return JSON.stringify(text.slice(0, 64)).replace(/[\u007f-\u009f\u2028\u2029]/g, "?");
+}
