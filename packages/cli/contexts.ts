@@ -1,0 +1,149 @@
+// Contexts: which gateway, which CA, which credential. One JSON file each under $CUSTODY_HOME, else
+// $XDG_CONFIG_HOME/custody, else ~/.config/custody; folder 0700, files 0600, replaced atomically. The
+// CA is a file of its own beside, for clients that want a path (sslrootcert).
+
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+import { z } from "zod";
+
+import { CliError } from "./faults.ts";
+
+export const CONTEXT_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/;
+
+const contextSchema = z.strictObject({
+  /** The control API's origin: `https://custody.example.com:7443`. */
+  url: z.url(),
+  /** PEM of the CA that is trusted for it; null: the system's. */
+  ca: z.string().nullable(),
+  /** The delegation: a handle or JWT. null after `custody logout`. */
+  token: z.string().nullable(),
+  delegationId: z.string().nullable(),
+});
+
+export type StoredContext = z.infer<typeof contextSchema>;
+
+export interface ContextStore {
+  readonly directory: string;
+  /** undefined: no context was ever made, or none chosen. */
+  currentName(): string | undefined;
+  names(): readonly string[];
+  /** undefined: there is none of this name. Throws CliError when its file cannot be trusted. */
+  read(name: string): StoredContext | undefined;
+  write(name: string, context: StoredContext): void;
+  choose(name: string): void;
+  /** Path of the context's CA in a file; undefined: the system's CAs. */
+  caFile(name: string): string | undefined;
+  /** A new file, readable by this user only, in the store's folder. */
+  writePrivate(name: string, text: string): string;
+}
+
+export function openContexts(
+  environment: Readonly<Record<string, string | undefined>>,
+): ContextStore {
+  const directory =
+    environment.CUSTODY_HOME ??
+    join(environment.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "custody");
+  const contexts = join(directory, "contexts");
+  const fileOf = (name: string) => join(contexts, `${checked(name)}.json`);
+  const caOf = (name: string) => join(contexts, `${checked(name)}.ca.pem`);
+  const read = (name: string) => readContext(fileOf(name));
+  return {
+    directory,
+    currentName: () => readOptional(join(directory, "current"))?.trim() || undefined,
+    names: () => listNames(contexts),
+    read,
+    write: (name, context) => {
+      mkdirSync(contexts, { recursive: true, mode: 0o700 });
+      if (context.ca !== null) replace(caOf(name), context.ca);
+      else rmSync(caOf(name), { force: true });
+      replace(fileOf(name), `${JSON.stringify(context, undefined, 2)}\n`);
+    },
+    choose: (name) => replace(join(directory, "current"), `${checked(name)}\n`),
+    caFile: (name) => (read(name)?.ca == null ? undefined : caOf(name)),
+    writePrivate: (name, text) => {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      const path = join(directory, name);
+      replace(path, text);
+      return path;
+    },
+  };
+}
+
+/** Makes or replaces a file readable by its owner only; whoever reads sees the old or the new, whole. */
+export function replace(path: string, text: string): void {
+  const temporary = `${path}.${randomBytes(6).toString("hex")}`;
+  const descriptor = openSync(temporary, "wx", 0o600);
+  try {
+    writeSync(descriptor, text);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  renameSync(temporary, path);
+}
+
+function readContext(file: string): StoredContext | undefined {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new CliError("refused", `${file} cannot be read`, { cause: error });
+  }
+  try {
+    if ((fstatSync(descriptor).mode & 0o077) !== 0)
+      throw new CliError("refused", `${file} holds a credential and others may read it`, {
+        hint: `chmod 600 ${file}, then custody login again: whoever read it could use it`,
+      });
+    const parsed = contextSchema.safeParse(JSON.parse(readFileSync(descriptor, "utf8")));
+    if (parsed.success) return parsed.data;
+    throw new CliError("refused", `${file} is not a context of this version`, {
+      hint: "custody login makes it anew",
+    });
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new CliError("refused", `${file} is damaged`, { hint: "custody login makes it anew" });
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function listNames(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory)
+      .filter((name) => name.endsWith(".json"))
+      .map((name) => name.slice(0, -".json".length))
+      .sort();
+  } catch {
+    return [];
+  }
+}
+
+function readOptional(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function checked(name: string): string {
+  if (CONTEXT_NAME.test(name)) return name;
+  throw new CliError("usage", `"${name}" cannot be a context's name`, {
+    hint: "lower-case letters, digits, dots and dashes, at most 63",
+  });
+}
