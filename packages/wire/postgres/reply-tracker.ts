@@ -191,6 +191,7 @@ export class ReplyTracker<T> {
     }
     if (entry.kind === "query" || entry.kind === "function" || entry.kind === "sync") {
       entry.phase = FAILED;
+      if (entry === this.#fence) this.#fence = undefined;
       return this.#result;
     }
     this.#end(entry);
