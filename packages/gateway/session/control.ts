@@ -101,7 +101,12 @@ export interface Control {
   openSession(request: OpenSession, events: SessionEvents): Promise<OpenedSession>;
   /** The server process that runs this session's commands, so that a revocation can end it. */
   attachBackend(sessionId: string, processId: number): void;
-  closeSession(sessionId: string, reason: string): Promise<void>;
+  /** `recording` ties the whole recording to the log; undefined when there is none. */
+  closeSession(
+    sessionId: string,
+    reason: string,
+    recording: { readonly pieces: number; readonly digest: string } | undefined,
+  ): Promise<void>;
   /** Opens a request or finds the live one of the same binding; `onChange` is called on every change. */
   requestApproval(request: HoldRequest, onChange: (state: HoldState) => void): Promise<Hold>;
   /** Nobody waits on the wire any more; the request itself stays until it expires. */

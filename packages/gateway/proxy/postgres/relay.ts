@@ -85,6 +85,8 @@ export class Relay {
     server.on("drain", () => this.#pump());
     server.resume();
     client.resume();
+    if (server.destroyed) this.end(this.#targetClosed());
+    if (client.destroyed) this.#finish("client closed the connection");
     return ended;
   }
 

@@ -60,6 +60,8 @@ export async function connectUpstream(
   let socket: Socket | undefined;
   try {
     socket = await openSocket(target, deps, signal);
+    // Whoever holds the socket sees it close; an error of its own needs nobody to listen.
+    socket.on("error", () => undefined);
     const reader = readMessages(socket, {
       maxFrameBytes: deps.maxFrameBytes,
       closed: unavailable("closed the connection during sign-in"),

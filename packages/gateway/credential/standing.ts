@@ -1,0 +1,131 @@
+// The gateway's own connections to a PostgreSQL target: to make session roles, to end backends, to read
+// the catalogue. Outside the relayed path, so node-postgres serves them (ADR 0002). One connection for
+// each (target, login, database), opened when first used, one statement at a time, opened again after a
+// failure.
+
+import { readFile } from "node:fs/promises";
+import pg from "pg";
+import { GatewayError } from "../base/errors.ts";
+import type { PostgresTarget, StandingLogin } from "../target/target.ts";
+import type { ResolveSecret } from "./secrets.ts";
+
+export type Rows = Record<string, unknown>[];
+
+export interface StandingConnections extends AsyncDisposable {
+  /** Throws GatewayError "target_unavailable"; the server's own words are in `cause` only. */
+  query(
+    target: PostgresTarget,
+    login: StandingLogin,
+    database: string,
+    sql: string,
+    values?: readonly unknown[],
+  ): Promise<Rows>;
+}
+
+export interface StandingDeps {
+  readonly resolveSecret: ResolveSecret;
+  readonly connectTimeoutMs: number;
+  readonly queryTimeoutMs: number;
+}
+
+export function openStandingConnections(deps: StandingDeps): StandingConnections {
+  const lanes = new Map<string, Lane>();
+  return {
+    query(target, login, database, sql, values = []) {
+      const key = JSON.stringify([target.name, target.host, target.port, login.user, database]);
+      let lane = lanes.get(key);
+      if (lane === undefined) {
+        lane = new Lane(() => connect(target, login, database, deps));
+        lanes.set(key, lane);
+      }
+      return lane.run(target.name, sql, values);
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all([...lanes.values()].map((lane) => lane.close()));
+    },
+  };
+}
+
+/** One connection; its statements wait for each other. */
+class Lane {
+  readonly #connect: () => Promise<pg.Client>;
+  #client: pg.Client | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(connectClient: () => Promise<pg.Client>) {
+    this.#connect = connectClient;
+  }
+
+  run(targetName: string, sql: string, values: readonly unknown[]): Promise<Rows> {
+    const result = this.#last.then(() => this.#once(targetName, sql, values));
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+
+  async close(): Promise<void> {
+    await this.#last;
+    await this.#client?.end().catch(() => undefined);
+    this.#client = undefined;
+  }
+
+  async #once(targetName: string, sql: string, values: readonly unknown[]): Promise<Rows> {
+    try {
+      this.#client ??= await this.#opened();
+      const result: pg.QueryResult | pg.QueryResult[] = await this.#client.query(sql, [...values]);
+      return Array.isArray(result) ? (result.at(-1)?.rows ?? []) : result.rows;
+    } catch (cause) {
+      // An SQL error leaves the connection usable; anything else does not.
+      if (!(cause instanceof pg.DatabaseError)) this.#drop();
+      throw new GatewayError(
+        "target_unavailable",
+        `target ${targetName}: the gateway's own connection failed`,
+        { hint: "tell whoever runs the gateway; its log has the target's words", cause },
+      );
+    }
+  }
+
+  async #opened(): Promise<pg.Client> {
+    const client = await this.#connect();
+    client.on("error", () => this.#drop());
+    client.on("end", () => {
+      if (this.#client === client) this.#client = undefined;
+    });
+    return client;
+  }
+
+  #drop(): void {
+    const client = this.#client;
+    this.#client = undefined;
+    client?.end().catch(() => undefined);
+  }
+}
+
+async function connect(
+  target: PostgresTarget,
+  login: StandingLogin,
+  database: string,
+  deps: StandingDeps,
+): Promise<pg.Client> {
+  const password = await deps.resolveSecret(login.password);
+  const ssl = target.tls.mode === "verify-full" ? await tlsOf(target.tls.caFile) : false;
+  const client = new pg.Client({
+    host: target.host,
+    port: target.port,
+    user: login.user,
+    password: password.reveal(),
+    database,
+    ssl,
+    application_name: "custody gateway",
+    connectionTimeoutMillis: deps.connectTimeoutMs,
+    query_timeout: deps.queryTimeoutMs,
+    keepAlive: true,
+    options: "-c search_path=pg_catalog -c client_min_messages=error",
+  });
+  await client.connect();
+  return client;
+}
+
+async function tlsOf(caFile: string | undefined) {
+  const ca = caFile === undefined ? undefined : await readFile(caFile, "utf8");
+  return { rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) };
+}

@@ -1,0 +1,87 @@
+// The classifier of each database in use: its catalogue read over the gateway's standing connection when
+// a first session comes, read again on a schedule while sessions are open, forgotten when the target's
+// configuration changes.
+//
+// Who owns the state: one a gateway.
+
+import type { Clock } from "../../base/clock.ts";
+import type { StandingConnections } from "../../credential/standing.ts";
+import type { MaskName } from "../../masking/masks.ts";
+import type { PostgresTarget } from "../../target/target.ts";
+import { readSnapshot } from "./catalogue.ts";
+import { createClassifier } from "./classify.ts";
+import type { Classifier } from "./plan.ts";
+import { createResultMasks, type ResultMasks } from "./row-check.ts";
+
+export interface Database {
+  readonly classifier: Classifier;
+  readonly masks: ResultMasks;
+}
+
+export interface Databases extends Disposable {
+  open(target: PostgresTarget, database: string): Promise<Database>;
+  /** A target's configuration changed or went: its classifiers are made anew for the next session. */
+  forget(targetName: string): void;
+}
+
+export interface DatabasesDeps {
+  readonly standing: StandingConnections;
+  readonly clock: Clock;
+  readonly masks: () => ReadonlyMap<string, MaskName>;
+  readonly limits: {
+    readonly catalogueRefreshMs: number;
+    readonly statementBytes: number;
+    readonly planCacheBytes: number;
+  };
+  readonly log: (message: string, error?: unknown) => void;
+}
+
+export function openDatabases(deps: DatabasesDeps): Databases {
+  const opened = new Map<string, { target: string; database: Promise<Database> }>();
+  const timer = setInterval(() => {
+    for (const { database } of opened.values())
+      database
+        .then(({ classifier }) => classifier.refresh())
+        .catch((error) => deps.log("a catalogue could not be read again", error));
+  }, deps.limits.catalogueRefreshMs);
+  timer.unref();
+  return {
+    open(target, database) {
+      const key = JSON.stringify([target.name, database]);
+      const known = opened.get(key);
+      if (known !== undefined) return known.database;
+      const opening = openDatabase(target, database, deps);
+      opened.set(key, { target: target.name, database: opening });
+      // A target that was down is asked again by the next session.
+      opening.catch(() => opened.delete(key));
+      return opening;
+    },
+    forget(targetName) {
+      for (const [key, { target }] of opened) if (target === targetName) opened.delete(key);
+    },
+    [Symbol.dispose]() {
+      clearInterval(timer);
+    },
+  };
+}
+
+async function openDatabase(
+  target: PostgresTarget,
+  database: string,
+  deps: DatabasesDeps,
+): Promise<Database> {
+  const { standing, limits } = deps;
+  const read = (sql: string) => standing.query(target, target.catalogue, database, sql);
+  const classify = target.classify.filter(
+    (one) => one.database === undefined || one.database === database,
+  );
+  const classifier = await createClassifier({
+    target: target.name,
+    database,
+    searchPath: target.searchPath,
+    classify,
+    read: () => readSnapshot(read),
+    limits: { maxTextBytes: limits.statementBytes, cacheBytes: limits.planCacheBytes },
+  });
+  return { classifier, masks: createResultMasks(classifier, classify.length > 0, deps.masks) };
+}

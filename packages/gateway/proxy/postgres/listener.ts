@@ -1,0 +1,308 @@
+// The PostgreSQL listener: accepts, signs in, opens the way to the target, hands over to the relay.
+// Every failure on the way is a FATAL in PostgreSQL's own form; none leaves a socket behind.
+//
+// Who owns the state: the listener owns its sockets until the relay has them, and all sessions' ends.
+
+import { createServer, type Server, type Socket } from "node:net";
+import type { SecureContext, TLSSocket } from "node:tls";
+import {
+  authenticationOk,
+  backendKeyData,
+  parameterStatus,
+  readyForQuery,
+} from "@custody/wire/postgres/backend.ts";
+import type { Access, Subject } from "../../access/operation.ts";
+import type { Journal } from "../../audit/journal.ts";
+import type { Clock } from "../../base/clock.ts";
+import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import type { RandomBytes } from "../../base/ids.ts";
+import { describeChain } from "../../delegation/chain.ts";
+import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
+import type { Control, OpenedSession } from "../../session/control.ts";
+import type { PostgresTarget, Target } from "../../target/target.ts";
+import { CancelRegistry } from "./cancels.ts";
+import { CommandBook } from "./command-book.ts";
+import { fatalResponse } from "./faults.ts";
+import type { Classifier } from "./plan.ts";
+import { Relay } from "./relay.ts";
+import type { RelayLimits } from "./relay-state.ts";
+import type { ResultMasks } from "./row-check.ts";
+import { upstreamSettings } from "./session-settings.ts";
+import { receiveStartup, type SessionStart, type StartupDeps } from "./startup.ts";
+import { cancelUpstream, connectUpstream, type Upstream, type UpstreamDeps } from "./upstream.ts";
+
+export interface PostgresListenerDeps {
+  readonly host: string;
+  readonly port: number;
+  readonly secureContext: () => SecureContext;
+  readonly targets: () => ReadonlyMap<string, Target>;
+  readonly control: Control;
+  readonly access: Access;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly random: RandomBytes;
+  readonly openRecorder: (session: RecordedSession) => Recorder;
+  /** The classifier of one database, its catalogue read; and the masks that go with it. */
+  readonly classifierFor: (
+    target: PostgresTarget,
+    database: string,
+  ) => Promise<{ readonly classifier: Classifier; readonly masks: ResultMasks }>;
+  /** PEM of the target's CA; undefined: the system's roots. */
+  readonly targetCa: (target: PostgresTarget) => Promise<string | undefined>;
+  readonly limits: PostgresLimits;
+  readonly log: (message: string, error?: unknown) => void;
+}
+
+export interface PostgresLimits extends RelayLimits {
+  readonly maxConnections: number;
+  readonly startupTimeoutMs: number;
+  readonly targetConnectTimeoutMs: number;
+}
+
+export interface PostgresListener extends AsyncDisposable {
+  readonly port: number;
+  /** Sessions that are past sign-in. */
+  readonly sessions: number;
+}
+
+const MAX_STARTUP_BYTES = 10_000;
+const MAX_PASSWORD_BYTES = 65_536;
+
+export async function listenPostgres(deps: PostgresListenerDeps): Promise<PostgresListener> {
+  const gateway = new Gateway(deps);
+  const server = createServer({ noDelay: true, keepAlive: true }, (socket) =>
+    gateway.accept(socket),
+  );
+  server.maxConnections = deps.limits.maxConnections;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) =>
+      reject(
+        new GatewayError("configuration", `cannot listen on ${deps.host}:${deps.port}`, { cause }),
+      ),
+    );
+    server.listen(deps.port, deps.host, resolve);
+  });
+  server.on("error", (error) => deps.log("postgres listener", error));
+  return {
+    port: portOf(server),
+    get sessions() {
+      return gateway.sessions;
+    },
+    async [Symbol.asyncDispose]() {
+      server.close();
+      await gateway.close();
+    },
+  };
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+class Gateway {
+  readonly #deps: PostgresListenerDeps;
+  readonly #cancels: CancelRegistry;
+  readonly #sockets = new Set<Socket>();
+  readonly #relays = new Map<Relay, Promise<unknown>>();
+
+  constructor(deps: PostgresListenerDeps) {
+    this.#deps = deps;
+    this.#cancels = new CancelRegistry(deps.random);
+  }
+
+  get sessions(): number {
+    return this.#relays.size;
+  }
+
+  accept(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => this.#sockets.delete(socket));
+    this.#serve(socket).catch((error) => {
+      this.#deps.log("connection ended by a fault", error);
+      socket.destroy();
+    });
+  }
+
+  async close(): Promise<void> {
+    const error = new GatewayError("shutdown", "the gateway is stopping", {
+      hint: "connect again in a moment",
+    });
+    const ending = [...this.#relays.values()];
+    for (const relay of this.#relays.keys()) relay.end(error);
+    await Promise.all(ending);
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async #serve(accepted: Socket): Promise<void> {
+    const deps = this.#deps;
+    const signal = AbortSignal.timeout(deps.limits.startupTimeoutMs);
+    let speaking: Socket = accepted;
+    try {
+      const startup: StartupDeps = {
+        secureContext: deps.secureContext,
+        maxStartupBytes: MAX_STARTUP_BYTES,
+        maxPasswordBytes: MAX_PASSWORD_BYTES,
+      };
+      const start = await receiveStartup(accepted, startup, signal, (secure) => {
+        speaking = secure;
+      });
+      if (start === undefined) accepted.destroy();
+      else if (start.kind === "cancel") {
+        this.#cancels.request(start.processId, start.key);
+        speaking.end();
+      } else await this.#openSession(start, accepted);
+    } catch (thrown) {
+      const error = signal.aborted
+        ? new GatewayError("protocol", "signing in took too long")
+        : toGatewayError(thrown);
+      if (error.code === "internal" || error.code === "target_unavailable")
+        deps.log(error.message, error.cause);
+      if (speaking.writable) speaking.end(fatalResponse(error));
+      setTimeout(() => accepted.destroy(), 1_000).unref();
+    }
+  }
+
+  async #openSession(start: SessionStart, accepted: Socket): Promise<void> {
+    const { control } = this.#deps;
+    const clientAddress = accepted.remoteAddress ?? "unknown";
+    let relay: Relay | undefined;
+    let ending: GatewayError | undefined;
+    const opened = await control.openSession(
+      {
+        protocol: "postgres",
+        credential: start.password,
+        target: start.target,
+        account: start.account,
+        database: start.database,
+        clientAddress,
+      },
+      {
+        onEnd: (end) => {
+          ending = new GatewayError(end.code, end.message, hintOf(end.hint));
+          relay?.end(ending);
+        },
+        onWarning: (message) =>
+          relay?.notice({ requestId: undefined, message, detail: undefined, hint: undefined }),
+      },
+    );
+    let reason = "sign-in failed";
+    try {
+      const session = await this.#connect(start, opened, clientAddress);
+      relay = session.relay;
+      if (ending !== undefined) {
+        session.upstream.socket.destroy();
+        throw ending;
+      }
+      const running = relay.run();
+      this.#relays.set(relay, running);
+      greet(start, session.upstream, session.key);
+      reason = await running;
+      this.#relays.delete(relay);
+      this.#cancels.remove(session.key.processId);
+      this.#deps.access.forget(opened.sessionId);
+      const summary = session.recorder.end();
+      await control.closeSession(opened.sessionId, reason, summary);
+    } catch (error) {
+      await control.closeSession(opened.sessionId, reason, undefined);
+      throw error;
+    }
+  }
+
+  /** To the target and back to a relay that is ready to run. */
+  async #connect(start: SessionStart, opened: OpenedSession, clientAddress: string) {
+    const deps = this.#deps;
+    const target = deps.targets().get(start.target);
+    if (target === undefined) throw new GatewayError("not_found", "the target was taken away");
+    const upstreamDeps: UpstreamDeps = {
+      random: deps.random,
+      ca: await deps.targetCa(target),
+      connectTimeoutMs: deps.limits.targetConnectTimeoutMs,
+      maxFrameBytes: deps.limits.maxFrameBytes,
+    };
+    const settings = upstreamSettings(target, opened.sessionId, opened.chain, start.settings);
+    const connecting = connectUpstream(
+      target,
+      start.database,
+      opened.upstream,
+      settings,
+      upstreamDeps,
+    );
+    const { classifier, masks } = await deps
+      .classifierFor(target, start.database)
+      .catch((error) => {
+        connecting.then(
+          ({ socket }) => socket.destroy(),
+          () => undefined,
+        );
+        throw error;
+      });
+    const upstream = await connecting;
+    deps.control.attachBackend(opened.sessionId, upstream.processId);
+    const subject: Subject = {
+      sessionId: opened.sessionId,
+      chain: opened.chain,
+      target: target.name,
+      account: opened.account,
+      targetTags: target.tags,
+      clientAddress,
+      justification: undefined,
+    };
+    const recorder = deps.openRecorder({
+      sessionId: opened.sessionId,
+      data: {
+        protocol: "postgres",
+        target: target.name,
+        account: opened.account,
+        database: start.database,
+        chain: describeChain(opened.chain),
+        client: clientAddress,
+        application: start.applicationName ?? "",
+      },
+    });
+    const book = new CommandBook(subject, {
+      access: deps.access,
+      journal: deps.journal,
+      recorder,
+    });
+    const relay: Relay = new Relay(start.socket, upstream, {
+      sessionId: opened.sessionId,
+      target,
+      database: start.database,
+      book,
+      classifier,
+      masks,
+      journal: deps.journal,
+      control: deps.control,
+      clock: deps.clock,
+      limits: deps.limits,
+      settings,
+      cancelUpstream: () =>
+        cancelUpstream(target, upstream.processId, upstream.cancelKey, upstreamDeps),
+      log: deps.log,
+    });
+    const key = this.#cancels.register(start.minor, () => relay.cancel());
+    return { relay, upstream, key, recorder };
+  }
+}
+
+function hintOf(hint: string | undefined): { hint?: string } {
+  return hint === undefined ? {} : { hint };
+}
+
+/** Everything a client is told before its first command; the key is ours, never the target's. */
+function greet(
+  start: SessionStart,
+  upstream: Upstream,
+  key: { readonly processId: number; readonly key: Buffer },
+): void {
+  const socket: TLSSocket = start.socket;
+  const messages = [authenticationOk()];
+  for (const [name, value] of upstream.parameters)
+    messages.push(
+      parameterStatus(name, name === "application_name" ? (start.applicationName ?? "") : value),
+    );
+  messages.push(backendKeyData(key.processId, key.key), readyForQuery("I"));
+  socket.write(Buffer.concat(messages));
+}

@@ -1,0 +1,216 @@
+// Credentials of PostgreSQL targets: a login role made for one session and dropped with it, or the
+// sealed password of a fixed one. Session roles have no rights of their own: they are members of the
+// account's profile and take its role at login, so what they make outlives them and belongs to it.
+//
+// Who owns the state: the broker owns the roles it made. Statements on roles of one target run one after
+// another on one standing connection, since concurrent ones collide in pg_auth_members.
+
+import { scramVerifier } from "@custody/wire/postgres/scram.ts";
+import type { Clock } from "../../base/clock.ts";
+import { base32, type RandomBytes } from "../../base/ids.ts";
+import { Secret } from "../../base/secret.ts";
+import type { ResolveSecret } from "../../credential/secrets.ts";
+import type { StandingConnections } from "../../credential/standing.ts";
+import type { CredentialBroker, Lease, LeaseRequest } from "../../session/broker.ts";
+import type { AccountCredential, PostgresTarget, StandingLogin } from "../../target/target.ts";
+import { quoteIdentifier } from "./session-settings.ts";
+
+export interface SessionRoleDeps {
+  readonly standing: StandingConnections;
+  readonly resolveSecret: ResolveSecret;
+  readonly random: RandomBytes;
+  readonly clock: Clock;
+  /** Of this gateway: another one on the same target must not take our roles for leftovers. */
+  readonly instance: string;
+  readonly log: (message: string, error?: unknown) => void;
+}
+
+export interface PostgresBroker extends CredentialBroker {
+  /** Drops roles that an earlier run of this gateway left behind. */
+  clearLeftovers(targets: Iterable<PostgresTarget>): Promise<void>;
+}
+
+interface Leased {
+  readonly target: PostgresTarget;
+  readonly login: StandingLogin;
+  readonly user: string;
+  processId: number | undefined;
+}
+
+type SessionRole = Extract<AccountCredential, { kind: "session-role" }>;
+
+const PASSWORD_BYTES = 24;
+const SALT_BYTES = 16;
+/** The least a client must accept (RFC 7677); more protects guessable passwords, which these are not. */
+const ITERATIONS = 4096;
+
+export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
+  const leased = new Map<string, Leased>();
+  return {
+    async lease(request) {
+      const { target, sessionId } = request;
+      const account = target.accounts.find(({ name }) => name === request.account);
+      if (account === undefined) throw new RangeError(`no account ${request.account}`);
+      const { credential } = account;
+      if (credential.kind === "fixed-role") {
+        const password = await deps.resolveSecret(credential.password);
+        const { user } = credential;
+        const login = target.catalogue;
+        leased.set(sessionId, { target, login, user, processId: undefined });
+        return lease(leased, sessionId, user, password, async () => undefined);
+      }
+      const user = await createRole(deps, request, credential);
+      leased.set(sessionId, { target, login: credential.admin, user: user.name, processId: undefined });
+      return lease(leased, sessionId, user.name, user.password, () =>
+        dropRole(deps, target, credential, user.name),
+      );
+    },
+    async endBackends(sessionIds) {
+      const byTarget = new Map<string, Leased[]>();
+      for (const sessionId of sessionIds) {
+        const one = leased.get(sessionId);
+        if (one?.processId === undefined) continue;
+        const list = byTarget.get(one.target.name);
+        if (list === undefined) byTarget.set(one.target.name, [one]);
+        else list.push(one);
+      }
+      await Promise.all([...byTarget.values()].map((batch) => terminate(deps, batch)));
+    },
+    async clearLeftovers(targets) {
+      for (const target of targets)
+        for (const { credential } of target.accounts)
+          if (credential.kind === "session-role") await clearLeftovers(deps, target, credential);
+    },
+  };
+}
+
+function lease(
+  leased: Map<string, Leased>,
+  sessionId: string,
+  user: string,
+  password: Secret,
+  release: () => Promise<void>,
+): Lease {
+  let released: Promise<void> | undefined;
+  return {
+    credential: { user, password },
+    attach(processId) {
+      const one = leased.get(sessionId);
+      if (one !== undefined) one.processId = processId;
+    },
+    release() {
+      leased.delete(sessionId);
+      released ??= release();
+      return released;
+    },
+  };
+}
+
+async function createRole(
+  deps: SessionRoleDeps,
+  request: LeaseRequest,
+  credential: SessionRole,
+): Promise<{ name: string; password: Secret }> {
+  const { target, sessionId } = request;
+  const { admin, profile } = credential;
+  const name = rolePrefix(deps.instance) + sessionId.slice(2);
+  const password = new Secret(deps.random(PASSWORD_BYTES).toString("base64url"));
+  // The server is given the verifier, so that not even its log can show the password.
+  const verifier = await scramVerifier(password.reveal(), deps.random(SALT_BYTES), ITERATIONS);
+  const until = new Date(request.expiresAtMs).toISOString();
+  const role = quoteIdentifier(name);
+  await deps.standing.query(
+    target,
+    admin,
+    admin.database,
+    `CREATE ROLE ${role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT 1
+       PASSWORD '${verifier}' VALID UNTIL '${until}' IN ROLE ${quoteIdentifier(profile)};
+     ALTER ROLE ${role} SET role = ${quoteIdentifier(profile)}`,
+  );
+  return { name, password };
+}
+
+/** A role that came to own something cannot be dropped; what it owns goes to the profile first. */
+async function dropRole(
+  deps: SessionRoleDeps,
+  target: PostgresTarget,
+  credential: SessionRole,
+  name: string,
+): Promise<void> {
+  const { admin, profile } = credential;
+  const role = quoteIdentifier(name);
+  const run = (sql: string) => deps.standing.query(target, admin, admin.database, sql);
+  try {
+    await run(`DROP ROLE IF EXISTS ${role}`);
+  } catch {
+    try {
+      await run(
+        `GRANT ${role} TO CURRENT_USER; REASSIGN OWNED BY ${role} TO ${quoteIdentifier(profile)};
+         DROP OWNED BY ${role}; DROP ROLE ${role}`,
+      );
+    } catch (error) {
+      // It cannot log in after its expiry; the next start tries again.
+      deps.log(`role ${name} on target ${target.name} could not be dropped`, error);
+    }
+  }
+}
+
+/** One statement for all; the role's name is compared too, since process ids are used again. */
+async function terminate(deps: SessionRoleDeps, batch: readonly Leased[]): Promise<void> {
+  const [first] = batch;
+  if (first === undefined) return;
+  const { target, login } = first;
+  try {
+    await deps.standing.query(
+      target,
+      login,
+      login.database,
+      `SELECT pg_terminate_backend(a.pid)
+         FROM unnest($1::int[], $2::text[]) AS s(pid, usename)
+         JOIN pg_stat_activity a ON a.pid = s.pid AND a.usename = s.usename`,
+      [batch.map(({ processId }) => processId), batch.map(({ user }) => user)],
+    );
+  } catch (error) {
+    deps.log(`${batch.length} backends on target ${target.name} could not be ended`, error);
+  }
+}
+
+async function clearLeftovers(
+  deps: SessionRoleDeps,
+  target: PostgresTarget,
+  credential: SessionRole,
+): Promise<void> {
+  const { admin } = credential;
+  try {
+    const rows = await deps.standing.query(
+      target,
+      admin,
+      admin.database,
+      "SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1)",
+      [rolePrefix(deps.instance)],
+    );
+    for (const row of rows) {
+      const name = String(row.rolname);
+      await deps.standing.query(
+        target,
+        admin,
+        admin.database,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1",
+        [name],
+      );
+      await dropRole(deps, target, credential, name);
+    }
+  } catch (error) {
+    deps.log(`leftover roles on target ${target.name} could not be looked for`, error);
+  }
+}
+
+const INSTANCE_LENGTH = 6;
+
+export function newInstance(random: RandomBytes): string {
+  return base32(random(INSTANCE_LENGTH), INSTANCE_LENGTH);
+}
+
+function rolePrefix(instance: string): string {
+  return `custody_${instance}_`;
+}
