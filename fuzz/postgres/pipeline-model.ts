@@ -23,7 +23,7 @@ import {
   ReplyTracker,
   type RequestKind,
 } from "@custody/wire/postgres/reply-tracker.ts";
-import { nextStep, type Step } from "./pipeline-steps.ts";
+import { nextSteps, type Step } from "./pipeline-steps.ts";
 import type { Random } from "./random.ts";
 import type { RawConnection } from "./raw-connection.ts";
 
@@ -59,6 +59,8 @@ export const MODEL_SCHEMA = `
 
 export class PipelineModel {
   readonly tracker: ReplyTracker<Request>;
+  /** How often each kind of request got each type of message: `execute C`. */
+  readonly seen = new Map<string, number>();
   readonly #connection: RawConnection;
   readonly #random: Random;
   readonly #options: ModelOptions;
@@ -68,6 +70,7 @@ export class PipelineModel {
   readonly #history: string[] = [];
   readonly #fields = new Int32Array(64);
   #nextId = 1;
+  #planned: Step[] = [];
   #unsent: Buffer[] = [];
   #withheldSync = false;
   #messages = 0;
@@ -92,6 +95,7 @@ export class PipelineModel {
     this.#requests.length = 0;
     try {
       for (let count = 0; count < steps; count++) await this.#step();
+      this.#planned = [];
       await this.#settle("rollback");
       await this.#settle("discard all");
       this.#statements.clear();
@@ -111,7 +115,9 @@ export class PipelineModel {
       await this.#until(() => !this.tracker.waiting);
     }
     if (this.tracker.copyIn) this.#copyStep();
-    else this.#send(nextStep(this.#random, this.#nextId));
+    else if (this.#planned.length === 0) this.#planned = nextSteps(this.#random, this.#nextId);
+    const step = this.tracker.copyIn ? undefined : this.#planned.shift();
+    if (step !== undefined) this.#send(step);
     if (this.#random.chance(0.4)) this.#flush();
     if (this.#random.chance(0.1)) await delay(0);
     if (this.#failure !== undefined) throw this.#failure;
@@ -229,6 +235,7 @@ export class PipelineModel {
     if (type === BACKEND.errorResponse) {
       this.#history.push(`      ${decodeErrorFields(buffer, start, end).get("M")}`);
     }
+    this.#count(`${owner?.kind ?? "nothing"} ${String.fromCharCode(type)}`);
     assert.equal(unexpected, false, `unexpected ${String.fromCharCode(type)}`);
     if (owner === undefined) return;
     this.#check(owner, type, buffer, start, end);
@@ -239,12 +246,18 @@ export class PipelineModel {
     for (const one of skipped) {
       assert.equal(one.tag.fate, "open");
       one.tag.fate = "skipped";
+      this.#count(`skipped ${one.kind}`);
     }
     if (wasCopyIn && type === BACKEND.errorResponse && this.#withheldSync) {
+      this.#count("sync after all");
       this.#send({ label: "S after all", kind: "sync", frame: frontend.sync() });
       this.#flush();
     }
     if (!this.tracker.copyIn) this.#withheldSync = false;
+  }
+
+  #count(what: string): void {
+    this.seen.set(what, (this.seen.get(what) ?? 0) + 1);
   }
 
   #check(

@@ -18,26 +18,52 @@ export interface Step {
   readonly mayCopyIn?: boolean;
 }
 
-export function nextStep(random: Random, id: number): Step {
+/** The next few; the first is request `id`, and so on. */
+export function nextSteps(random: Random, id: number): Step[] {
+  return random.chance(0.2) ? wholeStatement(random, id) : [anyStep(random, id)];
+}
+
+/** Close, Parse, Bind, Describe, Execute of one statement, as drivers send it. */
+function wholeStatement(random: Random, id: number): Step[] {
+  const name = anyName(random);
+  const steps = [closeStep(name, false)];
+  const add = (step: Step) => steps.push(step);
+  add(parseStep(random, id + 1, name));
+  if (random.chance(0.3)) add(describeStep(random, name, false));
+  if (name !== "") add(closeStep(name, true));
+  add(bindStep(id + steps.length, name));
+  if (random.chance(0.5)) add(describeStep(random, name, true));
+  add(executeStep(random, name));
+  if (random.chance(0.3)) add(executeStep(random, name));
+  if (random.chance(0.7)) add({ label: "S", kind: "sync", frame: frontend.sync() });
+  return steps;
+}
+
+function anyName(random: Random): string {
+  return random.pick([...NAMES, ...NAMES, ...NAMES_BARE]);
+}
+
+function anyStep(random: Random, id: number): Step {
   switch (random.below(20)) {
     case 0:
     case 1:
     case 2:
-      return parseStep(random, id);
+      return parseStep(random, id, anyName(random));
     case 3:
     case 4:
     case 5:
-      return bindStep(random, id);
+      return bindStep(id, anyName(random));
     case 6:
     case 7:
     case 8:
     case 9:
-      return executeStep(random, id);
+      if (random.chance(0.06)) return missingPortalStep(id);
+      return executeStep(random, anyName(random));
     case 10:
     case 11:
-      return describeStep(random);
+      return describeStep(random, anyName(random), random.chance(0.5));
     case 12:
-      return closeStep(random);
+      return closeStep(anyName(random), random.chance(0.3));
     case 13:
     case 14:
     case 15:
@@ -61,9 +87,8 @@ const COPY_TEXTS: Readonly<Record<string, string>> = {
   "copy view": "copy seen from stdin",
 };
 
-function parseStep(random: Random, id: number): Step {
+function parseStep(random: Random, id: number, name: string): Step {
   const kind = "parse";
-  const name = random.pick([...NAMES, ...NAMES, ...NAMES_BARE]);
   const rows = (id % 7) + 1;
   const made = (text: string): Step => ({
     label: `P ${JSON.stringify(name)} ${text}`,
@@ -79,7 +104,7 @@ function parseStep(random: Random, id: number): Step {
     return { label: "P poison", kind, name, frame: frontend.poisonedParse(name, `r-${id}`) };
   }
   if (name === "n") {
-    const child = `insert into children values (-1)`;
+    const child = `insert into children select -1 from generate_series(1, ${rows})`;
     return made(random.pick(["begin", "commit", "rollback", "", "savepoint x", child, NOTICE]));
   }
   const marked = `'s${id}' as s${id}, $1::text`;
@@ -100,8 +125,7 @@ function portalOf(name: string): string {
   return (NAMES_BARE as readonly string[]).includes(name) ? `p ${name}` : name;
 }
 
-function bindStep(random: Random, id: number): Step {
-  const name = random.pick([...NAMES, ...NAMES, ...NAMES_BARE]);
+function bindStep(id: number, name: string): Step {
   const portal = portalOf(name);
   const bare = (NAMES_BARE as readonly string[]).includes(name);
   const frame = frontend.bind({
@@ -114,22 +138,22 @@ function bindStep(random: Random, id: number): Step {
   return { label: `B ${JSON.stringify(portal)}`, kind: "bind", name, portal, frame };
 }
 
-function executeStep(random: Random, id: number): Step {
-  const kind = "execute";
-  if (random.chance(0.06)) {
-    const frame = frontend.missingPortalExecute(`r-${id}`);
-    return { label: "E poison", kind, portal: "none", frame };
-  }
-  const portal = portalOf(random.pick([...NAMES, ...NAMES, ...NAMES_BARE]));
-  const maxRows = random.pick([0, 0, 1, 2]);
-  const mayCopyIn = portal === "p copy in" || portal === "p copy view";
-  const label = `E ${JSON.stringify(portal)} ${maxRows}`;
-  return { label, kind, portal, mayCopyIn, frame: frontend.execute(portal, maxRows) };
+function missingPortalStep(id: number): Step {
+  const frame = frontend.missingPortalExecute(`r-${id}`);
+  return { label: "E poison", kind: "execute", portal: "none", frame };
 }
 
-function describeStep(random: Random): Step {
-  const name = random.pick([...NAMES, ...NAMES, ...NAMES_BARE]);
-  if (random.chance(0.5)) {
+function executeStep(random: Random, name: string): Step {
+  const portal = portalOf(name);
+  const maxRows = random.pick([0, 0, 1, 2]);
+  const mayCopyIn = name === "copy in" || name === "copy view";
+  const label = `E ${JSON.stringify(portal)} ${maxRows}`;
+  const frame = frontend.execute(portal, maxRows);
+  return { label, kind: "execute", portal, mayCopyIn, frame };
+}
+
+function describeStep(random: Random, name: string, ofPortal: boolean): Step {
+  if (!ofPortal) {
     const frame = frontend.describeStatement(name);
     return { label: `D S ${JSON.stringify(name)}`, kind: "describe-statement", name, frame };
   }
@@ -139,9 +163,8 @@ function describeStep(random: Random): Step {
   return { label, kind: "describe-portal", portal, swallow: random.chance(0.5), frame };
 }
 
-function closeStep(random: Random): Step {
-  const name = random.pick([...NAMES, ...NAMES_BARE]);
-  if (random.chance(0.7)) {
+function closeStep(name: string, ofPortal: boolean): Step {
+  if (!ofPortal) {
     const frame = frontend.close("statement", name);
     return { label: `C S ${JSON.stringify(name)}`, kind: "close", name, frame };
   }
@@ -164,7 +187,8 @@ function queryStep(random: Random, id: number): Step {
     ...[select, `${select}; ${insert}; ${select}`, `${insert}; select nosuch_${id}; ${select}`],
     ...[copyIn, `${copyIn}; ${select}`, `${copyIn}; ${copyIn}`, "copy seen from stdin"],
     ...["copy copied to stdout", `copy copied to stdout; ${select}`],
-    ...["copy (select 1 / (n - n) from copied) to stdout", "insert into children values (-1)"],
+    ...["copy (select 1 / (n - n) from copied) to stdout"],
+    ...[`insert into children select -1 from generate_series(1, ${rows})`],
     ...["truncate copied", "listen model", `set application_name = 'model ${id}'`],
     `begin; declare c cursor for ${select}; fetch 2 from c; fetch all from c; close c; commit`,
   ]);
