@@ -22,6 +22,7 @@ export const LEAF_EVENTS = [
   "configuration.refused",
   "delegation.created",
   "delegation.refused",
+  "delegation.renewed",
   "delegation.revoked",
   "session.opened",
   "session.refused",

@@ -1,0 +1,342 @@
+// Requests for approval: opened by a session that has to wait, voted on by people, spent once.
+//
+// A request is bound to one exact operation (`binding`, made by the session that asks) of one leaf
+// delegation; the same operation asked for again finds its request. Votes are kept by requirement: a
+// request is approved when each requirement has its quorum of distinct persons.
+//
+// Owns who waits on the wire; everything else is the store's. Every change is written before anybody
+// hears of it.
+
+import type { Requirement } from "../access/operation.ts";
+import type { Journal } from "../audit/journal.ts";
+import type { Clock } from "../base/clock.ts";
+import { GatewayError } from "../base/errors.ts";
+import { newId, type RandomBytes } from "../base/ids.ts";
+import { type Chain, leafOf } from "../delegation/chain.ts";
+import { leafChain } from "../delegation/leaf-chain.ts";
+import type { People } from "../identity/people.ts";
+import type { Hold, HoldRequest, HoldState } from "../session/control.ts";
+import { type Eligibility, eligibility, type MayApprove } from "./eligibility.ts";
+import type { ApprovalRequest, ApprovalStore, RequestState } from "./request.ts";
+
+export interface ApprovalDeps {
+  readonly store: ApprovalStore;
+  /** The chain of a live session; undefined when there is no such session. */
+  readonly chainOf: (sessionId: string) => Chain | undefined;
+  /** A reload gives others. */
+  readonly people: () => People;
+  readonly mayApprove: MayApprove;
+  readonly journal: Journal;
+  readonly outside: {
+    readonly clock: Clock;
+    readonly random: RandomBytes;
+    readonly holdsPerDelegation: number;
+    /** A fault of ours that no caller waits for. */
+    readonly onFault: (thrown: unknown) => void;
+  };
+}
+
+type OnChange = (state: HoldState) => void;
+
+export interface Approvals extends Disposable {
+  /** Throws GatewayError: not_found, invalid, limit, dependency_unavailable. */
+  request(asked: HoldRequest, onChange: OnChange): Promise<Hold>;
+  leave(holdId: string, sessionId: string): void;
+  /** The session is gone: nobody of it waits for anything. */
+  leaveAll(sessionId: string): void;
+  spend(holdId: string, binding: string): Promise<boolean>;
+  /**
+   * Throws GatewayError: not_found, forbidden (and says why), invalid (it has ended),
+   * dependency_unavailable.
+   */
+  vote(
+    approver: Chain,
+    holdId: string,
+    vote: "approve" | "deny",
+    reason: string | undefined,
+  ): ApprovalRequest;
+  eligibility(approver: Chain, request: ApprovalRequest): Eligibility;
+  find(holdId: string): ApprovalRequest | undefined;
+  list(state: RequestState | undefined, limit: number): readonly ApprovalRequest[];
+  /** Ends what a revoked delegation, or one below it, waits for. */
+  revoked(delegationId: string): void;
+  /** Ends what is past its time. Runs by itself every second. */
+  sweep(): void;
+}
+
+const ID_LENGTH = 10;
+const SWEEP_MS = 1000;
+const MAX_COMMAND_LENGTH = 64 * 1024;
+const MAX_PARAMETERS = 256;
+const MAX_PARAMETER_LENGTH = 1024;
+const MAX_JUSTIFICATION_LENGTH = 1000;
+
+interface Waiter {
+  readonly sessionId: string;
+  readonly onChange: OnChange;
+}
+
+interface State extends ApprovalDeps {
+  readonly waiters: Map<string, Set<Waiter>>;
+}
+
+export function createApprovals(deps: ApprovalDeps): Approvals {
+  const state: State = { ...deps, waiters: new Map() };
+  const { store, waiters } = state;
+  const { clock, onFault } = deps.outside;
+  const sweep = (): void => {
+    for (const request of store.overdue(clock.nowMs())) end(state, request, "expired");
+  };
+  const timer = setInterval(() => {
+    try {
+      sweep();
+    } catch (thrown) {
+      // A locked store: the next sweep finds the same requests, and no vote counts past its time.
+      onFault(thrown);
+    }
+  }, SWEEP_MS);
+  timer.unref();
+  const leave = (holdId: string, sessionId: string): void => {
+    const set = waiters.get(holdId);
+    for (const waiter of set ?? []) if (waiter.sessionId === sessionId) set?.delete(waiter);
+    if (set?.size === 0) waiters.delete(holdId);
+  };
+  return {
+    request: async (asked, onChange) => open(state, asked, onChange),
+    leave,
+    leaveAll(sessionId) {
+      for (const holdId of [...waiters.keys()]) leave(holdId, sessionId);
+    },
+    spend: async (holdId, binding) => spend(state, holdId, binding),
+    vote: (approver, holdId, vote, reason) => cast(state, approver, holdId, vote, reason),
+    eligibility: (approver, request) =>
+      eligibility(approver, request, deps.people(), deps.mayApprove),
+    find: (holdId) => store.find(holdId),
+    list: (wanted, limit) => store.list(wanted, limit),
+    revoked(delegationId) {
+      for (const request of store.liveUnder(delegationId)) end(state, request, "revoked");
+    },
+    sweep,
+    [Symbol.dispose]: () => clearInterval(timer),
+  };
+}
+
+/** `a member of corp/dba`, `2 members of corp/dba`; several requirements are joined with "and". */
+export function forWhom(requirements: readonly Requirement[]): string {
+  const parts = requirements.map(({ quorum, approvers }) => {
+    const groups = approvers.join(" or ");
+    if (groups === "")
+      return quorum === 1 ? "somebody who may approve" : `${quorum} who may approve`;
+    return quorum === 1 ? `a member of ${groups}` : `${quorum} members of ${groups}`;
+  });
+  return [...new Set(parts)].join(" and ");
+}
+
+/** Distinct persons whose approval counts for one requirement. */
+export function approvalsFor(request: ApprovalRequest, policyId: string): number {
+  const persons = request.votes
+    .filter(({ vote, policyIds }) => vote === "approve" && policyIds.includes(policyId))
+    .map(({ person }) => person);
+  return new Set(persons).size;
+}
+
+export function holdStateOf(request: ApprovalRequest): HoldState {
+  const denial = request.votes.find(({ vote }) => vote === "deny");
+  switch (request.state) {
+    case "waiting":
+      return {
+        state: "waiting",
+        approvals: sum(request, ({ policyId, quorum }) =>
+          Math.min(quorum, approvalsFor(request, policyId)),
+        ),
+        quorum: sum(request, ({ quorum }) => quorum),
+        forWhom: forWhom(request.requirements),
+      };
+    case "approved":
+      return {
+        state: "approved",
+        met: request.requirements.map(({ policyId }) => policyId),
+        approvers: request.votes.map(({ entityId }) => entityId),
+      };
+    case "denied":
+      return { state: "denied", by: denial?.entityId ?? "", reason: denial?.reason };
+    default:
+      return { state: "expired" };
+  }
+}
+
+function open(state: State, asked: HoldRequest, onChange: OnChange): Hold {
+  const { store } = state;
+  const chain = state.chainOf(asked.sessionId);
+  if (chain === undefined)
+    throw new GatewayError("not_found", `there is no live session ${asked.sessionId}`);
+  const nowMs = state.outside.clock.nowMs();
+  const overdue = store.findLive(asked.binding, leafOf(chain).delegationId);
+  if (overdue !== undefined && overdue.expiresAtMs <= nowMs) end(state, overdue, "expired");
+  const { request, isNew } = store.atomically(() => {
+    const known = store.findLive(asked.binding, leafOf(chain).delegationId);
+    if (known !== undefined) return { request: known, isNew: false };
+    const made = makeRequest(state, asked, chain, nowMs);
+    store.insert(made);
+    return { request: made, isNew: true };
+  });
+  if (isNew) state.journal.append(leafOfRequest(request, "hold.requested"));
+  const waiter: Waiter = { sessionId: asked.sessionId, onChange };
+  const set = state.waiters.get(request.id);
+  if (set === undefined) state.waiters.set(request.id, new Set([waiter]));
+  else set.add(waiter);
+  return { holdId: request.id, expiresAtMs: request.expiresAtMs, current: holdStateOf(request) };
+}
+
+function makeRequest(
+  state: State,
+  asked: HoldRequest,
+  chain: Chain,
+  nowMs: number,
+): ApprovalRequest {
+  const { outside, store } = state;
+  const { justification } = asked;
+  // One policy may hold several pairs of hop and effect: it asks for its quorum once.
+  const byPolicy = new Map(asked.requirements.map((one) => [one.policyId, one]));
+  const requirements = [...byPolicy.values()];
+  if (requirements.length === 0)
+    throw new GatewayError("internal", "a request without requirements cannot be approved");
+  if (requirements.some((one) => one.justificationRequired) && !justification?.trim())
+    throw new GatewayError("invalid", "this needs a justification before anybody can approve it", {
+      hint: "SET custody.justification = '…', then run it again",
+      requestId: asked.requestId,
+    });
+  const delegationId = leafOf(chain).delegationId;
+  if (store.countLive(delegationId) >= outside.holdsPerDelegation)
+    throw new GatewayError(
+      "limit",
+      `${outside.holdsPerDelegation} requests of this delegation wait already`,
+      { requestId: asked.requestId },
+    );
+  return {
+    id: newId("h", ID_LENGTH, outside.random),
+    binding: asked.binding,
+    delegationId,
+    chain,
+    sessionId: asked.sessionId,
+    requestId: asked.requestId,
+    target: asked.target,
+    account: asked.account,
+    what: asked.what,
+    command: asked.command.slice(0, MAX_COMMAND_LENGTH),
+    commandTruncated:
+      asked.command.length > MAX_COMMAND_LENGTH || asked.parameters.length > MAX_PARAMETERS,
+    parameters: asked.parameters.slice(0, MAX_PARAMETERS).map(shortened),
+    requirements,
+    justification: justification?.slice(0, MAX_JUSTIFICATION_LENGTH),
+    state: "waiting",
+    createdAtMs: nowMs,
+    expiresAtMs: nowMs + Math.min(...requirements.map(({ ttlMs }) => ttlMs)),
+    endedAtMs: undefined,
+    votes: [],
+  };
+}
+
+function cast(
+  state: State,
+  approver: Chain,
+  holdId: string,
+  vote: "approve" | "deny",
+  reason: string | undefined,
+): ApprovalRequest {
+  const { store } = state;
+  const request = store.find(holdId);
+  if (request === undefined) throw new GatewayError("not_found", `there is no request ${holdId}`);
+  const may = eligibility(approver, request, state.people(), state.mayApprove);
+  if (!may.ok) {
+    state.journal.append({
+      ...leafOfRequest(request, "hold.vote_refused"),
+      detail: { hold: request.id, vote, by: leafOf(approver).subject },
+    });
+    throw new GatewayError("forbidden", may.why, { requestId: request.requestId });
+  }
+  const nowMs = state.outside.clock.nowMs();
+  if (request.expiresAtMs <= nowMs) end(state, request, "expired");
+  // The vote and what it brings about are one transaction: no vote is lost between two processes.
+  const changed = store.atomically(() => {
+    const now = store.find(holdId) ?? request;
+    if (now.state !== "waiting")
+      throw new GatewayError("invalid", `${holdId} is ${now.state}; it takes no more votes`);
+    const { person, policyIds } = may;
+    const entityId = may.approver.id;
+    if (!store.addVote(holdId, { person, entityId, vote, policyIds, reason, atMs: nowMs }))
+      throw new GatewayError("invalid", `${person} has voted on ${holdId}; a person counts once`);
+    const voted = store.find(holdId) ?? now;
+    if (vote === "deny") store.move(holdId, "waiting", "denied", nowMs);
+    else if (isMet(voted)) store.move(holdId, "waiting", "approved", undefined);
+    return store.find(holdId) ?? voted;
+  });
+  state.journal.append({
+    ...leafOfRequest(changed, "hold.voted"),
+    detail: { hold: holdId, vote, by: may.approver.subject, state: changed.state },
+  });
+  if (changed.state === "denied") state.journal.append(endedLeaf(changed));
+  notify(state, changed);
+  return changed;
+}
+
+function isMet(request: ApprovalRequest): boolean {
+  return request.requirements.every(
+    ({ policyId, quorum }) => approvalsFor(request, policyId) >= quorum,
+  );
+}
+
+function spend(state: State, holdId: string, binding: string): boolean {
+  const spent = state.store.spend(holdId, binding, state.outside.clock.nowMs());
+  if (!spent) return false;
+  const request = state.store.find(holdId);
+  if (request !== undefined) state.journal.append(endedLeaf(request));
+  return true;
+}
+
+function end(state: State, request: ApprovalRequest, to: "expired" | "revoked"): void {
+  if (!state.store.move(request.id, request.state, to, state.outside.clock.nowMs())) return;
+  const ended: ApprovalRequest = { ...request, state: to };
+  state.journal.append(endedLeaf(ended));
+  notify(state, ended);
+}
+
+function notify(state: State, request: ApprovalRequest): void {
+  const current = holdStateOf(request);
+  for (const { onChange } of state.waiters.get(request.id) ?? [])
+    try {
+      onChange(current);
+    } catch (thrown) {
+      state.outside.onFault(thrown);
+    }
+  if (request.state !== "waiting" && request.state !== "approved") state.waiters.delete(request.id);
+}
+
+function leafOfRequest(
+  request: ApprovalRequest,
+  event: "hold.requested" | "hold.voted" | "hold.vote_refused" | "hold.ended",
+): Parameters<Journal["append"]>[0] {
+  return {
+    event,
+    session: request.sessionId,
+    request: request.requestId,
+    target: request.target,
+    account: request.account,
+    chain: leafChain(request.chain),
+    policies: request.requirements.map(({ policyId }) => policyId),
+    detail: { hold: request.id, binding: request.binding, expires: request.expiresAtMs },
+  };
+}
+
+function endedLeaf(request: ApprovalRequest): Parameters<Journal["append"]>[0] {
+  return { ...leafOfRequest(request, "hold.ended"), outcome: request.state };
+}
+
+function sum(request: ApprovalRequest, of: (requirement: Requirement) => number): number {
+  return request.requirements.reduce((total, requirement) => total + of(requirement), 0);
+}
+
+function shortened(parameter: string | null): string | null {
+  if (parameter === null || parameter.length <= MAX_PARAMETER_LENGTH) return parameter;
+  return `${parameter.slice(0, MAX_PARAMETER_LENGTH)}… (${parameter.length} characters)`;
+}

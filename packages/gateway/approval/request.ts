@@ -1,0 +1,62 @@
+// A request for approval as it is stored, and what approvals ask of a store.
+
+import type { Requirement } from "../access/operation.ts";
+import type { Chain } from "../delegation/chain.ts";
+
+export type RequestState = "waiting" | "approved" | "spent" | "denied" | "expired" | "revoked";
+
+export interface Vote {
+  readonly person: string;
+  /** The account it was given with. */
+  readonly entityId: string;
+  readonly vote: "approve" | "deny";
+  /** Requirements, by policy id, that the voter was entitled to meet. */
+  readonly policyIds: readonly string[];
+  readonly reason: string | undefined;
+  readonly atMs: number;
+}
+
+export interface ApprovalRequest {
+  readonly id: string;
+  readonly binding: string;
+  /** The leaf of the chain that asks. */
+  readonly delegationId: string;
+  readonly chain: Chain;
+  readonly sessionId: string;
+  readonly requestId: string;
+  readonly target: string;
+  readonly account: string;
+  readonly what: string;
+  readonly command: string;
+  readonly commandTruncated: boolean;
+  readonly parameters: readonly (string | null)[];
+  readonly requirements: readonly Requirement[];
+  readonly justification: string | undefined;
+  readonly state: RequestState;
+  readonly createdAtMs: number;
+  readonly expiresAtMs: number;
+  readonly endedAtMs: number | undefined;
+  readonly votes: readonly Vote[];
+}
+
+/** All synchronous; each may throw GatewayError "dependency_unavailable" and has then changed nothing. */
+export interface ApprovalStore {
+  atomically<Result>(work: () => Result): Result;
+  insert(request: ApprovalRequest): void;
+  find(id: string): ApprovalRequest | undefined;
+  /** Waiting or approved, of this binding and leaf delegation. */
+  findLive(binding: string, delegationId: string): ApprovalRequest | undefined;
+  countLive(delegationId: string): number;
+  /** Newest first; at most `limit`. */
+  list(state: RequestState | undefined, limit: number): readonly ApprovalRequest[];
+  /** Waiting or approved past their time. */
+  overdue(nowMs: number): readonly ApprovalRequest[];
+  /** Waiting or approved, of a chain that holds this delegation. */
+  liveUnder(delegationId: string): readonly ApprovalRequest[];
+  /** false: this person has voted on it. */
+  addVote(id: string, vote: Vote): boolean;
+  /** Changes the state if it is `from` now; true when it did. */
+  move(id: string, from: RequestState, to: RequestState, endedAtMs: number | undefined): boolean;
+  /** Approved, of this binding and not past its time → spent; true once. */
+  spend(id: string, binding: string, nowMs: number): boolean;
+}

@@ -1,0 +1,137 @@
+// A provider's signing keys: OpenID Connect Discovery 1.0 and RFC 7517, fetched over HTTPS and kept.
+//
+// Owns the cache. Keys are read again when they are older than FRESH_MS and when a token names a key
+// that is not among them, but not more often than COOLDOWN_MS, so that forged key ids do not make us
+// hammer the provider. While the provider is down the keys of the last success are used, for at most
+// `staleMs`: a key it withdrew meanwhile is honoured no longer than that.
+
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from "jose";
+import { Agent, fetch } from "undici";
+import type { Clock } from "../base/clock.ts";
+import { GatewayError } from "../base/errors.ts";
+
+const FRESH_MS = 10 * 60_000;
+const COOLDOWN_MS = 30_000;
+const TIMEOUT_MS = 5_000;
+const MAX_DOCUMENT_BYTES = 512 * 1024;
+
+export interface ProviderKeys extends AsyncDisposable {
+  /** For jose; throws GatewayError "dependency_unavailable" when there is no usable key set. */
+  readonly getKey: JWTVerifyGetKey;
+}
+
+export interface KeySource {
+  readonly name: string;
+  readonly issuer: string;
+  /** PEM; undefined: the system's certificate authorities. */
+  readonly ca: string | undefined;
+  readonly insecureHttp: boolean;
+  /** How long known keys are used while the provider cannot be reached. */
+  readonly staleMs: number;
+}
+
+interface Cached {
+  readonly resolve: JWTVerifyGetKey;
+  readonly atMs: number;
+}
+
+export function createProviderKeys(source: KeySource, clock: Clock): ProviderKeys {
+  const agent = new Agent({
+    connect: source.ca === undefined ? {} : { ca: source.ca },
+    headersTimeout: TIMEOUT_MS,
+    bodyTimeout: TIMEOUT_MS,
+  });
+  let cached: Cached | undefined;
+  let triedAtMs = Number.NEGATIVE_INFINITY;
+  let failure: unknown;
+  let running: Promise<void> | undefined;
+
+  const refresh = (): Promise<void> => {
+    running ??= (async () => {
+      triedAtMs = clock.monotonicMs();
+      try {
+        const keys = await fetchKeys(source, agent);
+        cached = { resolve: createLocalJWKSet(keys), atMs: clock.monotonicMs() };
+        failure = undefined;
+      } catch (thrown) {
+        failure = thrown;
+      } finally {
+        running = undefined;
+      }
+    })();
+    return running;
+  };
+  const ageMs = (): number =>
+    cached === undefined ? Number.POSITIVE_INFINITY : clock.monotonicMs() - cached.atMs;
+  const mayTry = (): boolean => clock.monotonicMs() - triedAtMs >= COOLDOWN_MS;
+
+  return {
+    getKey: async (header, token) => {
+      if (running !== undefined || (ageMs() >= FRESH_MS && mayTry())) await refresh();
+      if (cached === undefined || ageMs() >= FRESH_MS + source.staleMs)
+        throw unavailable(source, failure);
+      try {
+        return await cached.resolve(header, token);
+      } catch (thrown) {
+        if (!(thrown instanceof errors.JWKSNoMatchingKey) || !mayTry()) throw thrown;
+        await refresh();
+        // A key we do not know while the provider is down may well be a good one: say which it is.
+        if (failure !== undefined) throw unavailable(source, failure);
+        return await cached.resolve(header, token);
+      }
+    },
+    [Symbol.asyncDispose]: () => agent.destroy(),
+  };
+}
+
+async function fetchKeys(source: KeySource, agent: Agent): Promise<JSONWebKeySet> {
+  const discovery = await fetchJson(
+    source,
+    agent,
+    `${source.issuer.replace(/\/$/, "")}/.well-known/openid-configuration`,
+  );
+  // Discovery section 4.3: the document must name the issuer it was asked for.
+  if (discovery.issuer !== source.issuer)
+    throw new TypeError(`the discovery document names the issuer ${String(discovery.issuer)}`);
+  if (typeof discovery.jwks_uri !== "string") throw new TypeError("no jwks_uri was found");
+  const document = await fetchJson(source, agent, discovery.jwks_uri);
+  if (!Array.isArray(document.keys)) throw new TypeError("the key set has no keys");
+  // Symmetric keys have no place in a public key set and would invite algorithm confusion.
+  return { keys: document.keys.filter((key) => Object(key).kty !== "oct") };
+}
+
+async function fetchJson(
+  source: KeySource,
+  agent: Agent,
+  address: string,
+): Promise<Readonly<Record<string, unknown>>> {
+  const url = new URL(address);
+  if (url.protocol !== "https:" && !(source.insecureHttp && url.protocol === "http:"))
+    throw new TypeError(`${url.origin} is not HTTPS`);
+  const response = await fetch(url, {
+    dispatcher: agent,
+    redirect: "error",
+    headers: { accept: "application/json" },
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  if (response.status !== 200) throw new TypeError(`${url.href} answered ${response.status}`);
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength;
+    if (size > MAX_DOCUMENT_BYTES) throw new TypeError(`${url.href} is too large`);
+    chunks.push(chunk);
+  }
+  const parsed: unknown = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed))
+    throw new TypeError(`${url.href} is not a JSON object`);
+  return { ...parsed };
+}
+
+function unavailable(source: KeySource, cause: unknown): GatewayError {
+  return new GatewayError(
+    "dependency_unavailable",
+    `the keys of the identity provider ${source.name} cannot be read; nobody can sign in with it now`,
+    { hint: "try again; delegations that exist go on working", cause },
+  );
+}

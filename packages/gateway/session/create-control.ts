@@ -1,0 +1,19 @@
+// The control side as the data side sees it (session/control.ts), put together from its two parts.
+
+import type { Approvals } from "../approval/approvals.ts";
+import type { Control } from "./control.ts";
+import type { Sessions } from "./sessions.ts";
+
+export function createControl(sessions: Sessions, approvals: Approvals): Control {
+  return {
+    openSession: sessions.openSession,
+    attachBackend: sessions.attachBackend,
+    async closeSession(sessionId, reason) {
+      approvals.leaveAll(sessionId);
+      await sessions.closeSession(sessionId, reason);
+    },
+    requestApproval: approvals.request,
+    leaveHold: approvals.leave,
+    spendApproval: approvals.spend,
+  };
+}

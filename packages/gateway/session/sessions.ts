@@ -1,0 +1,211 @@
+// Opening and closing sessions on the control side: who is it, may it be there, one credential for it,
+// and the book-keeping that lets a revocation end it.
+//
+// Owns the leases. Between the first check and the answer the chain may be revoked: the session is
+// registered before the first wait and looked at again after the last.
+
+import type { Journal } from "../audit/journal.ts";
+import type { Clock } from "../base/clock.ts";
+import { GatewayError, toGatewayError } from "../base/errors.ts";
+import { newId, type RandomBytes } from "../base/ids.ts";
+import type { Authenticate } from "../delegation/authenticate.ts";
+import { type Chain, leafOf } from "../delegation/chain.ts";
+import { leafChain } from "../delegation/leaf-chain.ts";
+import type { Target } from "../target/target.ts";
+import type { CredentialBroker, Lease } from "./broker.ts";
+import type { Control, OpenedSession, OpenSession, SessionEvents } from "./control.ts";
+import type { LiveSession, Registry } from "./registry.ts";
+import type { SessionStore } from "./store.ts";
+
+export interface Place {
+  readonly sessionId: string;
+  readonly target: Target;
+  readonly account: string;
+  readonly clientAddress: string;
+}
+
+/** Where a session may go; a reload gives another. */
+export interface Doorway {
+  readonly targets: ReadonlyMap<string, Target>;
+  /**
+   * Whether grants and policies let the chain connect there, before a credential is made for it; the
+   * message when not.
+   */
+  readonly mayConnect: (
+    chain: Chain,
+    place: Place,
+  ) => { readonly allowed: boolean; readonly message?: string };
+}
+
+export interface SessionDeps {
+  readonly authenticate: Authenticate;
+  readonly doorway: () => Doorway;
+  readonly broker: CredentialBroker;
+  readonly registry: Registry;
+  readonly store: SessionStore;
+  readonly journal: Journal;
+}
+
+export type Sessions = Pick<Control, "openSession" | "attachBackend" | "closeSession">;
+
+const ID_LENGTH = 12;
+const MAX_REASON_LENGTH = 200;
+
+export function createSessions(
+  deps: SessionDeps,
+  outside: { readonly clock: Clock; readonly random: RandomBytes },
+): Sessions {
+  const { clock, random } = outside;
+  const leases = new Map<string, Lease>();
+  return {
+    openSession: (request, events) =>
+      open(deps, leases, newId("s", ID_LENGTH, random), request, events),
+    attachBackend: (sessionId, processId) => leases.get(sessionId)?.attach(processId),
+    async closeSession(sessionId, reason, recording) {
+      const session = deps.registry.get(sessionId);
+      if (session === undefined) return;
+      const lease = leases.get(sessionId);
+      deps.registry.remove(sessionId);
+      leases.delete(sessionId);
+      const why = session.ending?.message ?? reason.slice(0, MAX_REASON_LENGTH);
+      deps.journal.append({
+        event: "session.closed",
+        session: sessionId,
+        target: session.target,
+        account: session.account,
+        chain: leafChain(session.chain),
+        outcome: session.ending?.code ?? "closed",
+        ...(recording === undefined ? {} : { detail: { ...recording } }),
+      });
+      try {
+        deps.store.close(sessionId, clock.nowMs(), why);
+      } finally {
+        await lease?.release();
+      }
+    },
+  };
+}
+
+async function open(
+  deps: SessionDeps,
+  leases: Map<string, Lease>,
+  sessionId: string,
+  request: OpenSession,
+  events: SessionEvents,
+): Promise<OpenedSession> {
+  let chain: Chain | undefined;
+  try {
+    chain = await deps.authenticate(request.credential);
+    const place = placeOf(deps.doorway(), chain, sessionId, request);
+    return await enter(deps, leases, chain, place, request, events);
+  } catch (thrown) {
+    const error = toGatewayError(thrown);
+    deps.journal.append({
+      event: "session.refused",
+      session: sessionId,
+      // Before it is known who asks, nothing of what they sent is written down.
+      ...(chain === undefined ? {} : { target: request.target, chain: leafChain(chain) }),
+      outcome: error.code,
+    });
+    throw error;
+  }
+}
+
+function placeOf(doorway: Doorway, chain: Chain, sessionId: string, request: OpenSession): Place {
+  const target = doorway.targets.get(request.target);
+  if (target === undefined)
+    throw new GatewayError("not_found", `there is no target ${quoted(request.target)}`, {
+      hint: "custody targets lists them",
+    });
+  const account = accountOf(target, request.account);
+  if (target.databases !== undefined && !target.databases.includes(request.database))
+    throw new GatewayError(
+      "not_found",
+      `target ${target.name} has no database ${quoted(request.database)} for you`,
+    );
+  const { clientAddress } = request;
+  const place: Place = { sessionId, target, account, clientAddress };
+  const verdict = doorway.mayConnect(chain, place);
+  if (!verdict.allowed)
+    throw new GatewayError(
+      "forbidden",
+      verdict.message ?? `this chain may not connect to ${account}~${target.name}`,
+    );
+  return place;
+}
+
+function accountOf(target: Target, named: string | undefined): string {
+  const names = target.accounts.map(({ name }) => name);
+  if (named !== undefined && names.includes(named)) return named;
+  const only = names.length === 1 ? names[0] : undefined;
+  if (named === undefined && only !== undefined) return only;
+  const what =
+    named === undefined
+      ? `target ${target.name} has several accounts`
+      : `target ${target.name} has no account ${quoted(named)}`;
+  throw new GatewayError("not_found", what, {
+    hint: `give the user name as one of ${names.map((name) => `${name}~${target.name}`).join(", ")}`,
+  });
+}
+
+async function enter(
+  deps: SessionDeps,
+  leases: Map<string, Lease>,
+  chain: Chain,
+  place: Place,
+  request: OpenSession,
+  events: SessionEvents,
+): Promise<OpenedSession> {
+  const { sessionId, target, account, clientAddress } = place;
+  const { database } = request;
+  const session = deps.registry.add(
+    { id: sessionId, chain, target: target.name, account, database, clientAddress },
+    events,
+  );
+  let lease: Lease | undefined;
+  try {
+    const { expiresAtMs } = session;
+    lease = await deps.broker.lease({ sessionId, target, account, chain, expiresAtMs });
+    assertStillOpen(deps.registry, session);
+    deps.store.insert({
+      ...session,
+      id: sessionId,
+      protocol: request.protocol,
+      delegationId: leafOf(chain).delegationId,
+      closedAtMs: undefined,
+      closeReason: undefined,
+    });
+  } catch (thrown) {
+    deps.registry.remove(sessionId);
+    await lease?.release();
+    throw thrown;
+  }
+  leases.set(sessionId, lease);
+  deps.journal.append({
+    event: "session.opened",
+    session: sessionId,
+    target: target.name,
+    account,
+    chain: leafChain(chain),
+  });
+  return {
+    sessionId,
+    chain,
+    account,
+    expiresAtMs: session.expiresAtMs,
+    upstream: lease.credential,
+  };
+}
+
+function assertStillOpen(registry: Registry, session: LiveSession): void {
+  const { ending } = registry.get(session.id) ?? {};
+  if (ending === undefined) return;
+  throw new GatewayError(ending.code, ending.message, {
+    ...(ending.hint === undefined ? {} : { hint: ending.hint }),
+  });
+}
+
+/** What a client sent, bounded, in a message. */
+function quoted(text: string): string {
+  return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
+}

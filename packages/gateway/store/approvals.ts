@@ -1,0 +1,157 @@
+// Requests for approval and votes in SQLite (approval/request.ts says what is asked of it).
+
+import type { Requirement } from "../access/operation.ts";
+import type { ApprovalRequest, ApprovalStore, RequestState, Vote } from "../approval/request.ts";
+import type { Chain } from "../delegation/chain.ts";
+import {
+  type Database,
+  numberOf,
+  optionalNumber,
+  optionalText,
+  type Row,
+  textOf,
+} from "./database.ts";
+
+const INSERT_SQL = `
+  INSERT INTO requests (id, binding, delegation_id, session_id, request_id, target, account, what,
+    command, command_truncated, parameters_json, requirements_json, chain_json, justification, state,
+    created_at, expires_at)
+  VALUES ($id, $binding, $delegation, $session, $request, $target, $account, $what,
+    $command, $truncated, $parameters, $requirements, $chain, $justification, $state,
+    $created, $expires)`;
+
+const LIVE = "state IN ('waiting', 'approved')";
+
+export function createApprovalStore(database: Database): ApprovalStore {
+  const read = (row: Row): ApprovalRequest => requestOf(database, row);
+  return {
+    atomically: (work) => database.transaction(work),
+    insert(request) {
+      database.run(INSERT_SQL, {
+        id: request.id,
+        binding: request.binding,
+        delegation: request.delegationId,
+        session: request.sessionId,
+        request: request.requestId,
+        target: request.target,
+        account: request.account,
+        what: request.what,
+        command: request.command,
+        truncated: Number(request.commandTruncated),
+        parameters: JSON.stringify(request.parameters),
+        requirements: JSON.stringify(request.requirements),
+        chain: JSON.stringify(request.chain),
+        justification: request.justification ?? null,
+        state: request.state,
+        created: request.createdAtMs,
+        expires: request.expiresAtMs,
+      });
+    },
+    find(id) {
+      const row = database.get("SELECT * FROM requests WHERE id = $id", { id });
+      return row === undefined ? undefined : read(row);
+    },
+    findLive(binding, delegationId) {
+      const row = database.get(
+        `SELECT * FROM requests
+         WHERE delegation_id = $delegationId AND binding = $binding AND ${LIVE}`,
+        { binding, delegationId },
+      );
+      return row === undefined ? undefined : read(row);
+    },
+    countLive(delegationId) {
+      const row = database.get(
+        `SELECT count(*) AS n FROM requests WHERE delegation_id = $delegationId AND ${LIVE}`,
+        { delegationId },
+      );
+      return numberOf(row ?? {}, "n");
+    },
+    list: (state, limit) =>
+      database
+        .all(
+          `SELECT * FROM requests WHERE ($state IS NULL OR state = $state)
+           ORDER BY created_at DESC, id LIMIT $limit`,
+          { state: state ?? null, limit },
+        )
+        .map(read),
+    overdue: (nowMs) =>
+      database
+        .all(`SELECT * FROM requests WHERE ${LIVE} AND expires_at <= $nowMs`, { nowMs })
+        .map(read),
+    liveUnder: (delegationId) =>
+      database
+        .all(
+          `WITH RECURSIVE below (id) AS (
+             SELECT id FROM delegations WHERE id = $delegationId
+             UNION
+             SELECT child.id FROM delegations AS child JOIN below ON child.parent_id = below.id
+           )
+           SELECT * FROM requests WHERE ${LIVE} AND delegation_id IN (SELECT id FROM below)`,
+          { delegationId },
+        )
+        .map(read),
+    addVote: (id, vote) =>
+      database.run(
+        `INSERT INTO votes (request_id, person, entity_id, vote, policies_json, reason, at)
+         VALUES ($id, $person, $entity, $vote, $policies, $reason, $at) ON CONFLICT DO NOTHING`,
+        {
+          id,
+          person: vote.person,
+          entity: vote.entityId,
+          vote: vote.vote,
+          policies: JSON.stringify(vote.policyIds),
+          reason: vote.reason ?? null,
+          at: vote.atMs,
+        },
+      ) === 1,
+    move: (id, from, to, endedAtMs) =>
+      database.run(
+        "UPDATE requests SET state = $to, ended_at = $ended WHERE id = $id AND state = $from",
+        { id, from, to, ended: endedAtMs ?? null },
+      ) === 1,
+    spend: (id, binding, nowMs) =>
+      database.run(
+        `UPDATE requests SET state = 'spent', ended_at = $nowMs
+         WHERE id = $id AND binding = $binding AND state = 'approved' AND expires_at > $nowMs`,
+        { id, binding, nowMs },
+      ) === 1,
+  };
+}
+
+function requestOf(database: Database, row: Row): ApprovalRequest {
+  const id = textOf(row, "id");
+  return {
+    id,
+    binding: textOf(row, "binding"),
+    delegationId: textOf(row, "delegation_id"),
+    chain: JSON.parse(textOf(row, "chain_json")) as Chain,
+    sessionId: textOf(row, "session_id"),
+    requestId: textOf(row, "request_id"),
+    target: textOf(row, "target"),
+    account: textOf(row, "account"),
+    what: textOf(row, "what"),
+    command: textOf(row, "command"),
+    commandTruncated: numberOf(row, "command_truncated") === 1,
+    parameters: JSON.parse(textOf(row, "parameters_json")) as (string | null)[],
+    requirements: JSON.parse(textOf(row, "requirements_json")) as Requirement[],
+    justification: optionalText(row, "justification"),
+    state: textOf(row, "state") as RequestState,
+    createdAtMs: numberOf(row, "created_at"),
+    expiresAtMs: numberOf(row, "expires_at"),
+    endedAtMs: optionalNumber(row, "ended_at"),
+    votes: database
+      .all("SELECT * FROM votes WHERE request_id = $id ORDER BY at, person", { id })
+      .map(voteOf),
+  };
+}
+
+function voteOf(row: Row): Vote {
+  return {
+    person: textOf(row, "person"),
+    entityId: textOf(row, "entity_id"),
+    vote: textOf(row, "vote") as Vote["vote"],
+    policyIds: JSON.parse(textOf(row, "policies_json")) as string[],
+    reason: optionalText(row, "reason"),
+    atMs: numberOf(row, "at"),
+  };
+}

@@ -1,0 +1,89 @@
+// The history of sessions in SQLite (session/store.ts says what is asked of it).
+
+import type { Chain } from "../delegation/chain.ts";
+import type { SessionRow, SessionStore } from "../session/store.ts";
+import {
+  type Database,
+  numberOf,
+  optionalNumber,
+  optionalText,
+  type Row,
+  textOf,
+} from "./database.ts";
+
+const INSERT_SQL = `
+  INSERT INTO sessions (id, delegation_id, protocol, target, account, database_name, client_address,
+    chain_json, opened_at, expires_at)
+  VALUES ($id, $delegation, $protocol, $target, $account, $database, $client,
+    $chain, $opened, $expires)`;
+
+const LIST_SQL = `
+  WITH RECURSIVE below (id) AS (
+    SELECT id FROM delegations WHERE id = $under
+    UNION
+    SELECT child.id FROM delegations AS child JOIN below ON child.parent_id = below.id
+  )
+  SELECT * FROM sessions
+  WHERE ($under IS NULL OR delegation_id IN (SELECT id FROM below))
+    AND ($live IS NULL OR (closed_at IS NULL) = $live)
+  ORDER BY opened_at DESC, id LIMIT $limit`;
+
+export function createSessionStore(database: Database): SessionStore {
+  return {
+    insert(row) {
+      database.run(INSERT_SQL, {
+        id: row.id,
+        delegation: row.delegationId,
+        protocol: row.protocol,
+        target: row.target,
+        account: row.account,
+        database: row.database,
+        client: row.clientAddress,
+        chain: JSON.stringify(row.chain),
+        opened: row.openedAtMs,
+        expires: row.expiresAtMs,
+      });
+    },
+    close(id, atMs, reason) {
+      database.run(
+        `UPDATE sessions SET closed_at = $atMs, close_reason = $reason
+         WHERE id = $id AND closed_at IS NULL`,
+        { id, atMs, reason },
+      );
+    },
+    closeLeftovers: (atMs, reason) =>
+      database.run(
+        "UPDATE sessions SET closed_at = $atMs, close_reason = $reason WHERE closed_at IS NULL",
+        { atMs, reason },
+      ),
+    find(id) {
+      const row = database.get("SELECT * FROM sessions WHERE id = $id", { id });
+      return row === undefined ? undefined : sessionOf(row);
+    },
+    list: ({ under, state, limit }) =>
+      database
+        .all(LIST_SQL, {
+          under: under ?? null,
+          live: state === undefined ? null : Number(state === "live"),
+          limit,
+        })
+        .map(sessionOf),
+  };
+}
+
+function sessionOf(row: Row): SessionRow {
+  return {
+    id: textOf(row, "id"),
+    protocol: textOf(row, "protocol") as SessionRow["protocol"],
+    delegationId: textOf(row, "delegation_id"),
+    chain: JSON.parse(textOf(row, "chain_json")) as Chain,
+    target: textOf(row, "target"),
+    account: textOf(row, "account"),
+    database: textOf(row, "database_name"),
+    clientAddress: textOf(row, "client_address"),
+    openedAtMs: numberOf(row, "opened_at"),
+    expiresAtMs: numberOf(row, "expires_at"),
+    closedAtMs: optionalNumber(row, "closed_at"),
+    closeReason: optionalText(row, "close_reason"),
+  };
+}
