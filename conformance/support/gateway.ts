@@ -1,0 +1,113 @@
+// The real gateway for the demo and the conformance suites: `custody init` makes its authority and
+// starter policies, `custody serve` runs it in a process of its own.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { CUSTODY, runCustody, userEnvironment } from "./command-line.ts";
+import { startWatched, type WatchedProcess } from "./watched-process.ts";
+
+export interface GatewayOptions {
+  /** An empty folder for its configuration and data. */
+  readonly folder: string;
+  /** The text of custody.yaml; `data`, `policies` and `listen` are put in front of it. */
+  readonly configuration: string;
+  /** More policies beside the starter's: file name → text. */
+  readonly policies?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export interface TestGateway extends AsyncDisposable {
+  readonly postgres: { readonly host: string; readonly port: number };
+  /** `https://127.0.0.1:<port>` */
+  readonly url: string;
+  readonly caFile: string;
+  /** As `custody login --ca-fingerprint` takes it. */
+  readonly fingerprint: string;
+  readonly configFile: string;
+  readonly dataFolder: string;
+  readonly process: WatchedProcess;
+  readonly pid: number;
+  /** All it wrote to stdout and stderr so far. */
+  output(): string;
+}
+
+const READY_TIMEOUT_MS = 30_000;
+const HEADER = `version: 1
+data: ./data
+policies: ./policies
+listen: { postgres: 127.0.0.1:0, https: 127.0.0.1:0 }
+`;
+
+/** Initialises a folder and serves from it. */
+export async function startGateway(options: GatewayOptions): Promise<TestGateway> {
+  const { folder } = options;
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const init = await runCustody(["init", folder, "--json"], { home: folder });
+  if (init.exitCode !== 0) throw new Error(`custody init failed:\n${init.stderr}${init.stdout}`);
+  const configFile = join(folder, "custody.yaml");
+  writeFileSync(configFile, `${HEADER}${options.configuration}`);
+  for (const [name, text] of Object.entries(options.policies ?? {}))
+    writeFileSync(join(folder, "policies", name), text);
+  return await serve(configFile, folder, options.env ?? {});
+}
+
+interface ReadyLine {
+  readonly postgres: { readonly host: string; readonly port: number };
+  readonly https: { readonly host: string; readonly port: number };
+  readonly fingerprint: string;
+}
+
+async function serve(
+  configFile: string,
+  folder: string,
+  env: Readonly<Record<string, string>>,
+): Promise<TestGateway> {
+  const watched = startWatched(
+    [process.execPath, CUSTODY, "serve", "--config", configFile, "--json"],
+    { env: userEnvironment(folder, env), cwd: folder },
+  );
+  let output = "";
+  const ready = Promise.withResolvers<ReadyLine>();
+  const { stdout, stderr } = watched.child;
+  stderr?.on("data", (chunk) => {
+    output += chunk;
+  });
+  if (stdout !== null)
+    createInterface({ input: stdout }).on("line", (line) => {
+      output += `${line}\n`;
+      const found = readyLine(line);
+      if (found !== undefined) ready.resolve(found);
+    });
+  const timer = setTimeout(() => ready.reject(new Error("it took too long")), READY_TIMEOUT_MS);
+  watched.exited.then((code) => ready.reject(new Error(`it ended with ${code}`)));
+  try {
+    const { postgres, https, fingerprint } = await ready.promise;
+    return {
+      postgres,
+      url: `https://${https.host}:${https.port}`,
+      caFile: join(folder, "data", "ca", "ca.pem"),
+      fingerprint,
+      configFile,
+      dataFolder: join(folder, "data"),
+      process: watched,
+      pid: await watched.pid,
+      output: () => output,
+      async [Symbol.asyncDispose]() {
+        await watched.stop();
+      },
+    };
+  } catch (error) {
+    await watched.stop();
+    throw new Error(`the gateway did not start: ${(error as Error).message}\n${output}`);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The line `custody serve --json` prints when it listens; undefined for any other line. */
+function readyLine(line: string): ReadyLine | undefined {
+  if (!line.startsWith("{")) return undefined;
+  const value = JSON.parse(line);
+  return value.https === undefined ? undefined : value;
+}

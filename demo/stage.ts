@@ -1,0 +1,127 @@
+// Everything the story needs, started and put away again: a PostgreSQL with the shop in it, an identity
+// provider, the gateway in front of both, a home folder for everybody who takes part.
+
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startGateway, type TestGateway } from "../conformance/support/gateway.ts";
+import { startOidcProvider, type TestOidcProvider } from "../conformance/support/oidc-provider.ts";
+import { startPostgres, type TestPostgres } from "../conformance/support/postgres-server.ts";
+
+export interface Stage extends AsyncDisposable {
+  readonly folder: string;
+  readonly database: TestPostgres;
+  readonly provider: TestOidcProvider;
+  readonly gateway: TestGateway;
+  /** A secret the gateway uses and no agent may ever see, by what it is. */
+  readonly secrets: ReadonlyMap<string, string>;
+  /** The home folder of a person or an agent; made when first asked for. */
+  home(name: string): string;
+}
+
+export const DATABASE = "shop";
+export const TARGET = "orders";
+
+const ACCOUNTS = [
+  { name: "engineer", groups: ["engineers"] },
+  { name: "dba1", groups: ["dba"] },
+  { name: "dba2", groups: ["dba"] },
+];
+
+/** Starts it all; `progress` hears what is up. Whatever was started is stopped when one part fails. */
+export async function openStage(progress: (label: string, text: string) => void): Promise<Stage> {
+  await using parts = new AsyncDisposableStack();
+  const folder = mkdtempSync(join(tmpdir(), "custody-demo-"));
+  parts.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const [database, provider] = await Promise.all([
+    startPostgres({ databases: [DATABASE] }).then((server) => parts.use(server)),
+    startOidcProvider({ accounts: ACCOUNTS }).then((server) => parts.use(server)),
+  ]);
+  const adminPassword = randomBytes(24).toString("base64url");
+  const seed = readFileSync(new URL("shop.sql", import.meta.url), "utf8");
+  await database.query(DATABASE, seed.replaceAll(":admin_password", `'${adminPassword}'`));
+  progress("PostgreSQL", `${database.version} with a small shop, on port ${database.port}`);
+  progress("identity provider", `${provider.issuer}: engineer (engineers), dba1 and dba2 (dba)`);
+  const gateway = parts.use(
+    await startGateway({
+      folder: join(folder, "gateway"),
+      configuration: configuration(folder, { database, provider, adminPassword }),
+    }),
+  );
+  progress("gateway", `${gateway.url}, PostgreSQL on port ${gateway.postgres.port}`);
+  const all = parts.move();
+  return {
+    folder,
+    database,
+    provider,
+    gateway,
+    secrets: new Map([
+      ["the password of the gateway's login on the database", adminPassword],
+      ["the password of the database's superuser", database.password],
+    ]),
+    home(name) {
+      const home = join(folder, "home", name);
+      mkdirSync(home, { recursive: true, mode: 0o700 });
+      return home;
+    },
+    async [Symbol.asyncDispose]() {
+      await all.disposeAsync();
+    },
+  };
+}
+
+interface Parts {
+  readonly database: TestPostgres;
+  readonly provider: TestOidcProvider;
+  readonly adminPassword: string;
+}
+
+/** custody.yaml without its first lines; secrets and authorities are files it names. */
+function configuration(folder: string, { database, provider, adminPassword }: Parts): string {
+  const file = (name: string, text: string) => {
+    const path = join(folder, name);
+    writeFileSync(path, text, { mode: 0o600 });
+    return path;
+  };
+  const providerCa = file("provider-ca.pem", provider.ca);
+  const databaseCa = file("database-ca.pem", database.ca ?? "");
+  const passwordFile = file("admin-password", adminPassword);
+  return `
+providers:
+  corp:
+    oidc:
+      issuer: ${provider.issuer}
+      audience: ${provider.clientId}
+      caFile: ${JSON.stringify(providerCa)}
+      kind: users
+      username: preferred_username
+      groups: groups
+      algorithms: [ES256]
+people:
+  Erin Engineer: [corp/engineer]
+  Dana First: [corp/dba1]
+  Dmitri Second: [corp/dba2]
+targets:
+  ${TARGET}:
+    postgres:
+      host: localhost
+      port: ${database.port}
+      tls: { caFile: ${JSON.stringify(databaseCa)} }
+      databases: [${DATABASE}]
+      accounts:
+        app:
+          credential:
+            session-role:
+              profile: shop_app
+              admin:
+                user: custody_admin
+                password: ${JSON.stringify(`file:${passwordFile}`)}
+                database: ${DATABASE}
+    classify:
+      - { column: public.customers.email, class: pii.email }
+    tags: { env: demo }
+masks:
+  pii.email: email-domain
+`;
+}
