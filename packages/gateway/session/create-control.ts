@@ -8,9 +8,9 @@ export function createControl(sessions: Sessions, approvals: Approvals): Control
   return {
     openSession: sessions.openSession,
     attachBackend: sessions.attachBackend,
-    async closeSession(sessionId, reason) {
+    async closeSession(sessionId, reason, recording) {
       approvals.leaveAll(sessionId);
-      await sessions.closeSession(sessionId, reason);
+      await sessions.closeSession(sessionId, reason, recording);
     },
     requestApproval: approvals.request,
     leaveHold: approvals.leave,

@@ -75,6 +75,9 @@ export function createSessions(
         account: session.account,
         chain: leafChain(session.chain),
         outcome: session.ending?.code ?? "closed",
+        ...(recording === undefined
+          ? {}
+          : { detail: { pieces: recording.pieces, digest: recording.digest } }),
         ...(recording === undefined ? {} : { detail: { ...recording } }),
       });
       try {

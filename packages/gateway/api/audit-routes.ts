@@ -1,0 +1,78 @@
+// The log's files as they lie on disk (C2SP tlog-tiles), the tail of leaves, and health.
+//
+// The head and its key hold nothing about anybody and are open, for witnesses and monitors. Tiles and
+// entries name chains, so they want a right to replay or administer. A path is matched whole against
+// the form the specification gives, before it comes near the file system.
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { GatewayError } from "../base/errors.ts";
+import type { Chain } from "../delegation/chain.ts";
+import { leafChain } from "../delegation/leaf-chain.ts";
+import type { ApiDeps } from "./deps.ts";
+import { createTail, linesOf, sendLines } from "./ndjson.ts";
+import { type Router, settled } from "./routing.ts";
+
+// <level or "entries">/<index in groups of three, all but the last with an x>[.p/<width>]
+const TILE = /^(?:entries|[0-9]|[1-5][0-9]|6[0-3])(?:\/x\d{3}){0,5}\/\d{3}(?:\.p\/[1-9]\d{0,2})?$/;
+const TAIL_LIMIT = 1000;
+const ALIVE_MS = 15_000;
+
+export function addAuditRoutes(router: Router, deps: ApiDeps): void {
+  const { logDirectory, vkey, journal, subscribe } = deps.evidence;
+  router.anyone("checkpoint", async ({ reply }) => {
+    reply.type("text/plain; charset=utf-8");
+    return (await fileOf(join(logDirectory, "checkpoint"))).toString("utf8");
+  });
+  router.anyone("vkey", async ({ reply }) => {
+    reply.type("text/plain; charset=utf-8");
+    return `${vkey().trim()}\n`;
+  });
+  router.stream("tile", async ({ chain, parameters, reply }) => {
+    assertMayRead(deps, chain);
+    const path = parameters["*"] ?? "";
+    if (!TILE.test(path)) throw new GatewayError("not_found", "there is no such tile");
+    const bytes = await fileOf(join(logDirectory, "tile", ...path.split("/")));
+    return reply.type("application/octet-stream").send(bytes);
+  });
+  router.stream("events", async ({ chain, request, reply }) => {
+    assertMayRead(deps, chain);
+    journal.append({ event: "audit.read", chain: leafChain(chain) });
+    await settled(deps);
+    const tail = createTail(TAIL_LIMIT, ALIVE_MS);
+    const stop = subscribe((leaf) => tail.push(leaf));
+    request.raw.socket.once("close", () => {
+      stop();
+      tail.close();
+    });
+    return sendLines(reply, linesOf(tail, deps.outside.onFault));
+  });
+  router.anyone("healthz", async () => ({ status: "ok" as const }));
+  router.anyone("readyz", async ({ reply }) => {
+    const checks = Object.entries(deps.outside.ready());
+    const ready = checks.every(([, ok]) => ok);
+    if (!ready) reply.code(503);
+    return {
+      status: ready ? ("ready" as const) : ("not_ready" as const),
+      checks: Object.fromEntries(
+        checks.map(([name, ok]) => [name, ok ? ("ok" as const) : ("failed" as const)]),
+      ),
+    };
+  });
+}
+
+function assertMayRead(deps: ApiDeps, chain: Chain): void {
+  const { authority } = deps;
+  if (authority.mayAdminister(chain) || authority.mayReplay(chain, undefined)) return;
+  throw new GatewayError("forbidden", "the log's entries are for who may replay or administer");
+}
+
+async function fileOf(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (thrown) {
+    if (["ENOENT", "EISDIR", "ENOTDIR"].includes(Object(thrown).code))
+      throw new GatewayError("not_found", "there is no such file in the log", { cause: thrown });
+    throw new GatewayError("evidence_unavailable", "the log cannot be read", { cause: thrown });
+  }
+}

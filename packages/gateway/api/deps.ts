@@ -1,0 +1,75 @@
+// What the control API stands on, by the part of it that each group of routes needs.
+
+import type { Approvals } from "../approval/approvals.ts";
+import type { Journal, LeafDraft } from "../audit/journal.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Authenticate } from "../delegation/authenticate.ts";
+import type { Chain } from "../delegation/chain.ts";
+import type { Exchange } from "../delegation/exchange.ts";
+import type { Lifecycle } from "../delegation/lifecycle.ts";
+import type { Tokens } from "../delegation/tokens.ts";
+import type { Tree } from "../delegation/tree.ts";
+import type { People } from "../identity/people.ts";
+import type { Registry } from "../session/registry.ts";
+import type { SessionStore } from "../session/store.ts";
+import type { Target } from "../target/target.ts";
+
+export interface ApiTls {
+  /** PEM: the certificate with its chain, and its key. */
+  current(): { readonly cert: string; readonly key: string };
+  /** Called after a renewal; open connections go on. Returns how to stop listening. */
+  onRenew(listener: () => void): () => void;
+}
+
+/** Policy questions of the API. Approving and administering are for a User at depth 0 only. */
+export interface Authority {
+  mayAdminister(chain: Chain): boolean;
+  /** `target` undefined: whatever there is, for the tail and the log's entries. */
+  mayReplay(chain: Chain, target: string | undefined): boolean;
+}
+
+export interface Delegations {
+  readonly tree: Tree;
+  readonly tokens: Tokens;
+  readonly exchange: Exchange;
+  readonly lifecycle: Lifecycle;
+  readonly authenticate: Authenticate;
+  readonly people: () => People;
+}
+
+export interface SessionParts {
+  readonly registry: Registry;
+  readonly store: SessionStore;
+  readonly targets: () => ReadonlyMap<string, Target>;
+  /** Where clients connect; undefined when that protocol is not listened for. */
+  readonly listeners: () => {
+    readonly postgres?: { readonly host: string; readonly port: number };
+  };
+}
+
+export interface EvidenceParts {
+  readonly journal: Journal;
+  /** The folder with `checkpoint` and `tile/`. */
+  readonly logDirectory: string;
+  /** The log's verifier key, one line. */
+  readonly vkey: () => string;
+  /** One event a value, to be sent as JSON. Throws GatewayError "not_found". */
+  readonly readRecording: (sessionId: string) => AsyncIterable<object>;
+  /** Leaves as the journal takes them; returns how to stop. */
+  readonly subscribe: (listener: (leaf: LeafDraft) => void) => () => void;
+}
+
+export interface ApiDeps {
+  readonly delegations: Delegations;
+  readonly approvals: Approvals;
+  readonly sessions: SessionParts;
+  readonly evidence: EvidenceParts;
+  readonly authority: Authority;
+  readonly outside: {
+    readonly clock: Clock;
+    readonly tls: ApiTls;
+    /** Each check by name; all true is ready. */
+    readonly ready: () => Readonly<Record<string, boolean>>;
+    readonly onFault: (thrown: unknown) => void;
+  };
+}

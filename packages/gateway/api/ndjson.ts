@@ -1,0 +1,81 @@
+// Streams of JSON values, one a line. Read at the client's pace; a source that fails half-way ends
+// with a line that says so, since the status is long sent.
+
+import { Readable } from "node:stream";
+import type { FastifyReply } from "fastify";
+import { toGatewayError } from "../base/errors.ts";
+
+export async function* linesOf(
+  source: AsyncIterable<object>,
+  onFault: (thrown: unknown) => void,
+): AsyncGenerator<string> {
+  try {
+    for await (const value of source) yield `${JSON.stringify(value)}\n`;
+  } catch (thrown) {
+    const error = toGatewayError(thrown);
+    if (error.code === "internal") onFault(thrown);
+    const message = error.code === "internal" ? "internal error" : error.message;
+    yield `${JSON.stringify({ error: { code: error.code, message } })}\n`;
+  }
+}
+
+export function sendLines(reply: FastifyReply, lines: AsyncIterable<string>): FastifyReply {
+  return reply
+    .header("content-type", "application/x-ndjson; charset=utf-8")
+    .send(Readable.from(lines, { objectMode: false, highWaterMark: 64 * 1024 }));
+}
+
+export interface Tail extends AsyncIterable<object> {
+  push(value: object): void;
+  close(): void;
+}
+
+/**
+ * A queue between who must not wait (the journal) and who may be slow (a client): beyond `limit` values
+ * are left out and counted, and the client is told how many with `{gap}`. `{alive: true}` comes when
+ * nothing else did for `aliveMs`.
+ */
+export function createTail(limit: number, aliveMs: number): Tail {
+  const queue: object[] = [];
+  let left = 0;
+  let closed = false;
+  let wake: (() => void) | undefined;
+  const signal = (): void => {
+    wake?.();
+    wake = undefined;
+  };
+  const something = (): Promise<void> =>
+    new Promise((resolve) => {
+      const timer = setTimeout(signal, aliveMs);
+      timer.unref();
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  async function* values(): AsyncGenerator<object> {
+    while (!closed) {
+      if (queue.length === 0) await something();
+      if (closed) return;
+      if (queue.length === 0) yield { alive: true };
+      while (queue.length > 0) yield queue.shift() ?? {};
+      if (left > 0) {
+        const gap = left;
+        left = 0;
+        yield { gap };
+      }
+    }
+  }
+  return {
+    push(value) {
+      if (queue.length < limit && left === 0) queue.push(value);
+      else left++;
+      signal();
+    },
+    close() {
+      closed = true;
+      signal();
+    },
+    [Symbol.asyncIterator]: values,
+  };
+}

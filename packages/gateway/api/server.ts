@@ -1,0 +1,155 @@
+// The control API: HTTPS with JSON, as the contract's table says. Every answer carries a request id;
+// none carries a stack, a cause or a server's version.
+//
+// Owns the listener. Certificates are replaced while it runs; open connections go on.
+
+import type { AddressInfo } from "node:net";
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { GatewayError } from "../base/errors.ts";
+import { newId, systemRandom } from "../base/ids.ts";
+import { addAuditRoutes } from "./audit-routes.ts";
+import { addDelegationRoutes } from "./delegation-routes.ts";
+import type { ApiDeps } from "./deps.ts";
+import { apiError, faultOf, oauthError, STATUS } from "./faults.ts";
+import { parseForm } from "./form.ts";
+import { addOAuthRoutes, OAuthRefusal } from "./oauth-routes.ts";
+import { createRateLimit } from "./rate-limit.ts";
+import { addRequestRoutes } from "./request-routes.ts";
+import { createRouter } from "./routing.ts";
+import { addSessionRoutes } from "./session-routes.ts";
+
+export interface Api extends AsyncDisposable {
+  readonly host: string;
+  readonly port: number;
+}
+
+const MAX_BODY_BYTES = 128 * 1024;
+const REQUEST_TIMEOUT_MS = 30_000;
+const HEADERS_TIMEOUT_MS = 10_000;
+const MAX_CONNECTIONS = 1000;
+const RATE = { burst: 400, perSecond: 100 };
+// Each costs a signature to check or a leaf to write, whoever sends it.
+const TOKEN_RATE = { burst: 100, perSecond: 20 };
+const OAUTH_PATHS: ReadonlySet<string> = new Set(["/token", "/revoke", "/introspect"]);
+
+/** Listens; port 0 is any free port. Throws GatewayError "configuration" when it cannot. */
+export async function startApi(
+  deps: ApiDeps,
+  listen: { readonly host: string; readonly port: number },
+): Promise<Api> {
+  const server = createServer(deps);
+  const router = createRouter(server, deps);
+  addOAuthRoutes(router, deps);
+  addDelegationRoutes(router, deps);
+  addRequestRoutes(router, deps);
+  addSessionRoutes(router, deps);
+  addAuditRoutes(router, deps);
+  try {
+    await server.listen(listen);
+  } catch (thrown) {
+    await server.close();
+    throw new GatewayError("configuration", `cannot listen on ${listen.host}:${listen.port}`, {
+      cause: thrown,
+    });
+  }
+  const { address, port } = server.server.address() as AddressInfo;
+  return {
+    host: address,
+    port,
+    async [Symbol.asyncDispose]() {
+      // Tails never end by themselves.
+      const closed = server.close();
+      server.server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function createServer(deps: ApiDeps): FastifyInstance {
+  const { tls, onFault } = deps.outside;
+  const server = Fastify({
+    https: { ...tls.current(), minVersion: "TLSv1.2" },
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    trustProxy: false,
+    genReqId: () => newId("r", 10, systemRandom),
+    routerOptions: { maxParamLength: 200 },
+  });
+  server.server.headersTimeout = HEADERS_TIMEOUT_MS;
+  server.server.maxConnections = MAX_CONNECTIONS;
+  const stop = tls.onRenew(() => server.server.setSecureContext(tls.current()));
+  server.addHook("onClose", async () => stop());
+  addParsers(server);
+  addGuards(server, deps);
+  server.setNotFoundHandler((request, reply) => {
+    const error = new GatewayError("not_found", "there is no such endpoint");
+    return reply.code(404).send(apiError(error, request.id));
+  });
+  server.setErrorHandler((thrown, request, reply) => {
+    const error = faultOf(thrown);
+    if (error.code === "internal" && !(thrown instanceof OAuthRefusal)) onFault(thrown);
+    return answerFault(thrown, error, request, reply);
+  });
+  return server;
+}
+
+function addParsers(server: FastifyInstance): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser(
+    "application/x-www-form-urlencoded",
+    { parseAs: "string" },
+    (request, body, done) => {
+      if (isOAuth(request)) done(null, parseForm(String(body)));
+      else done(new GatewayError("invalid", "this endpoint reads JSON"));
+    },
+  );
+  server.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
+    if (isOAuth(request)) {
+      done(new GatewayError("invalid", "this endpoint reads application/x-www-form-urlencoded"));
+      return;
+    }
+    try {
+      done(null, body === "" ? {} : JSON.parse(String(body)));
+    } catch {
+      done(new GatewayError("invalid", "the body is not JSON"));
+    }
+  });
+}
+
+function addGuards(server: FastifyInstance, deps: ApiDeps): void {
+  const general = createRateLimit(RATE, deps.outside.clock);
+  const tokens = createRateLimit(TOKEN_RATE, deps.outside.clock);
+  server.addHook("onRequest", async (request, reply) => {
+    reply.headers({
+      "cache-control": "no-store",
+      "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+      "referrer-policy": "no-referrer",
+      "strict-transport-security": "max-age=31536000",
+      "x-content-type-options": "nosniff",
+      "x-request-id": request.id,
+    });
+    const address = request.socket.remoteAddress ?? "";
+    const limits = isOAuth(request) ? [general, tokens] : [general];
+    if (limits.every((limit) => limit.allow(address))) return;
+    reply.header("retry-after", "1");
+    throw new GatewayError("limit", "too many requests from this address; wait a second");
+  });
+}
+
+function answerFault(
+  thrown: unknown,
+  error: GatewayError,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  if (thrown instanceof OAuthRefusal) return reply.code(400).send(thrown.body);
+  const status = STATUS[error.code];
+  // RFC 6750 section 3.
+  if (status === 401) reply.header("www-authenticate", 'Bearer realm="custody"');
+  if (!isOAuth(request)) return reply.code(status).send(apiError(error, request.id));
+  return reply.code(status).send(oauthError(error));
+}
+
+function isOAuth(request: FastifyRequest): boolean {
+  return OAUTH_PATHS.has(request.url.split("?", 1)[0] ?? "");
+}

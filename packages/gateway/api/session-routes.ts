@@ -1,0 +1,65 @@
+// Sessions, live and past, and their recordings. Reading a recording is an event of its own, on record
+// before its first line is sent.
+
+import { GatewayError } from "../base/errors.ts";
+import { type Chain, leafOf } from "../delegation/chain.ts";
+import { leafChain } from "../delegation/leaf-chain.ts";
+import type { SessionRow } from "../session/store.ts";
+import type { ApiDeps } from "./deps.ts";
+import { linesOf, sendLines } from "./ndjson.ts";
+import { type Router, settled } from "./routing.ts";
+import { sessionView } from "./views.ts";
+
+const MAX_LISTED = 500;
+
+export function addSessionRoutes(router: Router, deps: ApiDeps): void {
+  const { registry, store } = deps.sessions;
+  const view = (row: SessionRow) => sessionView(row, registry.get(row.id));
+
+  router.holder("sessions", async ({ chain, query }) => {
+    const under = deps.authority.mayAdminister(chain) ? undefined : leafOf(chain).delegationId;
+    const rows = store.list({ under, state: query.state, limit: MAX_LISTED });
+    return { sessions: rows.map(view) };
+  });
+  router.holder("session", async ({ chain, parameters }) =>
+    view(visible(deps, chain, parameters.id)),
+  );
+  router.holder("endSession", async ({ chain, parameters, body }) => {
+    const row = visible(deps, chain, parameters.id);
+    const why = body.reason === undefined ? "" : `: ${body.reason}`;
+    const message = `${leafOf(chain).id} ended this session${why}`;
+    const ended = registry.end(row.id, { code: "revoked", message, hint: undefined });
+    return { session: view(store.find(row.id) ?? row), ended };
+  });
+  router.stream("recording", async ({ chain, parameters, reply }) => {
+    const row = store.find(parameters.id ?? "");
+    if (row === undefined || !deps.authority.mayReplay(chain, row.target)) {
+      const seen = row !== undefined && isOwn(chain, row);
+      if (seen) throw new GatewayError("forbidden", "policies do not let you replay this session");
+      throw notFound();
+    }
+    deps.evidence.journal.append({
+      event: "recording.read",
+      session: row.id,
+      target: row.target,
+      chain: leafChain(chain),
+    });
+    await settled(deps);
+    return sendLines(reply, linesOf(deps.evidence.readRecording(row.id), deps.outside.onFault));
+  });
+}
+
+function visible(deps: ApiDeps, chain: Chain, id: string | undefined): SessionRow {
+  const row = deps.sessions.store.find(id ?? "");
+  if (row !== undefined && (isOwn(chain, row) || deps.authority.mayAdminister(chain))) return row;
+  throw notFound();
+}
+
+function isOwn(chain: Chain, row: SessionRow): boolean {
+  const me = leafOf(chain).delegationId;
+  return row.chain.hops.some(({ delegationId }) => delegationId === me);
+}
+
+function notFound(): GatewayError {
+  return new GatewayError("not_found", "there is no such session, or not for you");
+}
