@@ -2,7 +2,7 @@
 // torn tail, and says which sessions and intents have no end. Refuses (GatewayError
 // "evidence_unavailable", with segment and offset) what a crash cannot explain.
 
-import { readFile, truncate } from "node:fs/promises";
+import { open, readFile, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { decodeLeaf, type Leaf } from "@custody/evidence/core/leaf.ts";
 import { GatewayError } from "../base/errors.ts";
@@ -57,7 +57,7 @@ export async function recoverJournal(directory: string, worker: number): Promise
     if (state.tornBytes > 0) throw damaged(`${where} follows a torn one`);
     if (header === "broken") {
       if (wasDurable(segment, 0)) throw damaged(`${where}: the header is damaged`);
-      await cut(directory, path, 0);
+      await cut(path, 0);
       state.tornBytes = segment.length;
       continue;
     }
@@ -77,9 +77,10 @@ export async function recoverJournal(directory: string, worker: number): Promise
     const end = scanSegment(segment, where, state);
     if (end !== undefined) {
       state.tornBytes = segment.length - end;
-      await cut(directory, path, end);
+      await cut(path, end);
     }
   }
+  for (const number of used) await flushSegment(join(directory, segmentName(worker, number)));
   await removeUnused(directory, worker, numbers, used);
   return state;
 }
@@ -136,9 +137,18 @@ function track(leaf: Leaf, state: Tracked): void {
   }
 }
 
-async function cut(directory: string, path: string, length: number): Promise<void> {
+async function cut(path: string, length: number): Promise<void> {
   await truncate(path, length);
-  syncDirectory(directory);
+}
+
+/** The run before may have ended with pages that are in the kernel only; the log may hold none such. */
+async function flushSegment(path: string): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
 }
 
 /** Segments that were prepared and never begun would stand in the way of the next ones. */

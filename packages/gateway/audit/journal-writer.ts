@@ -87,21 +87,11 @@ export async function openJournal(options: JournalOptions): Promise<OpenJournal>
   const recovered = await recoverJournal(directory, options.worker);
   const writer = new JournalWriter(options, directory, recovered.nextSeq, recovered.chain);
   await writer.begin(recovered.nextNumber);
-  const indeterminate: string[] = [];
-  for (const [request, leaf] of recovered.openIntents) {
-    indeterminate.push(request);
-    writer.append({
-      ...aboutSame(leaf),
-      event: "command.indeterminate",
-      request,
-      outcome: "indeterminate",
-    });
-  }
-  const unclosedSessions: string[] = [];
-  for (const [session, leaf] of recovered.openSessions) {
-    unclosedSessions.push(session);
-    writer.append({ ...aboutSame(leaf), event: "session.closed", outcome: "gateway_crashed" });
-  }
+  const { indeterminate, unclosedSessions } = writer.endOpen(
+    recovered.openSessions.values(),
+    recovered.openIntents.values(),
+    "gateway_crashed",
+  );
   writer.append({
     event: "gateway.started",
     detail: {
@@ -218,6 +208,26 @@ class JournalWriter implements OpenJournal {
     return seq;
   }
 
+  /** Says of what has no end that it is not known how it ended. */
+  endOpen(
+    sessions: Iterable<LeafFields>,
+    intents: Iterable<LeafFields>,
+    outcome: string,
+  ): { indeterminate: string[]; unclosedSessions: string[] } {
+    const indeterminate: string[] = [];
+    for (const leaf of intents) {
+      const request = leaf.request ?? "";
+      indeterminate.push(request);
+      this.append({ ...aboutSame(leaf), event: "command.indeterminate", request, outcome });
+    }
+    const unclosedSessions: string[] = [];
+    for (const leaf of sessions) {
+      unclosedSessions.push(leaf.session ?? "");
+      this.append({ ...aboutSame(leaf), event: "session.closed", outcome });
+    }
+    return { indeterminate, unclosedSessions };
+  }
+
   appendContent(sessionId: string, sealed: Buffer): void {
     if (this.failure !== undefined) return;
     const length = 1 + sessionId.length + sealed.length;
@@ -269,6 +279,9 @@ class JournalWriter implements OpenJournal {
     if (this.#isClosed) return;
     this.#isClosed = true;
     if (this.failure === undefined) {
+      const drafts = (open: Map<string, CarriedLeaf>) =>
+        [...open.values()].map(({ draft }) => draft);
+      this.endOpen(drafts(this.#openSessions), drafts(this.#openIntents), "gateway_stopped");
       this.append({ event: "gateway.stopped" });
       await this.settled().catch(() => undefined);
     }

@@ -1,0 +1,147 @@
+// Where sessions' content goes when it leaves the journal: `<data>/recordings/<session>.rec`, the sealed
+// pieces in their order, and `<session>.key`, the session's wrapped key. Deleting the key erases the
+// content; `<session>.erased` keeps it erased should the journal still hold it.
+//
+// The file: "CSTREC01", then for each piece its length u32 and the piece. A piece begins with its counter
+// u64; counter 0 is the wrapped key. The format of what is sealed is recording/content-format.ts's.
+//
+// Owned by the sequencer, which alone appends.
+
+import {
+  closeSync,
+  fdatasyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { GatewayError } from "../base/errors.ts";
+import { syncDirectory } from "./journal-files.ts";
+import type { LogFiles } from "./log-files.ts";
+
+export const RECORDING_MAGIC: Buffer = Buffer.from("CSTREC01", "latin1");
+export const COUNTER_BYTES = 8;
+const MAX_OPEN_FILES = 64;
+
+export interface ContentStore {
+  /** Appends one piece, once: what is in the file already is passed over. Not durable before `sync`. */
+  append(sessionId: string, piece: Buffer): void;
+  sync(): void;
+  close(): void;
+}
+
+/** Names are parts of file names. */
+export function isSessionId(sessionId: string): boolean {
+  return /^s-[a-z0-9]{1,64}$/.test(sessionId);
+}
+
+export function recordingsDirectory(dataDirectory: string): string {
+  return join(dataDirectory, "recordings");
+}
+
+/** -1 when it is too short to have one. */
+export function pieceCounter(piece: Buffer): number {
+  return piece.length < COUNTER_BYTES ? -1 : Number(piece.readBigUInt64BE(0));
+}
+
+/** The whole pieces of a file, and where they end. */
+export function readPieces(file: Buffer): { pieces: Buffer[]; end: number } {
+  const pieces: Buffer[] = [];
+  let at = RECORDING_MAGIC.length;
+  if (!file.subarray(0, at).equals(RECORDING_MAGIC)) return { pieces, end: 0 };
+  while (at + 4 <= file.length) {
+    const end = at + 4 + file.readUInt32BE(at);
+    if (end > file.length) break;
+    pieces.push(file.subarray(at + 4, end));
+    at = end;
+  }
+  return { pieces, end: at };
+}
+
+interface OpenFile {
+  readonly fd: number;
+  lastCounter: number;
+  offset: number;
+}
+
+export function openContentStore(dataDirectory: string, files: LogFiles): ContentStore {
+  const directory = recordingsDirectory(dataDirectory);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const open = new Map<string, OpenFile>();
+  const dirty = new Set<OpenFile>();
+  let hasNewNames = false;
+
+  const enter = (sessionId: string): OpenFile => {
+    const known = open.get(sessionId);
+    // Moved to the end: the map's order is the order of use.
+    open.delete(sessionId);
+    const file = known ?? openFile(join(directory, `${sessionId}.rec`));
+    hasNewNames ||= known === undefined;
+    open.set(sessionId, file);
+    return file;
+  };
+  const leave = (file: OpenFile): void => {
+    if (dirty.delete(file)) fdatasyncSync(file.fd);
+    closeSync(file.fd);
+  };
+  return {
+    append(sessionId, piece) {
+      const counter = pieceCounter(piece);
+      if (!isSessionId(sessionId) || counter < 0) {
+        throw new GatewayError("evidence_unavailable", "the journal has malformed content");
+      }
+      if (counter === 0) {
+        writeKey(directory, sessionId, piece, files);
+        return;
+      }
+      const file = enter(sessionId);
+      if (counter <= file.lastCounter) return;
+      const framed = Buffer.allocUnsafe(4 + piece.length);
+      framed.writeUInt32BE(piece.length, 0);
+      piece.copy(framed, 4);
+      file.offset += writeFully(file.fd, framed, file.offset);
+      file.lastCounter = counter;
+      dirty.add(file);
+      if (open.size > MAX_OPEN_FILES) {
+        const [oldest, evicted] = open.entries().next().value!;
+        open.delete(oldest);
+        leave(evicted);
+      }
+    },
+    sync() {
+      for (const file of dirty) fdatasyncSync(file.fd);
+      dirty.clear();
+      if (hasNewNames) syncDirectory(directory);
+      hasNewNames = false;
+    },
+    close() {
+      for (const file of open.values()) leave(file);
+      open.clear();
+    },
+  };
+}
+
+/** Cuts a piece that a crash left incomplete; finds how far the file goes. */
+function openFile(path: string): OpenFile {
+  const fd = openSync(path, "a+", 0o600);
+  const { pieces, end } = readPieces(readFileSync(path));
+  const last = pieces.at(-1);
+  closeSync(fd);
+  const file = openSync(path, "r+");
+  ftruncateSync(file, end);
+  const offset = end === 0 ? writeFully(file, RECORDING_MAGIC, 0) : end;
+  return { fd: file, offset, lastCounter: last === undefined ? 0 : pieceCounter(last) };
+}
+
+function writeKey(directory: string, sessionId: string, piece: Buffer, files: LogFiles): void {
+  if (files.read(join(directory, `${sessionId}.erased`)) !== undefined) return;
+  files.replace(join(directory, `${sessionId}.key`), piece.subarray(COUNTER_BYTES));
+}
+
+function writeFully(fd: number, bytes: Buffer, position: number): number {
+  let at = 0;
+  while (at < bytes.length) at += writeSync(fd, bytes, at, bytes.length - at, position + at);
+  return at;
+}

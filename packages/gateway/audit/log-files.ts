@@ -1,0 +1,88 @@
+// Durable file operations of the sequencer. Each returns when what it did is on disk, but for new names
+// in directories, which `settle` makes durable for all files since the last call. `onStep` is called
+// before each operation, so that a test can end the run at any of them.
+
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { syncDirectory } from "./journal-files.ts";
+
+export interface LogFiles {
+  /** Writes a file that nothing refers to yet. */
+  write(path: string, bytes: Uint8Array): void;
+  settle(): void;
+  /** Puts a file in the place of another at once; durable on return, name and all. */
+  replace(path: string, bytes: Uint8Array): void;
+  remove(path: string): void;
+  /** undefined when there is none. */
+  read(path: string): Buffer | undefined;
+  /** Empty when there is no such directory. */
+  list(path: string): string[];
+}
+
+export function createLogFiles(onStep: (what: string) => void = () => undefined): LogFiles {
+  const directories = new Set<string>();
+  return {
+    write(path, bytes) {
+      onStep(`write ${path}`);
+      makeParents(path, directories);
+      writeAll(path, bytes);
+      directories.add(dirname(path));
+    },
+    settle() {
+      onStep("settle");
+      for (const directory of directories) syncDirectory(directory);
+      directories.clear();
+    },
+    replace(path, bytes) {
+      onStep(`stage ${path}`);
+      makeParents(path, directories);
+      writeAll(`${path}.new`, bytes);
+      onStep(`replace ${path}`);
+      renameSync(`${path}.new`, path);
+      syncDirectory(dirname(path));
+    },
+    remove(path) {
+      onStep(`remove ${path}`);
+      rmSync(path, { recursive: true, force: true });
+    },
+    read: (path) => orNone(() => readFileSync(path)),
+    list: (path) => orNone(() => readdirSync(path)) ?? [],
+  };
+}
+
+function makeParents(path: string, made: Set<string>): void {
+  const first = mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let at = dirname(path); at.length >= first.length; at = dirname(at)) made.add(dirname(at));
+}
+
+function writeAll(path: string, bytes: Uint8Array): void {
+  const fd = openSync(path, "w", 0o600);
+  try {
+    let at = 0;
+    while (at < bytes.length) at += writeSync(fd, bytes, at);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function orNone<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
