@@ -75,6 +75,8 @@ export interface Obligations {
   readonly maxRows: number | undefined;
   readonly maxBytes: number | undefined;
   readonly timeoutMs: number | undefined;
+  /** How much is recorded where a policy says so: "full" or "commands"; absent: the default. */
+  readonly record?: "full" | "commands" | undefined;
 }
 
 export type DenyKind =
