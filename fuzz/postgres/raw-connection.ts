@@ -10,6 +10,7 @@ import { FrameCursor } from "@custody/wire/postgres/frames.ts";
 import {
   encodeSaslInitialResponse,
   encodeSaslResponse,
+  password,
   terminate,
 } from "@custody/wire/postgres/frontend.ts";
 import { type ScramClient, scramClient } from "@custody/wire/postgres/scram.ts";
@@ -27,6 +28,8 @@ export interface RawTarget {
 export interface RawOptions {
   /** Instead of the hash of the server's certificate: to see that a wrong one is refused. */
   readonly certificateHash?: Buffer;
+  /** The password itself may be sent, inside TLS: to a gateway, whose password is a token. */
+  readonly cleartext?: boolean;
 }
 
 export interface RawConnection extends AsyncDisposable {
@@ -75,7 +78,9 @@ export async function connectRaw(
       socket.write(encodeSaslResponse(await scram.respond(step.data)));
     } else if (step.kind === "sasl-final" && scram !== undefined) {
       scram.verify(step.data);
-    } else if (step.kind !== "ok" || scram?.verified !== true) {
+    } else if (step.kind === "cleartext-password" && options.cleartext === true) {
+      socket.write(password(target.password));
+    } else if (step.kind !== "ok" || (scram?.verified !== true && options.cleartext !== true)) {
       throw new Error(`signed in without SCRAM: ${step.kind}`);
     }
   }

@@ -8,6 +8,7 @@
 
 import type { FrameCursor } from "@custody/wire/postgres/frames.ts";
 import {
+  copyFail,
   decodeBare,
   decodeBind,
   decodeClose,
@@ -72,6 +73,7 @@ export class Requests {
       if (this.#state.tracker.depth > 0) return this.#waitForReplies();
       this.#fenced = false;
     }
+    if (this.#state.tracker.copyIn && !COPY_TYPES.has(cursor.type)) return this.#abandonCopy();
     const handled = this.#dispatch(cursor);
     if (handled === "done") {
       this.#refreshed = false;
@@ -431,6 +433,16 @@ export class Requests {
 
   // --- shared ---
 
+  /**
+   * A command in the middle of COPY FROM STDIN: either a client's fault, or the COPY has failed and we
+   * have not heard yet. The server takes CopyFail well in both cases; then it is known.
+   */
+  #abandonCopy(): Handled {
+    this.#state.toServer.push(copyFail("the client sent another command"));
+    this.#state.tracker.clientEndedCopy();
+    return this.#waitForReplies();
+  }
+
   /** CopyData, CopyDone, CopyFail: part of a command that was permitted, or dropped by the server. */
   #copied(buffer: Buffer, start: number, end: number): void {
     this.#state.syncKeptBack = false;
@@ -570,6 +582,9 @@ function madeBySql(made: string, run: string): StatementError {
     position: undefined,
   };
 }
+
+/** What belongs to a COPY FROM STDIN or is dropped during one: d, c, f, S, H; and X. */
+const COPY_TYPES = new Set([0x64, 0x63, 0x66, 0x53, 0x48, 0x58]);
 
 /** Changes what names or objects mean for what follows. */
 function needsFence(statement: StatementPlan): boolean {

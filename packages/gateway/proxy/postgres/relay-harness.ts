@@ -1,0 +1,245 @@
+// For tests of the relay alone: the listener before a real PostgreSQL, with a classifier and an engine
+// that judge by marks in the text, so that each case can say what is denied or held and where. What the
+// real ones say is tested beside them, and all together in conformance/.
+
+import { createSecureContext } from "node:tls";
+import { createTestAuthority } from "../../../../conformance/support/certificates.ts";
+import type { TestPostgres } from "../../../../conformance/support/postgres-server.ts";
+import type { Access, Decision, Operation } from "../../access/operation.ts";
+import type { Journal, LeafDraft } from "../../audit/journal.ts";
+import { systemClock } from "../../base/clock.ts";
+import { newId, systemRandom } from "../../base/ids.ts";
+import { Secret } from "../../base/secret.ts";
+import type { Chain } from "../../delegation/chain.ts";
+import type { Control, HoldRequest, HoldState, SessionEvents } from "../../session/control.ts";
+import type { PostgresTarget } from "../../target/target.ts";
+import { listenPostgres, type PostgresListener } from "./listener.ts";
+import type { Classifier, QueryPlan, StatementKind, StatementPlan } from "./plan.ts";
+
+export interface RelayHarness extends AsyncDisposable {
+  readonly listener: PostgresListener;
+  readonly ca: string;
+  readonly leaves: LeafDraft[];
+  /** Requests that were held, with the way to settle each. */
+  readonly holds: { request: HoldRequest; settle: (state: HoldState) => void }[];
+  /** Ends every session as a revocation does. */
+  revoke(): void;
+}
+
+const PERMITTED = { unmask: new Set<string>(), maxRows: undefined, maxBytes: undefined } as const;
+
+export async function startRelay(postgres: TestPostgres): Promise<RelayHarness> {
+  const authority = createTestAuthority();
+  const context = createSecureContext(authority.issue(["localhost", "127.0.0.1"]));
+  const leaves: LeafDraft[] = [];
+  const holds: RelayHarness["holds"] = [];
+  const sessions = new Map<string, SessionEvents>();
+  const target = targetOf(postgres);
+  const listener = await listenPostgres({
+    host: "127.0.0.1",
+    port: 0,
+    secureContext: () => context,
+    targets: () => new Map([["orders", target]]),
+    control: control(postgres, sessions, holds),
+    access: markedAccess(),
+    journal: memoryJournal(leaves),
+    clock: systemClock,
+    random: systemRandom,
+    openRecorder: () => ({
+      command: () => undefined,
+      response: () => undefined,
+      event: () => undefined,
+      end: () => ({ pieces: 0, digest: "" }),
+    }),
+    classifierFor: async () => ({
+      classifier: markedClassifier(),
+      masks: { needed: false, check: () => ({ maskedClasses: [], replace: undefined }) },
+    }),
+    targetCa: async () => postgres.ca,
+    limits: {
+      maxConnections: 50,
+      startupTimeoutMs: 5_000,
+      targetConnectTimeoutMs: 5_000,
+      maxFrameBytes: 64 << 20,
+      maxOutstanding: 10_000,
+      maxNames: 1_000,
+      maxBacklogBytes: 1 << 20,
+      holdWaitMs: 5_000,
+      holdWaitInTransactionMs: 2_000,
+      holdReminderMs: 1_000,
+    },
+    log: () => undefined,
+  });
+  return {
+    listener,
+    ca: authority.cert,
+    leaves,
+    holds,
+    revoke() {
+      for (const events of sessions.values())
+        events.onEnd({ code: "revoked", message: "the delegation was revoked", hint: undefined });
+    },
+    [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose](),
+  };
+}
+
+function targetOf(postgres: TestPostgres): PostgresTarget {
+  const login = {
+    user: postgres.superuser,
+    password: { from: "env", name: "UNUSED" },
+    database: "postgres",
+  } as const;
+  return {
+    protocol: "postgres",
+    name: "orders",
+    host: "localhost",
+    port: postgres.port,
+    tls: { mode: "verify-full", caFile: postgres.caFile },
+    databases: undefined,
+    searchPath: ["public"],
+    accounts: [{ name: "ro", credential: { kind: "fixed-role", ...login } }],
+    catalogue: login,
+    classify: [],
+    tags: {},
+  };
+}
+
+const CHAIN: Chain = {
+  hops: [
+    {
+      delegationId: "d-root",
+      kind: "user",
+      id: "corp/ann@example.com",
+      name: "ann@example.com",
+      subject: "corp/1",
+      groups: [],
+      provenance: "attested",
+      grant: undefined,
+      expiresAtMs: Number.POSITIVE_INFINITY,
+    },
+  ],
+};
+
+function control(
+  postgres: TestPostgres,
+  sessions: Map<string, SessionEvents>,
+  holds: RelayHarness["holds"],
+): Control {
+  return {
+    async openSession(request, events) {
+      const sessionId = newId("s", 12);
+      sessions.set(sessionId, events);
+      return {
+        sessionId,
+        chain: CHAIN,
+        account: request.account ?? "ro",
+        expiresAtMs: Number.POSITIVE_INFINITY,
+        upstream: { user: postgres.superuser, password: new Secret(postgres.password) },
+      };
+    },
+    attachBackend: () => undefined,
+    async closeSession(sessionId) {
+      sessions.delete(sessionId);
+    },
+    async requestApproval(request, onChange) {
+      holds.push({ request, settle: onChange });
+      const current = { state: "waiting", approvals: 0, quorum: 1, forWhom: "corp/dba" } as const;
+      return { holdId: `h-${holds.length}`, expiresAtMs: Date.now() + 60_000, current };
+    },
+    leaveHold: () => undefined,
+    spendApproval: async () => true,
+  };
+}
+
+/** A text with `deny` in it is denied, one with `hold` waits for approval. */
+function markedAccess(): Access {
+  const permit = (operation: Operation): Decision => ({
+    verdict: "permit",
+    permit: {
+      operation,
+      obligations: { ...PERMITTED, timeoutMs: undefined },
+      policyIds: ["test"],
+      policyVersion: "1",
+    },
+  });
+  return {
+    authorize(_subject, operation) {
+      if (operation.summary.includes("deny"))
+        return {
+          verdict: "deny",
+          denial: {
+            kind: "forbidden",
+            what: "a marked statement",
+            policyId: "no-marks",
+            message: "marked statements are forbidden",
+            hop: 0,
+            hopLabel: "depth 0, user ann@example.com",
+          },
+          policyVersion: "1",
+        };
+      if (!operation.summary.includes("hold")) return permit(operation);
+      const requirement = {
+        policyId: "marks-wait",
+        message: undefined,
+        quorum: 1,
+        approvers: ["corp/dba"],
+        ttlMs: 60_000,
+        justificationRequired: false,
+      };
+      return {
+        verdict: "hold",
+        requirements: [requirement],
+        what: "a marked statement",
+        policyVersion: "1",
+      };
+    },
+    authorizeApproved: (_subject, operation) => permit(operation),
+    policyVersion: "1",
+    forget: () => undefined,
+  };
+}
+
+function markedClassifier(): Classifier {
+  return {
+    epoch: 1,
+    refresh: async () => undefined,
+    classify(text): QueryPlan {
+      const operation: Operation = {
+        protocol: "postgres",
+        effects: [],
+        touches: [],
+        summary: text,
+      };
+      const statements = text
+        .split(";")
+        .filter((part) => part.trim() !== "")
+        .map(
+          (part): StatementPlan => ({
+            kind: kindOf(part.trim().toLowerCase()),
+            operation,
+            columns: undefined,
+            plainRead: true,
+          }),
+        );
+      return { text, epoch: 1, statements, operation, plainRead: true, refers: [] };
+    },
+  };
+}
+
+function kindOf(text: string): StatementKind {
+  if (text.startsWith("copy"))
+    return { kind: "copy", direction: text.includes("from stdin") ? "in" : "out" };
+  return { kind: "query" };
+}
+
+function memoryJournal(leaves: LeafDraft[]): Journal {
+  return {
+    append: (leaf) => leaves.push(leaf),
+    appendContent: () => undefined,
+    beforeFlush: () => undefined,
+    barrier: (_durability, done) => {
+      setImmediate(done);
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+}
