@@ -6,16 +6,13 @@
 //
 // The plaintext of the pieces, one after the other, is a row of frames: kind u8 (top bit: goes on in the
 // next frame), milliseconds since the start u32, length of the request id u8, the id, length u32,
-// payload. Numbers are big-endian. No frame crosses a piece. The file: "CSTREC01", then u32 length and
-// piece, each piece once, in the order of their counters.
+// payload. Numbers are big-endian. No frame crosses a piece. The file is audit/content-store.ts's.
 
 import { createCipheriv, createDecipheriv, hash } from "node:crypto";
 import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
+import { COUNTER_BYTES, pieceCounter } from "../audit/content-store.ts";
 import { GatewayError } from "../base/errors.ts";
 
-export const RECORDING_MAGIC = Buffer.from("CSTREC01", "latin1");
-export const MAX_PIECE_BYTES = (64 << 10) + 24;
-const COUNTER_BYTES = 8;
 const TAG_BYTES = 16;
 
 export const FRAME_START = 1;
@@ -26,21 +23,8 @@ export const FRAME_EVENT = 5;
 export const FRAME_END = 6;
 export const FRAME_GOES_ON = 0x80;
 
-/** Names are parts of file names. */
-export function isSessionId(sessionId: string): boolean {
-  return /^s-[a-z0-9]{4,64}$/.test(sessionId);
-}
-
 export function keyPiece(wrapped: Buffer): Buffer {
   return Buffer.concat([Buffer.alloc(COUNTER_BYTES), wrapped]);
-}
-
-export function pieceCounter(piece: Buffer): number {
-  return piece.length < COUNTER_BYTES ? -1 : Number(piece.readBigUInt64BE(0));
-}
-
-export function pieceBody(piece: Buffer): Buffer {
-  return piece.subarray(COUNTER_BYTES);
 }
 
 /** `digest` of a recording: SHA-256 over the one before it and the piece; 32 zero bytes at first. */

@@ -7,6 +7,7 @@
 // many and need none.
 
 import { createHash, type Hash } from "node:crypto";
+import { isSessionId } from "../audit/content-store.ts";
 import type { Journal } from "../audit/journal.ts";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
@@ -20,7 +21,6 @@ import {
   FRAME_RESPONSE,
   FRAME_START,
   FRAME_TRUNCATED,
-  isSessionId,
   keyPiece,
   sealPiece,
 } from "./content-format.ts";

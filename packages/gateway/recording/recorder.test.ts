@@ -1,0 +1,242 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, test } from "node:test";
+import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
+import { type OpenJournal, openJournal } from "../audit/journal-writer.ts";
+import { type AuditLog, openLog } from "../audit/log.ts";
+import { systemClock } from "../base/clock.ts";
+import { GatewayError } from "../base/errors.ts";
+import { systemRandom } from "../base/ids.ts";
+import { commandDigest, parametersDigest } from "./digest.ts";
+import { openRecorder, type Recorder } from "./recorder.ts";
+import { loadRecordingKeys, type RecordingKeys } from "./recording-keys.ts";
+import { eraseRecording, type ReplayProof, readRecording } from "./replay.ts";
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+interface Place {
+  readonly directory: string;
+  readonly journal: OpenJournal;
+  readonly keys: RecordingKeys;
+  record(sessionId: string, maxResponseBytes?: number): Recorder;
+  replay(sessionId: string, proof?: ReplayProof): Promise<RecordingEvent[]>;
+  log(): Promise<AuditLog>;
+}
+
+async function place(): Promise<Place> {
+  const directory = mkdtempSync(join(tmpdir(), "custody-recording-"));
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+  mkdirSync(join(directory, "keys"));
+  const onFailure = (error: GatewayError): never => {
+    throw error;
+  };
+  const journal = await openJournal({ directory, worker: 0, clock: systemClock, onFailure });
+  cleanups.push(() => journal[Symbol.asyncDispose]());
+  const keys = await loadRecordingKeys(directory, systemRandom);
+  return {
+    directory,
+    journal,
+    keys,
+    record: (sessionId, maxResponseBytes) =>
+      openRecorder(
+        { journal, clock: systemClock, keys, random: systemRandom },
+        {
+          sessionId,
+          data: { target: "orders" },
+          ...(maxResponseBytes === undefined ? {} : { maxResponseBytes }),
+        },
+      ),
+    async replay(sessionId, proof) {
+      const events: RecordingEvent[] = [];
+      for await (const event of readRecording(
+        { dataDirectory: directory, keys },
+        sessionId,
+        proof,
+      )) {
+        events.push(event);
+      }
+      return events;
+    },
+    async log() {
+      const journals = [{ worker: 0, journal }];
+      const log = await openLog({ dataDirectory: directory, journals, onFailure, intervalMs: 20 });
+      cleanups.push(() => log[Symbol.asyncDispose]());
+      return log;
+    },
+  };
+}
+
+function strict(journal: OpenJournal): Promise<void> {
+  return new Promise((done) => journal.barrier("strict", done));
+}
+
+function withoutTime(events: RecordingEvent[]): unknown[] {
+  return events.map(({ t, ...rest }) => {
+    assert.ok(t >= 0);
+    return rest;
+  });
+}
+
+const b64 = (text: string): string => Buffer.from(text).toString("base64");
+
+test("a command is on disk with its intent's strict barrier, and replays from the journal", async () => {
+  const { journal, record, replay } = await place();
+  const recorder = record("s-1");
+  recorder.command("r-1", "select 'ü' from t where a = $1", [
+    Buffer.from("x"),
+    null,
+    Buffer.alloc(0),
+  ]);
+  await strict(journal);
+  assert.deepEqual(withoutTime(await replay("s-1")), [
+    { kind: "start", data: { target: "orders" } },
+    {
+      kind: "command",
+      request: "r-1",
+      bytes: b64("select 'ü' from t where a = $1"),
+      parameters: [b64("x"), null, ""],
+    },
+  ]);
+});
+
+test("what is left without a barrier is durable within the time ordered records have", async () => {
+  const { record, replay } = await place();
+  record("s-1").command("r-1", "select 1", undefined);
+  const deadline = Date.now() + 2000;
+  let events: RecordingEvent[] = [];
+  while (events.length < 2 && Date.now() < deadline) {
+    await new Promise((done) => setTimeout(done, 5));
+    events = await replay("s-1").catch(() => []);
+  }
+  assert.equal(events.length, 2);
+});
+
+test("everything, large and small, comes back from journal, file and half of each", async () => {
+  const { journal, record, replay, log } = await place();
+  const recorder = record("s-1", 300_000);
+  const large = Buffer.alloc(200_000, "abcdefg");
+  recorder.command("r-1", large, undefined);
+  recorder.response("r-1", large);
+  recorder.event("r-1", "outcome", { outcome: "ok" });
+  await strict(journal);
+  const running = await log();
+  await running.sync();
+  recorder.command("r-2", "select 2", []);
+  recorder.response("r-2", large);
+  recorder.response("r-2", large);
+  recorder.response("r-2", large);
+  recorder.event(undefined, "notice", { text: "soon" });
+  const summary = recorder.end();
+  recorder.response("r-2", large);
+  assert.deepEqual(recorder.end(), summary);
+  await strict(journal);
+  const check = async (): Promise<void> => {
+    const events = await replay("s-1", {
+      summary,
+      commands: new Map([
+        ["r-1", { command: commandDigest(large) }],
+        ["r-2", { command: commandDigest("select 2"), parameters: parametersDigest([]) }],
+      ]),
+    });
+    const kinds = events.map((event) => event.kind);
+    assert.equal(kinds[0], "start");
+    assert.equal(kinds.at(-1), "end");
+    const bytes = (request: string): Buffer =>
+      Buffer.concat(
+        events.flatMap((event) =>
+          event.kind === "response" && event.request === request
+            ? [Buffer.from(event.bytes, "base64")]
+            : [],
+        ),
+      );
+    assert.ok(bytes("r-1").equals(large));
+    const all = Buffer.concat([large, large, large]);
+    assert.ok(bytes("r-2").equals(all.subarray(0, 300_000)));
+    const truncated = events.find((event) => event.kind === "truncated");
+    assert.deepEqual(truncated, {
+      t: truncated?.t,
+      kind: "truncated",
+      request: "r-2",
+      length: 300_000,
+      sha256: createHash("sha256").update(all.subarray(300_000)).digest("base64url"),
+    });
+  };
+  await check();
+  await running.sync();
+  await check();
+});
+
+test("a recording shows no text, and every altered byte of it is found", async () => {
+  const { directory, journal, record, replay, log } = await place();
+  const recorder = record("s-1");
+  recorder.command("r-1", "select 'canary-value'", undefined);
+  recorder.response("r-1", Buffer.from("canary-row"));
+  const summary = recorder.end();
+  const running = await log();
+  await strict(journal);
+  await running.sync();
+  await running[Symbol.asyncDispose]();
+  await journal[Symbol.asyncDispose]();
+  for (const folder of ["journal", "log", "recordings"]) {
+    for (const entry of readdirSync(join(directory, folder), {
+      recursive: true,
+      withFileTypes: true,
+    })) {
+      if (entry.isFile()) {
+        assert.ok(!readFileSync(join(entry.parentPath, entry.name)).includes("canary"), entry.name);
+      }
+    }
+  }
+  rmSync(join(directory, "journal"), { recursive: true });
+  for (const name of ["s-1.rec", "s-1.key"]) {
+    const path = join(directory, "recordings", name);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    const intact = readFileSync(path);
+    for (let at = 0; at < intact.length; at++) {
+      const altered = Buffer.from(intact);
+      altered[at]! ^= 0x01;
+      writeFileSync(path, altered);
+      await assert.rejects(replay("s-1", { summary }), GatewayError, `${name}, byte ${at}`);
+    }
+    writeFileSync(path, intact);
+  }
+  assert.equal((await replay("s-1", { summary })).length, 4);
+  const other = { commands: new Map([["r-1", { command: commandDigest("select 2") }]]) };
+  await assert.rejects(replay("s-1", other), /r-1 is not the one in the log/);
+});
+
+test("erasing takes the content and leaves nothing to open it with", async () => {
+  const { directory, journal, record, replay, log } = await place();
+  const recorder = record("s-1");
+  recorder.command("r-1", "select 1", undefined);
+  recorder.end();
+  await strict(journal);
+  const running = await log();
+  await running.sync();
+  await eraseRecording(directory, "s-1");
+  await assert.rejects(replay("s-1"), /was erased/);
+  rmSync(join(directory, "recordings", "s-1.erased"));
+  rmSync(join(directory, "journal"), { recursive: true });
+  await assert.rejects(replay("s-1"), /no recording/);
+});
+
+test("another session's key or id opens nothing", async () => {
+  const { keys } = await place();
+  const wrapped = keys.wrap("s-1", Buffer.alloc(32, 7));
+  assert.deepEqual(keys.unwrap("s-1", wrapped), Buffer.alloc(32, 7));
+  assert.throws(() => keys.unwrap("s-2", wrapped), /s-2 cannot be opened/);
+});
