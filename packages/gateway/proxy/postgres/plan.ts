@@ -54,6 +54,12 @@ export interface StatementPlan {
   readonly columns: readonly OutputColumn[] | undefined;
   /** True for a plain read that touches no class: its intent may be "ordered" (journal.ts). */
   readonly plainRead: boolean;
+  /**
+   * True when a relation with classified columns is read or written, whatever is done with them: errors
+   * and notices keep their SQLSTATE and lose their text ("Failing row contains …"). Absent counts as
+   * true.
+   */
+  readonly reachesClassified?: boolean;
 }
 
 export interface QueryPlan {
@@ -65,6 +71,8 @@ export interface QueryPlan {
   /** All statements' effects and touches in one operation: a Query is decided as a whole. */
   readonly operation: Operation;
   readonly plainRead: boolean;
+  /** Of any statement. Absent counts as true. */
+  readonly reachesClassified?: boolean;
   /** SQL-level names (EXECUTE, FETCH, CLOSE, DEALLOCATE) whose meaning depends on the session. */
   readonly refers: readonly { readonly space: "prepared" | "cursor"; readonly name: string }[];
 }

@@ -1,0 +1,168 @@
+// Names to objects, and classes to columns, over one snapshot.
+//
+// A class on a table holds for its partitions and children and for its parents, since each shows the
+// other's rows. Views get their classes from lineage (lineage-view.ts).
+
+import type { Classification } from "../../target/target.ts";
+import type { FunctionInfo, RelationInfo, Snapshot, TypeInfo } from "./catalogue.ts";
+import type { Place } from "./effects.ts";
+
+export interface ClassedColumn {
+  readonly class: string;
+  /** `public.customers.email`, for messages. */
+  readonly column: string;
+}
+
+export interface Catalogue {
+  readonly snapshot: Snapshot;
+  readonly place: Place;
+  /** Schemas of unqualified names, pg_catalog first unless the operator put it elsewhere. */
+  readonly searchPath: readonly string[];
+  /** relation OID → attribute → classes */
+  readonly classes: ReadonlyMap<number, ReadonlyMap<number, readonly ClassedColumn[]>>;
+  /** Every classified column once: what code we cannot see into may reach. */
+  readonly allClasses: readonly ClassedColumn[];
+  /** Classifications that name nothing in this database: to be told to the operator. */
+  readonly unmatched: readonly Classification[];
+}
+
+export function buildCatalogue(
+  snapshot: Snapshot,
+  place: Place,
+  searchPath: readonly string[],
+  classify: readonly Classification[],
+): Catalogue {
+  const classes = new Map<number, Map<number, ClassedColumn[]>>();
+  const unmatched: Classification[] = [];
+  const family = families(snapshot);
+  for (const entry of classify) {
+    if (entry.database !== undefined && entry.database !== place.database) continue;
+    const oid = snapshot.relationNames.get(entry.schema)?.get(entry.table);
+    const found = oid === undefined ? 0 : addClass(snapshot, classes, family, oid, entry);
+    if (found === 0) unmatched.push(entry);
+  }
+  const all = new Map<string, ClassedColumn>();
+  for (const columns of classes.values())
+    for (const list of columns.values())
+      for (const classed of list) all.set(`${classed.class}\0${classed.column}`, classed);
+  return {
+    snapshot,
+    place,
+    searchPath: effectivePath(searchPath),
+    classes,
+    allClasses: [...all.values()],
+    unmatched,
+  };
+}
+
+export function effectivePath(searchPath: readonly string[]): readonly string[] {
+  return searchPath.includes("pg_catalog") ? searchPath : ["pg_catalog", ...searchPath];
+}
+
+export function findRelation(
+  snapshot: Snapshot,
+  searchPath: readonly string[],
+  schema: string | undefined,
+  name: string,
+): RelationInfo | undefined {
+  for (const candidate of schema === undefined ? searchPath : [schema]) {
+    const oid = snapshot.relationNames.get(candidate)?.get(name);
+    if (oid !== undefined) return snapshot.relations.get(oid);
+  }
+  return undefined;
+}
+
+/** Every function a call may mean: the server picks by argument types, which are not known here. */
+export function findFunctions(
+  snapshot: Snapshot,
+  searchPath: readonly string[],
+  schema: string | undefined,
+  name: string,
+): readonly FunctionInfo[] {
+  const found: FunctionInfo[] = [];
+  for (const candidate of schema === undefined ? searchPath : [schema])
+    found.push(...(snapshot.functions.get(candidate)?.get(name) ?? []));
+  return found;
+}
+
+export function findType(
+  snapshot: Snapshot,
+  searchPath: readonly string[],
+  schema: string | undefined,
+  name: string,
+): TypeInfo | undefined {
+  for (const candidate of schema === undefined ? searchPath : [schema]) {
+    const type = snapshot.types.get(candidate)?.get(name);
+    if (type !== undefined) return type;
+  }
+  return undefined;
+}
+
+/** The relation and, for a partition, every table it is a part of. */
+export function withAncestors(snapshot: Snapshot, relation: RelationInfo): RelationInfo[] {
+  const found = [relation];
+  for (const one of found) {
+    if (!one.isPartition) continue;
+    for (const parent of one.parents) {
+      const info = snapshot.relations.get(parent);
+      if (info !== undefined && !found.includes(info)) found.push(info);
+    }
+  }
+  return found;
+}
+
+function addClass(
+  snapshot: Snapshot,
+  classes: Map<number, Map<number, ClassedColumn[]>>,
+  family: ReadonlyMap<number, readonly number[]>,
+  oid: number,
+  entry: Classification,
+): number {
+  const named = snapshot.relations.get(oid)?.columns.some((column) => column.name === entry.column);
+  if (named !== true) return 0;
+  let added = 0;
+  for (const member of family.get(oid) ?? [oid]) {
+    const relation = snapshot.relations.get(member);
+    const column = relation?.columns.find((candidate) => candidate.name === entry.column);
+    if (relation === undefined || column === undefined) continue;
+    let columns = classes.get(member);
+    if (columns === undefined) {
+      columns = new Map();
+      classes.set(member, columns);
+    }
+    const list = columns.get(column.attribute) ?? [];
+    if (!list.some((classed) => classed.class === entry.class))
+      list.push({
+        class: entry.class,
+        column: `${relation.schema}.${relation.name}.${column.name}`,
+      });
+    columns.set(column.attribute, list);
+    added++;
+  }
+  return added;
+}
+
+/** Relations connected by inheritance or partitioning, each with all of its family. */
+function families(snapshot: Snapshot): Map<number, readonly number[]> {
+  const neighbours = new Map<number, number[]>();
+  const link = (from: number, to: number) => {
+    const list = neighbours.get(from);
+    if (list === undefined) neighbours.set(from, [to]);
+    else list.push(to);
+  };
+  for (const relation of snapshot.relations.values())
+    for (const parent of relation.parents) {
+      link(relation.oid, parent);
+      link(parent, relation.oid);
+    }
+  const found = new Map<number, readonly number[]>();
+  for (const start of neighbours.keys()) {
+    if (found.has(start)) continue;
+    const members = new Set([start]);
+    for (const member of members)
+      for (const next of neighbours.get(member) ?? []) members.add(next);
+    const list = [...members];
+    for (const member of members) found.set(member, list);
+  }
+  return found;
+}

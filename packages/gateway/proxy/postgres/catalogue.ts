@@ -1,0 +1,344 @@
+// A snapshot of one database's catalogue: everything the classifier needs to resolve names as the
+// server would. Plain Maps, read in a handful of queries by the gateway's own standing login, replaced
+// as a whole (classify.ts owns the current one).
+//
+// Definitions of views and generated columns come as text (pg_get_viewdef, pg_get_expr) under a
+// search_path of pg_catalog only, so that every other name in them is qualified.
+
+import { createHash } from "node:crypto";
+
+export type RelationKind =
+  | "table"
+  | "partitioned"
+  | "view"
+  | "materialized"
+  | "foreign"
+  | "sequence"
+  | "index"
+  | "toast"
+  | "composite"
+  | "other";
+
+export interface ColumnInfo {
+  readonly attribute: number;
+  readonly name: string;
+  readonly typeOid: number;
+  /** The expression of a generated column, as SQL. */
+  readonly generated: string | undefined;
+}
+
+export interface RelationInfo {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  readonly kind: RelationKind;
+  readonly owner: string;
+  readonly isPartition: boolean;
+  /** In order of `attribute`, without dropped ones. */
+  readonly columns: readonly ColumnInfo[];
+  /** OIDs of the tables this one inherits from or is a partition of. */
+  readonly parents: readonly number[];
+  /** OIDs of tables with a foreign key to this one: TRUNCATE … CASCADE reaches them. */
+  readonly referencedBy: readonly number[];
+  /** SELECT text of a view or materialised view. */
+  readonly definition: string | undefined;
+  /** Events (2 update, 3 insert, 4 delete, 1 select) with a rewrite rule other than a view's own. */
+  readonly rules: readonly string[];
+  /** Attributes that take part in a unique index; 0 stands for an expression. */
+  readonly uniqueAttributes: readonly number[];
+  readonly triggers: number;
+}
+
+export interface FunctionInfo {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  readonly language: string;
+  readonly volatility: "immutable" | "stable" | "volatile";
+  readonly kind: "function" | "procedure" | "aggregate" | "window";
+  readonly securityDefiner: boolean;
+  readonly inputCount: number;
+  readonly defaultCount: number;
+  readonly variadic: boolean;
+  readonly returnsSet: boolean;
+  /** True when a row, not a single value, comes back. */
+  readonly returnsRow: boolean;
+  /** Names of OUT and TABLE arguments, where the function has them. */
+  readonly outNames: readonly string[];
+}
+
+export interface TypeInfo {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  /** b base, c composite, d domain, e enum, p pseudo, r range, m multirange. */
+  readonly kind: string;
+}
+
+/** An operator or cast somebody made: its function runs when it is used. */
+export interface UserOperator {
+  readonly schema: string;
+  readonly name: string;
+  readonly functionSchema: string;
+  readonly functionName: string;
+}
+
+export interface Snapshot {
+  readonly serverVersion: number;
+  readonly database: string;
+  readonly relations: ReadonlyMap<number, RelationInfo>;
+  /** schema → name → OID */
+  readonly relationNames: ReadonlyMap<string, ReadonlyMap<string, number>>;
+  /** schema → name → overloads */
+  readonly functions: ReadonlyMap<string, ReadonlyMap<string, readonly FunctionInfo[]>>;
+  readonly types: ReadonlyMap<string, ReadonlyMap<string, TypeInfo>>;
+  readonly schemas: ReadonlySet<string>;
+  readonly operators: readonly UserOperator[];
+  /** Casts with a function that is not the system's; `name` is the target type's. */
+  readonly casts: readonly UserOperator[];
+  /** Changes whenever anything above does. */
+  readonly fingerprint: string;
+}
+
+export type ReadRows = (sql: string) => Promise<Record<string, unknown>[]>;
+
+/** Bounds a snapshot: a catalogue larger than this is refused rather than cut. */
+const MAX_CATALOGUE_CHARACTERS = 256 * 1024 * 1024;
+
+const SQL = {
+  settings: `SELECT current_setting('server_version_num')::int4 AS version, current_database()::text AS database`,
+  schemas: `SELECT nspname::text AS name FROM pg_catalog.pg_namespace ORDER BY oid`,
+  relations: `SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
+      c.relkind::text AS kind, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
+      c.relispartition AS partition,
+      CASE WHEN c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog','information_schema')
+        THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
+      (SELECT count(*)::int4 FROM pg_catalog.pg_trigger t
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS triggers
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind <> 't' ORDER BY c.oid`,
+  columns: `SELECT a.attrelid::int8 AS relation, a.attnum::int4 AS attribute, a.attname::text AS name,
+      a.atttypid::int8 AS type,
+      CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS generated
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('t','i','I')
+    ORDER BY a.attrelid, a.attnum`,
+  inheritance: `SELECT inhrelid::int8 AS child, inhparent::int8 AS parent
+    FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno`,
+  references: `SELECT DISTINCT confrelid::int8 AS referenced, conrelid::int8 AS referencing
+    FROM pg_catalog.pg_constraint WHERE contype = 'f' ORDER BY 1, 2`,
+  rules: `SELECT ev_class::int8 AS relation, ev_type::text AS event
+    FROM pg_catalog.pg_rewrite WHERE NOT (rulename = '_RETURN' AND ev_type = '1') ORDER BY oid`,
+  unique: `SELECT DISTINCT i.indrelid::int8 AS relation, k.attribute::int4 AS attribute
+    FROM pg_catalog.pg_index i, LATERAL unnest(i.indkey::int2[]) AS k(attribute)
+    WHERE i.indisunique OR i.indisexclusion ORDER BY 1, 2`,
+  functions: `SELECT p.oid::int8 AS oid, n.nspname::text AS schema, p.proname::text AS name,
+      l.lanname::text AS language, p.provolatile::text AS volatility, p.prokind::text AS kind,
+      p.prosecdef AS definer, p.pronargs::int4 AS inputs, p.pronargdefaults::int4 AS defaults,
+      p.provariadic <> 0 AS variadic, p.proretset AS set,
+      (t.typtype = 'c' OR t.typname = 'record') AS row,
+      pg_catalog.array_to_json(p.proargmodes)::text AS modes,
+      pg_catalog.array_to_json(p.proargnames)::text AS names
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    JOIN pg_catalog.pg_type t ON t.oid = p.prorettype ORDER BY p.oid`,
+  types: `SELECT t.oid::int8 AS oid, n.nspname::text AS schema, t.typname::text AS name,
+      t.typtype::text AS kind
+    FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace ORDER BY t.oid`,
+  // 16384 is FirstNormalObjectId: below it are the system's own objects.
+  operators: `SELECT n.nspname::text AS schema, o.oprname::text AS name,
+      pn.nspname::text AS function_schema, p.proname::text AS function_name
+    FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+    JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE o.oid >= 16384 ORDER BY o.oid`,
+  casts: `SELECT n.nspname::text AS schema, t.typname::text AS name,
+      pn.nspname::text AS function_schema, p.proname::text AS function_name
+    FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE c.oid >= 16384 ORDER BY c.oid`,
+} as const;
+
+type Part = keyof typeof SQL;
+type Row = Record<string, unknown>;
+
+/**
+ * `read` runs a text of two statements in one message, so that nothing of others comes between them,
+ * and gives the rows of the last. One SELECT reads everything: one state of the catalogue.
+ */
+export async function readSnapshot(read: ReadRows): Promise<Snapshot> {
+  const parts = Object.entries(SQL).map(
+    ([part, sql]) => `'${part}', (SELECT json_agg(part) FROM (${sql}) part)`,
+  );
+  const [row] = await read(
+    `SELECT pg_catalog.set_config('search_path', 'pg_catalog', true);
+     SELECT json_build_object(${parts.join(",\n")})::text AS catalogue`,
+  );
+  const catalogue = str(row ?? {}, "catalogue");
+  if (catalogue.length > MAX_CATALOGUE_CHARACTERS)
+    throw new RangeError("the target's catalogue is too large");
+  const rows = JSON.parse(catalogue) as Record<Part, Row[] | null>;
+  const found = {} as Record<Part, Row[]>;
+  for (const part of Object.keys(SQL) as Part[]) found[part] = rows[part] ?? [];
+  return assemble(found, createHash("sha256").update(catalogue).digest("base64url"));
+}
+
+function assemble(rows: Record<Part, Row[]>, fingerprint: string): Snapshot {
+  const relations = assembleRelations(rows);
+  const relationNames = new Map<string, Map<string, number>>();
+  for (const relation of relations.values())
+    nested(relationNames, relation.schema).set(relation.name, relation.oid);
+  const functions = new Map<string, Map<string, FunctionInfo[]>>();
+  for (const row of rows.functions) {
+    const info = functionInfo(row);
+    const byName = nested(functions, info.schema);
+    const overloads = byName.get(info.name);
+    if (overloads === undefined) byName.set(info.name, [info]);
+    else overloads.push(info);
+  }
+  const types = new Map<string, Map<string, TypeInfo>>();
+  for (const row of rows.types) {
+    const info = { oid: num(row, "oid"), schema: str(row, "schema"), name: str(row, "name") };
+    nested(types, info.schema).set(info.name, { ...info, kind: str(row, "kind") });
+  }
+  return {
+    serverVersion: num(rows.settings[0] ?? {}, "version"),
+    database: str(rows.settings[0] ?? {}, "database"),
+    relations,
+    relationNames,
+    functions,
+    types,
+    schemas: new Set(rows.schemas.map((row) => str(row, "name"))),
+    operators: rows.operators.map(userOperator),
+    casts: rows.casts.map(userOperator),
+    fingerprint,
+  };
+}
+
+function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo> {
+  const columns = new Map<number, ColumnInfo[]>();
+  for (const row of rows.columns)
+    append(columns, num(row, "relation"), {
+      attribute: num(row, "attribute"),
+      name: str(row, "name"),
+      typeOid: num(row, "type"),
+      generated: row.generated == null ? undefined : str(row, "generated"),
+    });
+  const parents = pairs(rows.inheritance, "child", "parent");
+  const referencedBy = pairs(rows.references, "referenced", "referencing");
+  const unique = pairs(rows.unique, "relation", "attribute");
+  const rules = new Map<number, string[]>();
+  for (const row of rows.rules) append(rules, num(row, "relation"), str(row, "event"));
+  const relations = new Map<number, RelationInfo>();
+  for (const row of rows.relations) {
+    const oid = num(row, "oid");
+    relations.set(oid, {
+      oid,
+      schema: str(row, "schema"),
+      name: str(row, "name"),
+      kind: RELATION_KINDS.get(str(row, "kind")) ?? "other",
+      owner: str(row, "owner"),
+      isPartition: row.partition === true,
+      columns: columns.get(oid) ?? [],
+      parents: parents.get(oid) ?? [],
+      referencedBy: referencedBy.get(oid) ?? [],
+      definition: row.definition == null ? undefined : str(row, "definition"),
+      rules: rules.get(oid) ?? [],
+      uniqueAttributes: unique.get(oid) ?? [],
+      triggers: num(row, "triggers"),
+    });
+  }
+  return relations;
+}
+
+const RELATION_KINDS = new Map<string, RelationKind>([
+  ["r", "table"],
+  ["p", "partitioned"],
+  ["v", "view"],
+  ["m", "materialized"],
+  ["f", "foreign"],
+  ["S", "sequence"],
+  ["i", "index"],
+  ["I", "index"],
+  ["t", "toast"],
+  ["c", "composite"],
+]);
+
+const VOLATILITIES = new Map<string, FunctionInfo["volatility"]>([
+  ["i", "immutable"],
+  ["s", "stable"],
+]);
+
+const FUNCTION_KINDS = new Map<string, FunctionInfo["kind"]>([
+  ["p", "procedure"],
+  ["a", "aggregate"],
+  ["w", "window"],
+]);
+
+function functionInfo(row: Row): FunctionInfo {
+  const modes: unknown = JSON.parse(row.modes == null ? "[]" : str(row, "modes"));
+  const names: unknown = JSON.parse(row.names == null ? "[]" : str(row, "names"));
+  const outNames: string[] = [];
+  if (Array.isArray(modes) && Array.isArray(names))
+    // o OUT, b INOUT, t TABLE
+    for (const [index, mode] of modes.entries())
+      if (mode === "o" || mode === "b" || mode === "t") outNames.push(String(names[index] ?? ""));
+  return {
+    oid: num(row, "oid"),
+    schema: str(row, "schema"),
+    name: str(row, "name"),
+    language: str(row, "language"),
+    volatility: VOLATILITIES.get(str(row, "volatility")) ?? "volatile",
+    kind: FUNCTION_KINDS.get(str(row, "kind")) ?? "function",
+    securityDefiner: row.definer === true,
+    inputCount: num(row, "inputs"),
+    defaultCount: num(row, "defaults"),
+    variadic: row.variadic === true,
+    returnsSet: row.set === true,
+    returnsRow: row.row === true,
+    outNames,
+  };
+}
+
+function userOperator(row: Row): UserOperator {
+  return {
+    schema: str(row, "schema"),
+    name: str(row, "name"),
+    functionSchema: str(row, "function_schema"),
+    functionName: str(row, "function_name"),
+  };
+}
+
+function pairs(rows: readonly Row[], key: string, value: string): Map<number, number[]> {
+  const map = new Map<number, number[]>();
+  for (const row of rows) append(map, num(row, key), num(row, value));
+  return map;
+}
+
+function append<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const values = map.get(key);
+  if (values === undefined) map.set(key, [value]);
+  else values.push(value);
+}
+
+function nested<V>(map: Map<string, Map<string, V>>, key: string): Map<string, V> {
+  let inner = map.get(key);
+  if (inner === undefined) {
+    inner = new Map();
+    map.set(key, inner);
+  }
+  return inner;
+}
+
+function num(row: Row, field: string): number {
+  const value = Number(row[field]);
+  if (!Number.isSafeInteger(value)) throw new TypeError(`catalogue field ${field} is no integer`);
+  return value;
+}
+
+function str(row: Row, field: string): string {
+  const value = row[field];
+  if (typeof value !== "string") throw new TypeError(`catalogue field ${field} is no text`);
+  return value;
+}

@@ -1,0 +1,303 @@
+// One statement to one plan: which handler, and what it does to the session. Definitions (CREATE,
+// ALTER, DROP, GRANT, …) are in classify-definition.ts, session statements in classify-session.ts.
+//
+// An allow-list by statement type: what no table names is refused.
+
+import type { Operation } from "../../access/operation.ts";
+import type { Catalogue } from "./catalogue-resolve.ts";
+import { createdResource, DEFINITIONS } from "./classify-definition.ts";
+import { SESSION_STATEMENTS } from "./classify-session.ts";
+import { summarise } from "./effects.ts";
+import { analyse, giveOut, newContext, QUERY_TYPES } from "./lineage.ts";
+import {
+  addRelationEffect,
+  type Context,
+  type Rows,
+  touchInner,
+  touchRow,
+} from "./lineage-context.ts";
+import { evaluate } from "./lineage-expression.ts";
+import { relationItem, resolveRelation } from "./lineage-from.ts";
+import { columnNames } from "./lineage-write.ts";
+import {
+  child,
+  constantText,
+  flag,
+  list,
+  type Statement,
+  type Tree,
+  text,
+  Unsupported,
+  unwrap,
+} from "./parse.ts";
+import type { OutputColumn, SessionNames, StatementKind, StatementPlan } from "./plan.ts";
+import type { SettingBounds } from "./settings.ts";
+
+export interface StatementInput {
+  readonly catalogue: Catalogue;
+  readonly names: SessionNames;
+  readonly bounds: SettingBounds;
+  /** Filled with the session's names the statement depends on. */
+  readonly refers: { readonly space: "prepared" | "cursor"; readonly name: string }[];
+}
+
+/** What a handler found out, beside what it put into the context. */
+interface Draft {
+  readonly kind: StatementKind;
+  readonly columns: readonly OutputColumn[] | undefined;
+  /** EXECUTE and FETCH: the statement they stand for. */
+  readonly inner?: StatementPlan;
+}
+
+type Handler = (context: Context, input: StatementInput, body: Tree) => Draft;
+
+const HANDLERS = new Map<string, Handler>([
+  ["CopyStmt", copy],
+  ["ExplainStmt", explain],
+  ["PrepareStmt", prepare],
+  ["ExecuteStmt", execute],
+  ["DeclareCursorStmt", declare],
+  ["FetchStmt", fetch],
+  ["CreateTableAsStmt", createTableAs],
+  ["ViewStmt", createView],
+]);
+
+/** Throws Unsupported. */
+export function classifyStatement(input: StatementInput, statement: Statement): StatementPlan {
+  const context = newContext(input.catalogue);
+  return finish(context, draft(context, input, statement));
+}
+
+function draft(context: Context, input: StatementInput, { type, body }: Statement): Draft {
+  if (type === "SelectStmt" && body.intoClause !== undefined) return selectInto(context, body);
+  if (QUERY_TYPES.has(type)) return query(context, type, body);
+  const handler = HANDLERS.get(type);
+  if (handler !== undefined) return handler(context, input, body);
+  const session = SESSION_STATEMENTS.get(type);
+  if (session !== undefined) return session(context, input.bounds, body);
+  const definition = DEFINITIONS.get(type);
+  if (definition !== undefined) {
+    context.volatile = true;
+    return { kind: definition(context, body) ?? { kind: "definition" }, columns: undefined };
+  }
+  throw new Unsupported(`statements of kind ${type} are not supported through the gateway`);
+}
+
+function finish(context: Context, made: Draft): StatementPlan {
+  const effects = context.effects.list();
+  const touches = context.touches.list();
+  const { inner, kind, columns } = made;
+  const { classes } = context.catalogue;
+  let reachesClassified = inner !== undefined && inner.reachesClassified !== false;
+  for (const oid of context.reached) reachesClassified ||= classes.has(oid);
+  const own: Operation = { protocol: "postgres", effects, touches, summary: summarise(effects) };
+  // The same operation object for every EXECUTE of a statement: a decision is found by it.
+  const operation = inner === undefined ? own : joined(inner.operation, own);
+  const reads = operation.effects.every((effect) => effect.action === "sql:select");
+  return {
+    kind,
+    operation,
+    columns,
+    plainRead:
+      reads && operation.touches.length === 0 && !context.volatile && inner?.plainRead !== false,
+    reachesClassified: reachesClassified || operation.touches.length > 0,
+  };
+}
+
+function joined(inner: Operation, own: Operation): Operation {
+  if (own.effects.length === 0 && own.touches.length === 0) return inner;
+  const effects = [...inner.effects, ...own.effects];
+  return {
+    protocol: "postgres",
+    effects,
+    touches: [...inner.touches, ...own.touches],
+    summary: summarise(effects),
+  };
+}
+
+function query(context: Context, type: string, body: Tree): Draft {
+  const rows = analyse(context, type, body);
+  return { kind: { kind: "query" }, columns: result(context, type, body, rows) };
+}
+
+/** undefined for a write without RETURNING: it gives no rows. */
+function result(
+  context: Context,
+  type: string,
+  body: Tree,
+  rows: Rows,
+): readonly OutputColumn[] | undefined {
+  if (type !== "SelectStmt" && child(body, "returningClause") === undefined) return undefined;
+  return giveOut(context, rows);
+}
+
+function prepare(context: Context, input: StatementInput, body: Tree): Draft {
+  const { type, body: statement } = unwrap(body.query);
+  if (!QUERY_TYPES.has(type) || statement.intoClause !== undefined)
+    throw new Unsupported(`PREPARE of ${type} is not supported through the gateway`);
+  const inner = classifyStatement(input, { type, body: statement });
+  // Denied early when it is to be denied; it is decided again when it runs.
+  context.effects.addAll(inner.operation.effects);
+  context.touches.addAll(inner.operation.touches);
+  context.volatile = true;
+  return { kind: { kind: "prepare", name: text(body, "name") ?? "", inner }, columns: undefined };
+}
+
+function execute(context: Context, input: StatementInput, body: Tree): Draft {
+  const name = text(body, "name") ?? "";
+  input.refers.push({ space: "prepared", name });
+  const inner = input.names.prepared(name);
+  if (inner === undefined)
+    throw new Unsupported(`prepared statement "${name}" does not exist`, "26000");
+  evaluate(context, { items: [], parent: undefined, ctes: undefined }, list(body, "params"));
+  return { kind: { kind: "execute", name }, columns: inner.columns, inner };
+}
+
+function declare(context: Context, input: StatementInput, body: Tree): Draft {
+  const { type, body: statement } = unwrap(body.query);
+  const inner = classifyStatement(input, { type, body: statement });
+  context.effects.addAll(inner.operation.effects);
+  context.touches.addAll(inner.operation.touches);
+  context.volatile ||= !inner.plainRead;
+  const name = text(body, "portalname") ?? "";
+  return { kind: { kind: "declare", name, inner }, columns: undefined, inner };
+}
+
+function fetch(_context: Context, input: StatementInput, body: Tree): Draft {
+  const name = text(body, "portalname") ?? "";
+  input.refers.push({ space: "cursor", name });
+  const inner = input.names.cursor(name);
+  if (inner === undefined) throw new Unsupported(`cursor "${name}" does not exist`, "34000");
+  const columns = flag(body, "ismove") ? undefined : inner.columns;
+  return { kind: { kind: "fetch", name }, columns, inner };
+}
+
+/** A plan tells estimates of what the query would look at, so every use counts as inner. */
+function explain(context: Context, input: StatementInput, body: Tree): Draft {
+  const { type, body: statement } = unwrap(body.query);
+  let inner: StatementPlan | undefined;
+  if (type === "ExecuteStmt" || HANDLERS.has(type)) {
+    inner = classifyStatement(input, { type, body: statement });
+    context.effects.addAll(inner.operation.effects);
+  } else if (QUERY_TYPES.has(type)) {
+    const own = newContext(input.catalogue);
+    touchRow(own, analyse(own, type, statement));
+    inner = finish(own, { kind: { kind: "query" }, columns: undefined });
+    context.effects.addAll(inner.operation.effects);
+  } else throw new Unsupported(`EXPLAIN of ${type} is not supported through the gateway`);
+  for (const touch of inner.operation.touches) context.touches.add("inner", touch);
+  context.volatile ||= !inner.plainRead;
+  for (const option of list(body, "options"))
+    if (!EXPLAIN_OPTIONS.has(text(unwrap(option).body, "defname") ?? ""))
+      throw new Unsupported("this option of EXPLAIN is not supported");
+  return { kind: { kind: "query" }, columns: [{ origin: undefined, class: undefined }] };
+}
+
+const EXPLAIN_OPTIONS = new Set(
+  "analyze verbose costs settings generic_plan buffers serialize wal timing summary memory format".split(
+    " ",
+  ),
+);
+
+/** COPY has no RowDescription and its rows cannot be masked: what it gives out is used. */
+function copy(context: Context, _input: StatementInput, body: Tree): Draft {
+  copyOptions(body);
+  context.volatile = true;
+  const incoming = flag(body, "is_from");
+  const kind: StatementKind = { kind: "copy", direction: incoming ? "in" : "out" };
+  const outside = flag(body, "is_program") || body.filename !== undefined;
+  if (body.query !== undefined) {
+    const { type, body: inner } = unwrap(body.query);
+    touchRow(context, analyse(context, type, inner));
+    for (const { action, resource } of context.effects.list())
+      if (action === "sql:select" && !resource.implied) {
+        context.effects.add("copy_out", resource);
+        if (outside) context.effects.add("unsafe_io", resource);
+      }
+    if (outside) addServerFile(context);
+    return { kind, columns: undefined };
+  }
+  const relation = resolveRelation(context, child(body, "relation") ?? {});
+  const item = relationItem(context, relation, {});
+  const names = columnNames(list(body, "attlist"));
+  for (const name of names)
+    if (!item.columns.some((column) => column.name === name))
+      throw new Unsupported(
+        `column "${name}" of relation "${relation.name}" does not exist`,
+        "42703",
+      );
+  if (outside) addServerFile(context);
+  if (incoming) {
+    if (relation.rules.length > 0)
+      throw new Unsupported(`"${relation.name}" has rewrite rules, which are not supported`);
+    addRelationEffect(context, "insert", relation);
+    addRelationEffect(context, "copy_in", relation);
+    const scope = { items: [item], parent: undefined, ctes: undefined };
+    evaluate(context, scope, body.whereClause);
+    return { kind, columns: undefined };
+  }
+  addRelationEffect(context, "select", relation);
+  addRelationEffect(context, "copy_out", relation);
+  for (const column of item.columns)
+    if (names.length === 0 || names.includes(column.name)) touchInner(context, column);
+  return { kind, columns: undefined };
+}
+
+function addServerFile(context: Context): void {
+  const resource = createdResource(context, "server file", undefined, "COPY");
+  context.effects.add("unsafe_io", resource);
+}
+
+const COPY_OPTIONS = new Set(
+  `format delimiter null header quote escape force_quote force_not_null force_null freeze default
+  on_error log_verbosity reject_limit encoding`.split(/\s+/),
+);
+
+function copyOptions(body: Tree): void {
+  for (const node of list(body, "options")) {
+    const { body: option } = unwrap(node);
+    const name = text(option, "defname") ?? "";
+    const value = constantText(option.arg)?.toLowerCase().replace("-", "");
+    if (!COPY_OPTIONS.has(name) || (name === "encoding" && value !== "utf8"))
+      throw new Unsupported(`option "${name}" of COPY is not supported through the gateway`);
+  }
+}
+
+function selectInto(context: Context, body: Tree): Draft {
+  const { intoClause, ...select } = body;
+  return store(context, intoClause as Tree, "SelectStmt", select);
+}
+
+function createTableAs(context: Context, _input: StatementInput, body: Tree): Draft {
+  const { type, body: select } = unwrap(body.query);
+  return store(context, child(body, "into") ?? {}, type, select);
+}
+
+/** What a query gives is written to a new table: a write source, so every class in it is used. */
+function store(context: Context, into: Tree, type: string, select: Tree): Draft {
+  const relation = child(into, "rel") ?? {};
+  refuseTemporary(relation);
+  context.volatile = true;
+  touchRow(context, analyse(context, type, select));
+  const schema = text(relation, "schemaname");
+  const name = text(relation, "relname") ?? "";
+  context.effects.add("create", createdResource(context, "table", schema, name));
+  return { kind: { kind: "definition" }, columns: undefined };
+}
+
+function createView(context: Context, _input: StatementInput, body: Tree): Draft {
+  const view = child(body, "view") ?? {};
+  refuseTemporary(view);
+  context.volatile = true;
+  const { type, body: select } = unwrap(body.query);
+  touchRow(context, analyse(context, type, select));
+  const name = text(view, "relname") ?? "";
+  context.effects.add("create", createdResource(context, "view", text(view, "schemaname"), name));
+  return { kind: { kind: "definition" }, columns: undefined };
+}
+
+/** A temporary relation comes before all others of its name. */
+function refuseTemporary(relation: Tree): void {
+  if (text(relation, "relpersistence") === "t" || text(relation, "schemaname") === "pg_temp")
+    throw new Unsupported("temporary tables are not supported through the gateway");
+}

@@ -1,0 +1,236 @@
+// The classifier of one (target, database): text in, plan out. Owns the current catalogue snapshot and
+// the cache of plans; both are replaced by refresh().
+//
+// What it cannot parse, resolve or place is Unclassified, which is a denial (I2).
+
+import type { Effect, Operation } from "../../access/operation.ts";
+import type { Classification } from "../../target/target.ts";
+import type { Snapshot } from "./catalogue.ts";
+import { buildCatalogue, type Catalogue } from "./catalogue-resolve.ts";
+import { classifyStatement } from "./classify-statement.ts";
+import { EffectList, summarise } from "./effects.ts";
+import { TouchList } from "./lineage-context.ts";
+import { loadParser, type Parsed, parseSql, refuse, Unsupported } from "./parse.ts";
+import type { Classifier, QueryPlan, SessionNames, StatementPlan, Unclassified } from "./plan.ts";
+import type { SettingBounds } from "./settings.ts";
+
+export interface ClassifierLimits {
+  /** Longer statements are refused. */
+  readonly maxTextBytes: number;
+  /** Bound of the plan cache, in bytes of text and an estimate of the plans. */
+  readonly cacheBytes: number;
+  /** What time-outs and read-only start with, and may only be tightened from. */
+  readonly settingBounds?: SettingBounds;
+}
+
+export interface ClassifierDeps {
+  readonly target: string;
+  readonly database: string;
+  readonly searchPath: readonly string[];
+  readonly classify: readonly Classification[];
+  /** Reads the catalogue: catalogue.ts, over a connection of the gateway's own. */
+  readonly read: () => Promise<Snapshot>;
+  readonly limits: ClassifierLimits;
+}
+
+export interface PostgresClassifier extends Classifier {
+  /** Classifications that name nothing in this database. */
+  readonly unmatched: readonly Classification[];
+  /** relation OID → attribute → class, views included: for the second witness (result-mask.ts). */
+  readonly classifiedByOid: ReadonlyMap<number, ReadonlyMap<number, string>>;
+}
+
+/** Throws what `read` throws. */
+export async function createClassifier(deps: ClassifierDeps): Promise<PostgresClassifier> {
+  await loadParser();
+  const place = { target: deps.target, database: deps.database };
+  const build = (snapshot: Snapshot) =>
+    buildCatalogue(snapshot, place, deps.searchPath, deps.classify);
+  let catalogue = build(await deps.read());
+  let classified = classifiedColumns(catalogue);
+  let epoch = 1;
+  let reading: Promise<void> | undefined;
+  const cache = createPlanCache(deps.limits.cacheBytes);
+
+  async function readAgain(): Promise<void> {
+    const snapshot = await deps.read();
+    if (snapshot.fingerprint === catalogue.snapshot.fingerprint) return;
+    catalogue = build(snapshot);
+    classified = classifiedColumns(catalogue);
+    epoch++;
+    cache.clear();
+  }
+
+  return {
+    classify(text, names) {
+      const known = cache.get(text);
+      if (known !== undefined) return known;
+      const plan = classifyText(catalogue, deps.limits, epoch, text, names);
+      // What depends on the session's own names is not the same for the next one.
+      if ("unclassified" in plan || plan.refers.length > 0) return plan;
+      cache.set(text, plan);
+      return plan;
+    },
+    get epoch() {
+      return epoch;
+    },
+    get unmatched() {
+      return catalogue.unmatched;
+    },
+    get classifiedByOid() {
+      return classified;
+    },
+    refresh() {
+      reading ??= readAgain().finally(() => {
+        reading = undefined;
+      });
+      return reading;
+    },
+  };
+}
+
+function classifyText(
+  catalogue: Catalogue,
+  limits: ClassifierLimits,
+  epoch: number,
+  text: string,
+  names: SessionNames,
+): QueryPlan | Unclassified {
+  const parsed = parseSql(text, limits.maxTextBytes);
+  if ("unclassified" in parsed) return parsed;
+  try {
+    return planStatements(catalogue, limits, epoch, text, parsed, names);
+  } catch (thrown) {
+    if (thrown instanceof Unsupported)
+      return refuse(thrown.message, thrown.sqlState, characterPosition(text, thrown.location));
+    // The WASM parser or our own walk ran out of stack: refused like anything not understood.
+    if (thrown instanceof RangeError) return refuse("the statement is nested too deeply", "54001");
+    throw thrown;
+  }
+}
+
+function planStatements(
+  catalogue: Catalogue,
+  limits: ClassifierLimits,
+  epoch: number,
+  text: string,
+  parsed: Parsed,
+  names: SessionNames,
+): QueryPlan {
+  const refers: { readonly space: "prepared" | "cursor"; readonly name: string }[] = [];
+  const own = overlay(names);
+  const statements: StatementPlan[] = [];
+  let defined = false;
+  for (const statement of parsed.statements) {
+    const plan = classifyStatement(
+      { catalogue, names: own.names, bounds: limits.settingBounds ?? new Map(), refers },
+      statement,
+    );
+    // It would be resolved in the catalogue as it was before the definition.
+    if (defined && !INDEPENDENT.has(plan.kind.kind))
+      throw new Unsupported(
+        "a statement that follows a definition (CREATE, ALTER, DROP) must be sent on its own",
+      );
+    defined ||= plan.kind.kind === "definition";
+    own.learn(plan);
+    statements.push(plan);
+  }
+  const [only] = statements;
+  return {
+    text,
+    epoch,
+    statements,
+    operation: statements.length === 1 && only ? only.operation : together(statements),
+    plainRead: statements.every((statement) => statement.plainRead),
+    reachesClassified: statements.some((statement) => statement.reachesClassified !== false),
+    refers,
+  };
+}
+
+const INDEPENDENT = new Set(["definition", "transaction", "set", "custody", "discard"]);
+
+/** Names the text itself gives a meaning to, before those of the session. */
+function overlay(names: SessionNames) {
+  const prepared = new Map<string, StatementPlan | undefined>();
+  const cursors = new Map<string, StatementPlan | undefined>();
+  return {
+    names: {
+      prepared: (name: string) => (prepared.has(name) ? prepared.get(name) : names.prepared(name)),
+      cursor: (name: string) => (cursors.has(name) ? cursors.get(name) : names.cursor(name)),
+    },
+    learn({ kind }: StatementPlan): void {
+      if (kind.kind === "prepare") prepared.set(kind.name, kind.inner);
+      else if (kind.kind === "declare") cursors.set(kind.name, kind.inner);
+      else if (kind.kind === "deallocate" && kind.name !== undefined)
+        prepared.set(kind.name, undefined);
+      else if (kind.kind === "close" && kind.name !== undefined) cursors.set(kind.name, undefined);
+    },
+  };
+}
+
+function together(statements: readonly StatementPlan[]): Operation {
+  const effects = new EffectList();
+  const touches = new TouchList();
+  for (const { operation } of statements) {
+    effects.addAll(operation.effects);
+    touches.addAll(operation.touches);
+  }
+  const list: readonly Effect[] = effects.list();
+  return { protocol: "postgres", effects: list, touches: touches.list(), summary: summarise(list) };
+}
+
+function classifiedColumns(catalogue: Catalogue): Map<number, ReadonlyMap<number, string>> {
+  const byOid = new Map<number, ReadonlyMap<number, string>>();
+  for (const [oid, columns] of catalogue.classes) {
+    const byAttribute = new Map<number, string>();
+    for (const [attribute, list] of columns)
+      if (list[0] !== undefined) byAttribute.set(attribute, list[0].class);
+    byOid.set(oid, byAttribute);
+  }
+  return byOid;
+}
+
+/** A byte offset of the parse tree as PostgreSQL's 1-based character position. */
+function characterPosition(text: string, bytes: number | undefined): number | undefined {
+  if (bytes === undefined) return undefined;
+  const before = Buffer.from(text).subarray(0, bytes).toString();
+  return [...before].length + 1;
+}
+
+/** Plans by exact text, the least recently used one leaving first. */
+function createPlanCache(maxBytes: number) {
+  const plans = new Map<string, QueryPlan>();
+  let bytes = 0;
+  return {
+    get(text: string): QueryPlan | undefined {
+      const plan = plans.get(text);
+      if (plan === undefined) return undefined;
+      plans.delete(text);
+      plans.set(text, plan);
+      return plan;
+    },
+    set(text: string, plan: QueryPlan): void {
+      const size = sizeOf(text, plan);
+      if (size > maxBytes / 4) return;
+      plans.set(text, plan);
+      bytes += size;
+      for (const [oldest, stale] of plans) {
+        if (bytes <= maxBytes) break;
+        plans.delete(oldest);
+        bytes -= sizeOf(oldest, stale);
+      }
+    },
+    clear(): void {
+      plans.clear();
+      bytes = 0;
+    },
+  };
+}
+
+/** An estimate: the text in UTF-16 and what its plan's parts take. */
+function sizeOf(text: string, plan: QueryPlan): number {
+  let parts = 4;
+  for (const { columns, operation } of plan.statements)
+    parts += (columns?.length ?? 0) + operation.effects.length + operation.touches.length + 4;
+  return text.length * 2 + parts * 160;
+}

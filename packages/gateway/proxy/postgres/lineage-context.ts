@@ -1,0 +1,194 @@
+// What one analysis carries along: the catalogue it resolves in, the effects and touches found so far,
+// and the nodes it has looked at. Owned by the caller of lineage.ts, for one statement.
+
+import type { ClassTouch, ClassUse } from "../../access/operation.ts";
+import type { RelationInfo } from "./catalogue.ts";
+import type { Catalogue, ClassedColumn } from "./catalogue-resolve.ts";
+import { withAncestors } from "./catalogue-resolve.ts";
+import { judgeSystemRelation } from "./catalogue-system.ts";
+import { EffectList, type SqlAction, tableResource } from "./effects.ts";
+import { type Tree, Unsupported } from "./parse.ts";
+
+/** Where the server's RowDescription says a column comes from. */
+export interface Origin {
+  readonly tableOid: number;
+  readonly attribute: number;
+}
+
+/** One column of a row source or a result. */
+export interface Column {
+  readonly name: string;
+  /** undefined: computed, or the server names no table for it. */
+  readonly origin: Origin | undefined;
+  /** 0: not known. */
+  readonly typeOid: number;
+  /** Classes of which this is the bare value. */
+  readonly classes: readonly ClassedColumn[];
+  /** Classes it was computed from where nobody was told yet: whatever uses it uses them. */
+  readonly derived: readonly ClassedColumn[];
+}
+
+/** Columns of a query or a FROM item. `open`: there are more, or others, than could be found out. */
+export interface Rows {
+  readonly columns: readonly Column[];
+  readonly open: boolean;
+}
+
+/** One entry of a query's name space (PostgreSQL's ParseNamespaceItem). */
+export interface Item extends Rows {
+  /** The name of qualified references; undefined for an unnamed join. */
+  readonly name: string | undefined;
+  readonly relation: RelationInfo | undefined;
+  /** False when an alias hides the relation's own name, with schema. */
+  readonly bySchema: boolean;
+  readonly columnsVisible: boolean;
+  readonly nameVisible: boolean;
+}
+
+export interface CteScope {
+  readonly names: Map<string, Rows | "pending">;
+  readonly parent: CteScope | undefined;
+}
+
+export interface Scope {
+  readonly items: readonly Item[];
+  readonly parent: Scope | undefined;
+  readonly ctes: CteScope | undefined;
+}
+
+export interface QueryOptions {
+  /** Column expressions of a view: computed classes wait in `derived` until the column is used. */
+  readonly defer: boolean;
+}
+
+/** SELECT and the data-modifying statements; injected, since expressions contain queries. */
+export type AnalyseQuery = (
+  context: Context,
+  type: string,
+  body: Tree,
+  outer: Scope,
+  options: QueryOptions,
+) => Rows;
+
+export interface Context {
+  readonly catalogue: Catalogue;
+  readonly searchPath: readonly string[];
+  readonly effects: EffectList;
+  touches: TouchList;
+  /** Field objects of the nodes that were analysed: what is not in here was overlooked. */
+  readonly seen: Set<object>;
+  /** OIDs of relations read or written, views' own included. */
+  readonly reached: Set<number>;
+  /** Inside a view: its owner reads the tables, so reading them is no effect of the caller's. */
+  readonly inView: boolean;
+  volatile: boolean;
+  depth: number;
+  readonly query: AnalyseQuery;
+}
+
+export class TouchList {
+  readonly #touches = new Map<string, ClassTouch>();
+
+  add(use: ClassUse, classed: ClassedColumn): void {
+    const key = `${use}\0${classed.class}\0${classed.column}`;
+    if (!this.#touches.has(key))
+      this.#touches.set(key, { class: classed.class, use, column: classed.column });
+  }
+
+  addAll(touches: Iterable<ClassTouch>): void {
+    for (const touch of touches) this.add(touch.use, touch);
+  }
+
+  list(): readonly ClassTouch[] {
+    return [...this.#touches.values()];
+  }
+}
+
+export function createContext(
+  catalogue: Catalogue,
+  query: AnalyseQuery,
+  view?: { readonly searchPath: readonly string[]; readonly depth: number },
+): Context {
+  return {
+    catalogue,
+    searchPath: view?.searchPath ?? catalogue.searchPath,
+    effects: new EffectList(),
+    touches: new TouchList(),
+    seen: new Set(),
+    reached: new Set(),
+    inView: view !== undefined,
+    volatile: false,
+    depth: view?.depth ?? 0,
+    query,
+  };
+}
+
+/** The server has limits on nesting of its own; ours keeps our stack from running out first. */
+const MAX_DEPTH = 400;
+
+export function nested<T>(context: Context, body: () => T): T {
+  if (++context.depth > MAX_DEPTH)
+    throw new Unsupported("the statement is nested too deeply", "54001");
+  try {
+    return body();
+  } finally {
+    context.depth--;
+  }
+}
+
+export function computed(name: string, typeOid = 0): Column {
+  return { name, origin: undefined, typeOid, classes: [], derived: [] };
+}
+
+export function renamed(column: Column, name: string): Column {
+  return column.name === name ? column : { ...column, name };
+}
+
+/** The column is used in a way no mask protects. */
+export function touchInner(context: Context, column: Column): void {
+  for (const classed of column.classes) context.touches.add("inner", classed);
+  for (const classed of column.derived) context.touches.add("inner", classed);
+}
+
+export function touchRow(context: Context, rows: Rows): void {
+  for (const column of rows.columns) touchInner(context, column);
+}
+
+/** Code or definitions we cannot see into: they may reach every class of the database. */
+export function touchEverything(context: Context): void {
+  for (const classed of context.catalogue.allClasses) context.touches.add("inner", classed);
+}
+
+export function touchRelation(context: Context, relation: RelationInfo): void {
+  for (const list of context.catalogue.classes.get(relation.oid)?.values() ?? [])
+    for (const classed of list) context.touches.add("inner", classed);
+}
+
+const KIND_WORDS = new Map<string, string>([
+  ["view", "view"],
+  ["materialized", "view"],
+  ["sequence", "sequence"],
+  ["index", "index"],
+  ["composite", "type"],
+]);
+
+/** An effect on a relation and, for a partition, on the tables it is a part of. */
+export function addRelationEffect(
+  context: Context,
+  action: SqlAction,
+  relation: RelationInfo,
+): void {
+  const { place, snapshot } = context.catalogue;
+  context.reached.add(relation.oid);
+  const judged = judgeSystemRelation(relation.schema, relation.name);
+  if (judged !== "user" && (judged === "sensitive" || action !== "select")) {
+    const resource = tableResource(place, "system relation", relation.schema, relation.name);
+    context.effects.add("unsafe_io", resource);
+    return;
+  }
+  if (context.inView && action === "select") return;
+  for (const { kind, schema, name } of withAncestors(snapshot, relation)) {
+    const word = KIND_WORDS.get(kind) ?? "table";
+    context.effects.add(action, tableResource(place, word, schema, name, judged === "harmless"));
+  }
+}

@@ -1,0 +1,170 @@
+// Columns of a relation as a row source. A view's come from its definition: the class of a base column
+// follows through it; the server names the view itself (RowDescription), so that is the origin.
+
+import type { ColumnInfo, RelationInfo } from "./catalogue.ts";
+import { type Catalogue, type ClassedColumn, effectivePath } from "./catalogue-resolve.ts";
+import { isSystemSchema } from "./catalogue-system.ts";
+import { databaseResource } from "./effects.ts";
+import {
+  type Column,
+  type Context,
+  createContext,
+  type Item,
+  nested,
+  type Rows,
+  type Scope,
+} from "./lineage-context.ts";
+import { evaluate } from "./lineage-expression.ts";
+import { parseSql, Unsupported } from "./parse.ts";
+
+/** What using a view does besides giving its columns. */
+interface ViewBody {
+  /** undefined: its definition is beyond us; any use may be of anything. */
+  readonly columns: readonly Column[] | undefined;
+  readonly context: Context;
+}
+
+/** By catalogue, so that it goes away with the snapshot. */
+const bodies = new WeakMap<Catalogue, Map<number, ViewBody>>();
+const generatedColumns = new WeakMap<
+  Catalogue,
+  Map<number, ReadonlyMap<number, ClassedColumn[]>>
+>();
+
+const MAX_DEFINITION_BYTES = 1024 * 1024;
+
+/** The relation's columns; for a view, its body's effects and touches are added to the context. */
+export function relationRows(context: Context, relation: RelationInfo): Rows {
+  context.reached.add(relation.oid);
+  if (relation.definition === undefined || isSystemSchema(relation.schema))
+    return {
+      columns: relation.columns.map((column) => tableColumn(context, relation, column)),
+      open: false,
+    };
+  const body = viewBody(context, relation, relation.definition);
+  for (const oid of body.context.reached) context.reached.add(oid);
+  // A materialised view's query ran when it was filled; only its columns matter now.
+  if (relation.kind === "view") {
+    context.effects.addAll(body.context.effects.list());
+    context.volatile ||= body.context.volatile;
+  }
+  context.touches.addAll(body.context.touches.list());
+  const columns = relation.columns.map((info, index) => {
+    const own = tableColumn(context, relation, info);
+    const inner = body.columns?.[index];
+    if (inner === undefined) return { ...own, derived: context.catalogue.allClasses };
+    return {
+      ...own,
+      classes: [...own.classes, ...inner.classes],
+      derived: [...own.derived, ...inner.derived],
+    };
+  });
+  return { columns, open: false };
+}
+
+function tableColumn(context: Context, relation: RelationInfo, info: ColumnInfo): Column {
+  const { oid } = relation;
+  return {
+    name: info.name,
+    origin: { tableOid: oid, attribute: info.attribute },
+    typeOid: info.typeOid,
+    classes: context.catalogue.classes.get(oid)?.get(info.attribute) ?? [],
+    derived:
+      info.generated === undefined
+        ? []
+        : (generatedFrom(context, relation).get(info.attribute) ?? []),
+  };
+}
+
+function viewBody(context: Context, relation: RelationInfo, definition: string): ViewBody {
+  const known = cached(bodies, context.catalogue);
+  let body = known.get(relation.oid);
+  if (body === undefined) {
+    body = nested(context, () => analyseView(context, relation, definition));
+    known.set(relation.oid, body);
+  }
+  return body;
+}
+
+function analyseView(context: Context, relation: RelationInfo, definition: string): ViewBody {
+  // Definitions are read with search_path = pg_catalog: every other name in them is qualified.
+  const view = { searchPath: effectivePath([]), depth: context.depth };
+  const own = createContext(context.catalogue, context.query, view);
+  const outer: Scope = { items: [], parent: undefined, ctes: undefined };
+  try {
+    const parsed = parseSql(definition, MAX_DEFINITION_BYTES);
+    const statement = "unclassified" in parsed ? undefined : parsed.statements[0];
+    if (statement === undefined) throw new Unsupported("a view's definition could not be parsed");
+    const rows = context.query(own, statement.type, statement.body, outer, { defer: true });
+    if (!rows.open && rows.columns.length === relation.columns.length)
+      return { columns: rows.columns, context: own };
+  } catch (thrown) {
+    if (!(thrown instanceof Unsupported)) throw thrown;
+  }
+  const unknown = createContext(context.catalogue, context.query, view);
+  unknown.volatile = true;
+  unknown.effects.add("unknown", databaseResource(context.catalogue.place));
+  for (const classed of context.catalogue.allClasses) unknown.touches.add("inner", classed);
+  return { columns: undefined, context: unknown };
+}
+
+/** attribute of a generated column → the classes its expression uses */
+function generatedFrom(
+  context: Context,
+  relation: RelationInfo,
+): ReadonlyMap<number, readonly ClassedColumn[]> {
+  const known = cached(generatedColumns, context.catalogue);
+  let found = known.get(relation.oid);
+  if (found === undefined) {
+    found = new Map(
+      relation.columns.flatMap(({ attribute, generated }) =>
+        generated === undefined
+          ? []
+          : [[attribute, classesOf(context, relation, generated)] as const],
+      ),
+    );
+    known.set(relation.oid, found);
+  }
+  return found;
+}
+
+function classesOf(context: Context, relation: RelationInfo, expression: string): ClassedColumn[] {
+  const view = { searchPath: effectivePath([]), depth: context.depth };
+  const own = createContext(context.catalogue, context.query, view);
+  const classes = context.catalogue.classes.get(relation.oid);
+  const item: Item = {
+    // A generated column cannot use another generated one.
+    columns: relation.columns.map((info) => ({
+      name: info.name,
+      origin: undefined,
+      typeOid: info.typeOid,
+      classes: classes?.get(info.attribute) ?? [],
+      derived: [],
+    })),
+    open: false,
+    name: relation.name,
+    relation,
+    bySchema: true,
+    columnsVisible: true,
+    nameVisible: true,
+  };
+  try {
+    const parsed = parseSql(`SELECT ${expression}`, MAX_DEFINITION_BYTES);
+    if ("unclassified" in parsed) throw new Unsupported("an expression could not be parsed");
+    const targets = parsed.statements[0]?.body.targetList;
+    evaluate(own, { items: [item], parent: undefined, ctes: undefined }, targets);
+    return own.touches.list().map(({ class: name, column }) => ({ class: name, column }));
+  } catch (thrown) {
+    if (!(thrown instanceof Unsupported)) throw thrown;
+    return [...context.catalogue.allClasses];
+  }
+}
+
+function cached<V>(map: WeakMap<Catalogue, Map<number, V>>, catalogue: Catalogue): Map<number, V> {
+  let inner = map.get(catalogue);
+  if (inner === undefined) {
+    inner = new Map();
+    map.set(catalogue, inner);
+  }
+  return inner;
+}

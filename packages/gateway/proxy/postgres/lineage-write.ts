@@ -1,0 +1,267 @@
+// INSERT, UPDATE, DELETE and MERGE. A constant or parameter stored in a classified column touches
+// nothing; any other value is evaluated, so what it is made of is an inner touch.
+
+import type { RelationInfo } from "./catalogue.ts";
+import type { SqlAction } from "./effects.ts";
+import {
+  addRelationEffect,
+  type Context,
+  type Item,
+  nested,
+  type Rows,
+  type Scope,
+  touchInner,
+  touchRelation,
+  touchRow,
+} from "./lineage-context.ts";
+import { evaluate, predicate } from "./lineage-expression.ts";
+import { fromClause, relationItem, resolveRelation } from "./lineage-from.ts";
+import { targetList, withClause } from "./lineage-query.ts";
+import { extend } from "./lineage-scope.ts";
+import { child, list, stringOf, type Tree, text, Unsupported, unwrap } from "./parse.ts";
+
+const NO_ROWS: Rows = { columns: [], open: false };
+
+/** Events of rewrite rules, as pg_rewrite.ev_type has them. */
+const RULE_EVENTS = new Map<SqlAction, string>([
+  ["update", "2"],
+  ["insert", "3"],
+  ["delete", "4"],
+]);
+
+export function insertRows(context: Context, body: Tree, outer: Scope): Rows {
+  context.seen.add(body);
+  return nested(context, () => {
+    const scope = withClause(context, outer, child(body, "withClause"));
+    const { relation, item } = target(context, scope, body);
+    addWrite(context, "insert", relation);
+    for (const node of list(body, "cols")) {
+      const { body: column } = unwrap(node);
+      context.seen.add(column);
+      evaluate(context, scope, column.indirection);
+      checkColumn(relation, text(column, "name") ?? "");
+    }
+    if (body.selectStmt !== undefined) {
+      const { type, body: source } = unwrap(body.selectStmt);
+      touchRow(context, context.query(context, type, source, scope, { defer: false }));
+    }
+    const conflict = child(body, "onConflictClause");
+    if (conflict !== undefined) onConflict(context, scope, relation, item, conflict);
+    return returning(context, scope, relation, item, body);
+  });
+}
+
+export function updateRows(context: Context, body: Tree, outer: Scope): Rows {
+  context.seen.add(body);
+  return nested(context, () => {
+    const scope = withClause(context, outer, child(body, "withClause"));
+    const { relation, item } = target(context, scope, body);
+    addWrite(context, "update", relation);
+    const inner = extend(scope, [item, ...fromClause(context, scope, list(body, "fromClause"))]);
+    assignments(context, inner, relation, list(body, "targetList"));
+    where(context, inner, relation, body.whereClause);
+    return returning(context, inner, relation, item, body);
+  });
+}
+
+export function deleteRows(context: Context, body: Tree, outer: Scope): Rows {
+  context.seen.add(body);
+  return nested(context, () => {
+    const scope = withClause(context, outer, child(body, "withClause"));
+    const { relation, item } = target(context, scope, body);
+    addWrite(context, "delete", relation);
+    const inner = extend(scope, [item, ...fromClause(context, scope, list(body, "usingClause"))]);
+    where(context, inner, relation, body.whereClause);
+    return returning(context, inner, relation, item, body);
+  });
+}
+
+export function mergeRows(context: Context, body: Tree, outer: Scope): Rows {
+  context.seen.add(body);
+  return nested(context, () => {
+    const scope = withClause(context, outer, child(body, "withClause"));
+    const { relation, item } = target(context, scope, body);
+    const source = fromClause(context, scope, [body.sourceRelation]);
+    const inner = extend(scope, [item, ...source]);
+    addRelationEffect(context, "select", relation);
+    evaluate(context, inner, body.joinCondition);
+    for (const node of list(body, "mergeWhenClauses")) {
+      const { body: clause } = unwrap(node);
+      context.seen.add(clause);
+      mergeAction(context, inner, extend(scope, source), relation, clause);
+    }
+    return returning(context, inner, relation, item, body);
+  });
+}
+
+function mergeAction(
+  context: Context,
+  both: Scope,
+  source: Scope,
+  relation: RelationInfo,
+  clause: Tree,
+): void {
+  evaluate(context, both, clause.condition);
+  switch (text(clause, "commandType")) {
+    case "CMD_INSERT":
+      addWrite(context, "insert", relation);
+      for (const node of list(clause, "targetList")) context.seen.add(unwrap(node).body);
+      evaluate(context, source, clause.values);
+      break;
+    case "CMD_UPDATE":
+      addWrite(context, "update", relation);
+      assignments(context, both, relation, list(clause, "targetList"));
+      break;
+    case "CMD_DELETE":
+      addWrite(context, "delete", relation);
+      break;
+    case "CMD_NOTHING":
+      break;
+    default:
+      throw new Unsupported("this action of MERGE is not supported");
+  }
+}
+
+function target(
+  context: Context,
+  scope: Scope,
+  body: Tree,
+): { readonly relation: RelationInfo; readonly item: Item } {
+  const variable = child(body, "relation") ?? {};
+  if (text(variable, "relpersistence") === "t")
+    throw new Unsupported("temporary tables are not supported through the gateway");
+  const relation = resolveRelation(context, variable);
+  const name = text(variable, "relname") ?? "";
+  if (text(variable, "schemaname") === undefined && isCte(scope, name))
+    throw new Unsupported(
+      `relation "${name}" cannot be the target of a modifying statement`,
+      "42809",
+    );
+  return { relation, item: relationItem(context, relation, variable) };
+}
+
+function isCte(scope: Scope, name: string): boolean {
+  for (let at = scope.ctes; at !== undefined; at = at.parent) if (at.names.has(name)) return true;
+  return false;
+}
+
+function addWrite(context: Context, action: SqlAction, relation: RelationInfo): void {
+  const event = RULE_EVENTS.get(action);
+  if (event !== undefined && relation.rules.includes(event))
+    throw new Unsupported(
+      `"${relation.name}" has rewrite rules, which are not supported through the gateway`,
+    );
+  context.volatile = true;
+  addRelationEffect(context, action, relation);
+}
+
+/** SET a = …, (b, c) = …, d[1] = … */
+function assignments(
+  context: Context,
+  scope: Scope,
+  relation: RelationInfo,
+  targets: readonly unknown[],
+): void {
+  for (const node of targets) {
+    const { body } = unwrap(node);
+    context.seen.add(body);
+    checkColumn(relation, text(body, "name") ?? "");
+    // Setting a part of a value reads the rest of it.
+    if (list(body, "indirection").length > 0) {
+      evaluate(context, scope, body.indirection);
+      for (const { classes, derived, name } of scope.items[0]?.columns ?? [])
+        if (name === text(body, "name"))
+          touchInner(context, { name, classes, derived, origin: undefined, typeOid: 0 });
+    }
+    evaluate(context, scope, body.val);
+  }
+}
+
+function checkColumn(relation: RelationInfo, name: string): void {
+  if (relation.columns.some((column) => column.name === name)) return;
+  throw new Unsupported(`column "${name}" of relation "${relation.name}" does not exist`, "42703");
+}
+
+function where(context: Context, scope: Scope, relation: RelationInfo, clause: unknown): void {
+  if (clause === undefined) return;
+  // WHERE CURRENT OF names a row the session already has.
+  const { type, body } = unwrap(clause);
+  if (type === "CurrentOfExpr") {
+    context.seen.add(body);
+    return;
+  }
+  addRelationEffect(context, "select", relation);
+  predicate(context, scope, clause);
+}
+
+function onConflict(
+  context: Context,
+  scope: Scope,
+  relation: RelationInfo,
+  item: Item,
+  clause: Tree,
+): void {
+  // The answer tells whether a value is there already.
+  const classes = context.catalogue.classes.get(relation.oid);
+  for (const attribute of relation.uniqueAttributes) {
+    if (attribute === 0) touchRelation(context, relation);
+    for (const classed of classes?.get(attribute) ?? []) context.touches.add("inner", classed);
+  }
+  const own = extend(scope, [item]);
+  const infer = child(clause, "infer");
+  if (infer !== undefined) {
+    for (const node of list(infer, "indexElems")) {
+      const { body: element } = unwrap(node);
+      context.seen.add(element);
+      const name = text(element, "name");
+      if (name !== undefined) evaluate(context, own, columnReference(name));
+      evaluate(context, own, element.expr);
+    }
+    evaluate(context, own, infer.whereClause);
+  }
+  if (text(clause, "action") !== "ONCONFLICT_UPDATE") return;
+  addWrite(context, "update", relation);
+  addRelationEffect(context, "select", relation);
+  const excluded: Item = { ...item, name: "excluded", bySchema: false, columnsVisible: false };
+  const both = extend(scope, [item, excluded]);
+  assignments(context, both, relation, list(clause, "targetList"));
+  evaluate(context, both, clause.whereClause);
+}
+
+function columnReference(name: string): Tree {
+  return { ColumnRef: { fields: [{ String: { sval: name } }] } };
+}
+
+/** RETURNING gives bare columns out as a select list does; `old` and `new` name the row's versions. */
+function returning(
+  context: Context,
+  scope: Scope,
+  relation: RelationInfo,
+  item: Item,
+  body: Tree,
+): Rows {
+  const clause = child(body, "returningClause");
+  if (clause === undefined) return NO_ROWS;
+  addRelationEffect(context, "select", relation);
+  const names = new Map([
+    ["RETURNING_OPTION_OLD", "old"],
+    ["RETURNING_OPTION_NEW", "new"],
+  ]);
+  for (const node of list(clause, "options")) {
+    const { body: option } = unwrap(node);
+    context.seen.add(option);
+    names.set(text(option, "option") ?? "", text(option, "value") ?? "");
+  }
+  const versions = [...names.values()]
+    .filter((name) => !scope.items.some((other) => other.name === name))
+    .map((name) => ({ ...item, name, bySchema: false, columnsVisible: false }));
+  // INSERT's own scope has no items yet.
+  const items = scope.items.includes(item) ? scope.items : [item, ...scope.items];
+  const own = extend(scope, [...items, ...versions]);
+  return targetList(context, own, list(clause, "exprs"), { defer: false });
+}
+
+/** Column names of COPY and the like, as strings. */
+export function columnNames(nodes: readonly unknown[]): string[] {
+  return nodes.map(stringOf).filter((name) => name !== undefined);
+}
