@@ -61,7 +61,7 @@ export function caFiles(dataDirectory: string): {
   readonly key: string;
 } {
   const directory = join(dataDirectory, "ca");
-  return { certificate: join(directory, "ca.crt"), key: join(directory, "ca.key") };
+  return { certificate: join(directory, "ca.pem"), key: join(directory, "ca.key") };
 }
 
 /** Opens the authority of `dataDirectory`, making it when there is none. */

@@ -12,7 +12,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
-import { systemClock } from "../base/clock.ts";
+import { starterPolicies } from "../policy/starter.ts";
+import { checkConfiguration } from "./check.ts";
 import { describeProblem } from "./config.ts";
 import { initialise } from "./init.ts";
 import { loadConfig, parseConfig } from "./load.ts";
@@ -21,14 +22,17 @@ import { STARTER_CONFIG } from "./starter-text.ts";
 const root = mkdtempSync(join(tmpdir(), "custody-init-"));
 after(() => rmSync(root, { recursive: true }));
 
-const deps = { clock: systemClock, policies: [{ name: "a.cedar", text: "// nothing\n" }] };
-
 test("what it writes can be loaded, and its keys are for the owner only", async () => {
-  const made = await initialise(join(root, "new"), deps);
+  const made = await initialise(join(root, "new"));
   const loaded = loadConfig(made.configFile);
   assert.ok(loaded.ok, loaded.ok ? "" : loaded.problems.map(describeProblem).join("\n"));
   assert.equal(loaded.config.dataDirectory, made.dataDirectory);
-  assert.deepEqual(readdirSync(made.policiesDirectory), ["a.cedar"]);
+  assert.deepEqual(
+    readdirSync(made.policiesDirectory),
+    starterPolicies().map((policy) => policy.name),
+  );
+  const checked = await checkConfiguration(made.configFile);
+  assert.ok(checked.ok, checked.ok ? "" : checked.problems.map(describeProblem).join("\n"));
   assert.match(made.caFingerprint, /^([0-9A-F]{2}:){31}[0-9A-F]{2}$/);
   assert.equal(statSync(made.dataDirectory).mode & 0o777, 0o700);
   for (const key of ["ca/ca.key", "keys/seal.key"])
@@ -37,15 +41,15 @@ test("what it writes can be loaded, and its keys are for the owner only", async 
 
 test("it never overwrites, and a second run changes nothing", async () => {
   const directory = join(root, "twice");
-  const made = await initialise(directory, deps);
+  const made = await initialise(directory);
   writeFileSync(made.configFile, "version: 1 # mine\n");
-  await assert.rejects(initialise(directory, deps), /already there; nothing was changed/);
+  await assert.rejects(initialise(directory), /already there; nothing was changed/);
   assert.equal(readFileSync(made.configFile, "utf8"), "version: 1 # mine\n");
 
   const policies = join(root, "policies-only", "policies");
   mkdirSync(policies, { recursive: true });
   writeFileSync(join(policies, "mine.cedar"), "");
-  await assert.rejects(initialise(join(root, "policies-only"), deps), /policies is already there/);
+  await assert.rejects(initialise(join(root, "policies-only")), /policies is already there/);
   assert.deepEqual(readdirSync(join(root, "policies-only")), ["policies"]);
 });
 

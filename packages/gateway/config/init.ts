@@ -4,16 +4,15 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import type { Clock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import { createSealKey } from "../credential/secrets.ts";
+import { starterPolicies } from "../policy/starter.ts";
 import { caFiles, createCa } from "./ca.ts";
 import { STARTER_CONFIG } from "./starter-text.ts";
 
 export interface InitDeps {
   readonly clock: Clock;
-  /** File name and text of each policy to begin with (policy/starter.ts). */
-  readonly policies: readonly { readonly name: string; readonly text: string }[];
 }
 
 export interface Initialised {
@@ -25,7 +24,10 @@ export interface Initialised {
   readonly caFingerprint: string;
 }
 
-export async function initialise(directory: string, deps: InitDeps): Promise<Initialised> {
+export async function initialise(
+  directory: string,
+  deps: InitDeps = { clock: systemClock },
+): Promise<Initialised> {
   const root = resolve(directory);
   const configFile = join(root, "custody.yaml");
   const policiesDirectory = join(root, "policies");
@@ -39,7 +41,7 @@ export async function initialise(directory: string, deps: InitDeps): Promise<Ini
   mkdirSync(dataDirectory, { recursive: true, mode: 0o700 });
   const ca = await createCa(dataDirectory, deps.clock.nowMs());
   await createSealKey(dataDirectory);
-  for (const { name, text } of deps.policies)
+  for (const { name, text } of starterPolicies())
     writeFileSync(join(policiesDirectory, name), text, { flag: "wx" });
   // Last, since it is what says that the folder is whole.
   writeFileSync(configFile, STARTER_CONFIG, { flag: "wx" });

@@ -121,7 +121,7 @@ const postgres = z.strictObject({
       z.strictObject({ credential: credential.describe("How its credential comes about.") }),
     )
     .refine((value) => Object.keys(value).length > 0, "at least one account is needed")
-    .describe("Accounts sessions run as. The first one is meant where a client names none."),
+    .describe("Accounts sessions run as. Of several a client names one: `ro~orders`."),
   catalogue: login
     .describe("The login that reads the catalogue. Default: `admin` of the first session-role.")
     .optional(),

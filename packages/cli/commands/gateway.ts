@@ -1,0 +1,179 @@
+// Running a gateway and preparing one. The gateway's code is loaded here only, and only when asked for.
+
+import type { Command } from "commander";
+
+import { CliError } from "../faults.ts";
+import { type Invocation, invocationOf } from "../invocation.ts";
+import { facts, harmless, type Io } from "../output.ts";
+
+const DEFAULT_CONFIG = "custody.yaml";
+
+export function addGatewayCommands(program: Command, io: Io): void {
+  program.commandsGroup("Running a gateway:");
+  program
+    .command("init")
+    .description("write a commented custody.yaml, starter policies, a CA and keys")
+    .argument("[directory]", "where to", ".")
+    .addHelpText("after", "\nNothing that is there is ever overwritten.")
+    .action(async (directory: string, _options: unknown, command: Command) =>
+      init(invocationOf(command, io), directory),
+    );
+  program
+    .command("check")
+    .description("validate the configuration and the policies without starting anything")
+    .option("--config <file>", "the configuration", DEFAULT_CONFIG)
+    .action(async (options: { config: string }, command: Command) =>
+      check(invocationOf(command, io), options.config),
+    );
+  program
+    .command("serve")
+    .description("run the gateway until it is told to stop (SIGTERM, Ctrl-C)")
+    .option("--config <file>", "the configuration", DEFAULT_CONFIG)
+    .addHelpText(
+      "after",
+      `
+The configuration and the policies are read again when they change and on SIGHUP; an invalid set is
+refused and the running one stays. With --json one line is printed once it listens:
+  {"ready":true,"postgres":{"host":…,"port":…},"https":{…},"fingerprint":"AB:CD:…"}`,
+    )
+    .action(async (options: { config: string }, command: Command) =>
+      serveGateway(invocationOf(command, io), options.config),
+    );
+  program
+    .command("seal")
+    .description("encrypt a secret for this gateway's configuration; reads standard input")
+    .option("--config <file>", "the configuration", DEFAULT_CONFIG)
+    .addHelpText("after", '\nExample:\n  printf %s "$PASSWORD" | custody seal')
+    .action(async (options: { config: string }, command: Command) =>
+      seal(invocationOf(command, io), options.config),
+    );
+  const target = program.command("target").description("prepare a target");
+  target
+    .command("setup")
+    .description("print what a DBA has to run on a target, for review; nothing is changed")
+    .argument("<target>", "its name in the configuration")
+    .argument("[account]", "default: each of its accounts")
+    .option("--config <file>", "the configuration", DEFAULT_CONFIG)
+    .addHelpText("after", "\nExample:\n  custody target setup orders > setup.sql   # read it first")
+    .action(
+      async (
+        name: string,
+        account: string | undefined,
+        options: { config: string },
+        command: Command,
+      ) => targetSetup(invocationOf(command, io), options.config, name, account),
+    );
+}
+
+async function init(invocation: Invocation, directory: string): Promise<void> {
+  const { initialise } = await import("@custody/gateway/config/init.ts");
+  const made = await initialise(directory);
+  invocation.print(made, () => {
+    const list = facts(invocation.io, [
+      ["configuration", made.configFile],
+      ["policies", made.policiesDirectory],
+      ["data", made.dataDirectory],
+      ["CA", made.caFile],
+      ["fingerprint", made.caFingerprint],
+    ]);
+    return `${list}\nNext: add a provider and a target to custody.yaml, then\n  custody check --config ${made.configFile}\n  custody serve --config ${made.configFile}\n`;
+  });
+}
+
+async function check(invocation: Invocation, file: string): Promise<void> {
+  const { checkConfiguration } = await import("@custody/gateway/config/check.ts");
+  const { describeProblem } = await import("@custody/gateway/config/config.ts");
+  const checked = await checkConfiguration(file);
+  if (!checked.ok) {
+    const { problems } = checked;
+    invocation.print({ ok: false, problems }, () =>
+      problems.map((problem) => `${harmless(describeProblem(problem))}\n`).join(""),
+    );
+    invocation.exit("usage");
+    return;
+  }
+  const { config, policyVersion } = checked;
+  const value = {
+    ok: true,
+    file: config.file,
+    targets: [...config.targets.keys()],
+    providers: [...config.providers.keys()],
+    policyVersion,
+  };
+  invocation.print(value, () =>
+    facts(invocation.io, [
+      ["valid", config.file],
+      ["targets", value.targets.join(", ") || "none"],
+      ["providers", value.providers.join(", ") || "none"],
+      ["policies", `version ${policyVersion}`],
+    ]),
+  );
+}
+
+async function serveGateway(invocation: Invocation, file: string): Promise<void> {
+  const { serve } = await import("@custody/gateway/main.ts");
+  const { io, palette } = invocation;
+  const code = await serve({
+    configPath: file,
+    onReady: (listening) =>
+      invocation.print({ ready: true, ...listening }, () => {
+        const { postgres, https, fingerprint } = listening;
+        const url = `https://${hostPort(https)}`;
+        const list = facts(io, [
+          ["control API", url],
+          ["PostgreSQL", postgres && hostPort(postgres)],
+          ["CA fingerprint", fingerprint],
+        ]);
+        const login = `custody login ${url} --ca-fingerprint ${fingerprint} --token-file TOKEN`;
+        return `${palette.bold("custody is ready")}\n${list}\n${login}\n`;
+      }),
+  });
+  if (code !== 0) invocation.exit("refused");
+}
+
+async function seal(invocation: Invocation, file: string): Promise<void> {
+  const config = await load(file);
+  const { sealSecret } = await import("@custody/gateway/credential/secrets.ts");
+  const value = (await invocation.io.readStdin()).replace(/\r?\n$/, "");
+  const sealed = await sealSecret(config.dataDirectory, value);
+  invocation.print({ sealed }, () => `${sealed}\n`);
+}
+
+async function targetSetup(
+  invocation: Invocation,
+  file: string,
+  name: string,
+  account: string | undefined,
+): Promise<void> {
+  const config = await load(file);
+  const { postgresSetupSql } = await import("@custody/gateway/credential/setup.ts");
+  const target = config.targets.get(name);
+  if (target === undefined)
+    throw new CliError("usage", `there is no target ${name} in ${config.file}`, {
+      hint: `there are: ${[...config.targets.keys()].join(", ") || "none"}`,
+    });
+  const names = target.accounts.map((one) => one.name);
+  if (account !== undefined && !names.includes(account))
+    throw new CliError("usage", `target ${name} has no account ${account}`, {
+      hint: `it has: ${names.join(", ")}`,
+    });
+  const wanted = account === undefined ? names : [account];
+  const setup = wanted.map((one) => ({ account: one, sql: postgresSetupSql(target, one) }));
+  invocation.print({ target: name, setup }, () => setup.map(({ sql }) => sql).join("\n"));
+}
+
+async function load(file: string) {
+  const { loadConfig } = await import("@custody/gateway/config/load.ts");
+  const { describeProblem } = await import("@custody/gateway/config/config.ts");
+  const loaded = loadConfig(file);
+  if (loaded.ok) return loaded.config;
+  throw new CliError("usage", loaded.problems.map(describeProblem).join("\n"), {
+    code: "configuration",
+    hint: "custody check",
+  });
+}
+
+function hostPort(address: { readonly host: string; readonly port: number }): string {
+  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  return `${host}:${address.port}`;
+}

@@ -1,0 +1,163 @@
+// Sessions: which there are, what was said in them, what happens now.
+
+import type { EventLine, SessionView } from "@custody/contract/sessions.ts";
+import { type Command, Option } from "commander";
+
+import { type Invocation, invocationOf } from "../invocation.ts";
+import { facts, type Io, oneLine, relative, table } from "../output.ts";
+import { createTranscript } from "../transcript.ts";
+import { chainLine, showChain } from "./delegation.ts";
+
+type Leaf = Extract<EventLine, { event: string }>;
+
+export function addSessionCommands(program: Command, io: Io): void {
+  program.commandsGroup("Watching:");
+  program
+    .command("sessions")
+    .description("sessions of one's delegations, newest first, or one of them")
+    .argument("[session]", "s-…")
+    .addOption(new Option("--state <state>", "only these").choices(["live", "closed"]))
+    .action(
+      async (id: string | undefined, options: { state?: "live" | "closed" }, command: Command) => {
+        const invocation = invocationOf(command, io);
+        if (id !== undefined) await show(invocation, id);
+        else await list(invocation, options.state);
+      },
+    );
+  program
+    .command("end")
+    .description("end a live session and cancel what it runs")
+    .argument("<session>", "s-…")
+    .option("--reason <text>", "kept in the log, and shown to the client")
+    .action(async (id: string, options: { reason?: string }, command: Command) =>
+      end(invocationOf(command, io), id, options.reason),
+    );
+  program
+    .command("replay")
+    .description("what was said in a session: commands and answers, as the client got them")
+    .argument("<session>", "s-…")
+    .option("--rows <count>", "rows shown of each answer", "20")
+    .addHelpText("after", "\nReading a recording is itself an event of the log.")
+    .action(async (id: string, options: { rows: string }, command: Command) =>
+      replay(invocationOf(command, io), id, Number.parseInt(options.rows, 10) || 0),
+    );
+  program
+    .command("tail")
+    .description("events of the log as they come: who did what, and what was decided")
+    .action(async (_options: unknown, command: Command) => tail(invocationOf(command, io)));
+}
+
+async function list(invocation: Invocation, state: "live" | "closed" | undefined): Promise<void> {
+  const { io, palette } = invocation;
+  const answer = await invocation.withClient((client) =>
+    client.call("sessions", { query: state === undefined ? {} : { state } }),
+  );
+  invocation.print(answer, () =>
+    answer.sessions.length === 0
+      ? "no sessions\n"
+      : table<SessionView>(
+          io,
+          [
+            { title: "SESSION", value: (row) => row.id },
+            {
+              title: "STATE",
+              value: (row) => row.state,
+              paint: (row) => (row.state === "live" ? palette.green : palette.dim),
+            },
+            {
+              title: "TARGET",
+              value: (row) => `${row.account}~${row.target}/${row.database}`,
+              flexible: true,
+            },
+            { title: "CHAIN", value: (row) => chainLine(row.chain), flexible: true },
+            { title: "FROM", value: (row) => row.clientAddress, flexible: true },
+            { title: "OPENED", value: (row) => relative(row.openedAt, io.nowMs()) },
+          ],
+          answer.sessions,
+        ),
+  );
+}
+
+async function show(invocation: Invocation, id: string): Promise<void> {
+  const one = await invocation.withClient((client) => client.call("session", { params: { id } }));
+  invocation.print(one, () => showSession(invocation, one));
+}
+
+function showSession(invocation: Invocation, one: SessionView): string {
+  const { io, palette } = invocation;
+  const now = io.nowMs();
+  const about = facts(io, [
+    ["session", `${one.id}, ${one.state}`],
+    ["target", `${one.account}~${one.target}/${one.database}`],
+    ["from", one.clientAddress],
+    ["opened", relative(one.openedAt, now)],
+    ["closed", one.closedAt === null ? undefined : relative(one.closedAt, now)],
+    ["because", one.closeReason ?? undefined],
+    ["expires", one.state === "live" ? relative(one.expiresAt, now) : undefined],
+  ]);
+  return `${about}\n${showChain(palette, now, one.chain)}`;
+}
+
+async function end(invocation: Invocation, id: string, reason: string | undefined): Promise<void> {
+  const answer = await invocation.withClient((client) =>
+    client.call("endSession", { params: { id }, body: reason === undefined ? {} : { reason } }),
+  );
+  invocation.print(answer, () =>
+    answer.ended ? `${id} has ended\n` : `${id} had ended before; nothing was changed\n`,
+  );
+}
+
+async function replay(invocation: Invocation, id: string, rows: number): Promise<void> {
+  const { io } = invocation;
+  await invocation.withClient(async (client) => {
+    const transcript = createTranscript(io, { rows });
+    for await (const line of client.lines("recording", { params: { id } })) {
+      if (invocation.json) io.stdout(`${JSON.stringify(line)}\n`);
+      else io.stdout(transcript.line(line));
+    }
+    if (!invocation.json) io.stdout(transcript.end());
+  });
+}
+
+async function tail(invocation: Invocation): Promise<void> {
+  const { io } = invocation;
+  await invocation.withClient(async (client) => {
+    for await (const line of client.lines("events")) {
+      if ("alive" in line && line.alive === true) continue;
+      if (invocation.json) io.stdout(`${JSON.stringify(line)}\n`);
+      else io.stdout(tailLine(invocation, line));
+    }
+  });
+}
+
+function tailLine(invocation: Invocation, line: EventLine): string {
+  const { palette } = invocation;
+  if ("gap" in line && typeof line.gap === "number")
+    return palette.yellow(`… ${line.gap} events left out: this reader is too slow\n`);
+  if (!("event" in line)) return "";
+  const leaf: Leaf = line;
+  const time = new Date(leaf.at).toISOString().slice(11, 23);
+  const parts = [
+    leaf.event,
+    text(leaf.decision),
+    text(leaf.session),
+    text(leaf.request),
+    text(leaf.target) && `on ${text(leaf.target)}`,
+    listed(leaf.effects),
+    listed(leaf.policies) && `by ${listed(leaf.policies)}`,
+    text(leaf.outcome),
+  ].filter((part) => part !== "");
+  const paint = /denied|refused|revoked|indeterminate/.test(leaf.event)
+    ? palette.red
+    : palette.bold;
+  const [event = "", ...rest] = parts.map((part) => oneLine(part));
+  return `${palette.dim(time)}  ${paint(event)}  ${rest.join("  ")}\n`;
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function listed(value: unknown): string {
+  return Array.isArray(value) ? value.join(", ") : "";
+}
