@@ -10,8 +10,8 @@ import { GatewayError } from "../base/errors.ts";
 import type { Chain } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
 import type { ApiDeps } from "./deps.ts";
-import { createTail, linesOf, sendLines } from "./ndjson.ts";
-import { type Router, settled } from "./routing.ts";
+import { createTail, sendLines } from "./ndjson.ts";
+import type { Router } from "./routing.ts";
 
 // <level or "entries">/<index in groups of three, all but the last with an x>[.p/<width>]
 const TILE = /^(?:entries|[0-9]|[1-5][0-9]|6[0-3])(?:\/x\d{3}){0,5}\/\d{3}(?:\.p\/[1-9]\d{0,2})?$/;
@@ -19,7 +19,7 @@ const TAIL_LIMIT = 1000;
 const ALIVE_MS = 15_000;
 
 export function addAuditRoutes(router: Router, deps: ApiDeps): void {
-  const { logDirectory, vkey, journal, subscribe } = deps.evidence;
+  const { logDirectory, vkey, journal } = deps.evidence;
   router.anyone("checkpoint", async ({ reply }) => {
     reply.type("text/plain; charset=utf-8");
     return (await fileOf(join(logDirectory, "checkpoint"))).toString("utf8");
@@ -38,14 +38,14 @@ export function addAuditRoutes(router: Router, deps: ApiDeps): void {
   router.stream("events", async ({ chain, request, reply }) => {
     assertMayRead(deps, chain);
     journal.append({ event: "audit.read", chain: leafChain(chain) });
-    await settled(deps);
+    await journal.settled();
     const tail = createTail(TAIL_LIMIT, ALIVE_MS);
-    const stop = subscribe((leaf) => tail.push(leaf));
+    const stop = journal.tail((leafJson) => tail.push(leafJson));
     request.raw.socket.once("close", () => {
       stop();
       tail.close();
     });
-    return sendLines(reply, linesOf(tail, deps.outside.onFault));
+    return sendLines(reply, tail);
   });
   router.anyone("healthz", async () => ({ status: "ok" as const }));
   router.anyone("readyz", async ({ reply }) => {

@@ -1,7 +1,7 @@
 // What the control API stands on, by the part of it that each group of routes needs.
 
 import type { Approvals } from "../approval/approvals.ts";
-import type { Journal, LeafDraft } from "../audit/journal.ts";
+import type { OpenJournal } from "../audit/journal-writer.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Authenticate } from "../delegation/authenticate.ts";
 import type { Chain } from "../delegation/chain.ts";
@@ -48,15 +48,14 @@ export interface SessionParts {
 }
 
 export interface EvidenceParts {
-  readonly journal: Journal;
+  /** `tail` gives leaves as JSON text, as the journal takes them. */
+  readonly journal: Pick<OpenJournal, "append" | "settled" | "tail">;
   /** The folder with `checkpoint` and `tile/`. */
   readonly logDirectory: string;
   /** The log's verifier key, one line. */
   readonly vkey: () => string;
   /** One event a value, to be sent as JSON. Throws GatewayError "not_found". */
   readonly readRecording: (sessionId: string) => AsyncIterable<object>;
-  /** Leaves as the journal takes them; returns how to stop. */
-  readonly subscribe: (listener: (leaf: LeafDraft) => void) => () => void;
 }
 
 export interface ApiDeps {

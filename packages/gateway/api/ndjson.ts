@@ -25,8 +25,9 @@ export function sendLines(reply: FastifyReply, lines: AsyncIterable<string>): Fa
     .send(Readable.from(lines, { objectMode: false, highWaterMark: 64 * 1024 }));
 }
 
-export interface Tail extends AsyncIterable<object> {
-  push(value: object): void;
+export interface Tail extends AsyncIterable<string> {
+  /** One JSON value as text. */
+  push(json: string): void;
   close(): void;
 }
 
@@ -36,7 +37,7 @@ export interface Tail extends AsyncIterable<object> {
  * nothing else did for `aliveMs`.
  */
 export function createTail(limit: number, aliveMs: number): Tail {
-  const queue: object[] = [];
+  const queue: string[] = [];
   let left = 0;
   let closed = false;
   let wake: (() => void) | undefined;
@@ -53,22 +54,22 @@ export function createTail(limit: number, aliveMs: number): Tail {
         resolve();
       };
     });
-  async function* values(): AsyncGenerator<object> {
+  async function* lines(): AsyncGenerator<string> {
     while (!closed) {
       if (queue.length === 0) await something();
       if (closed) return;
-      if (queue.length === 0) yield { alive: true };
-      while (queue.length > 0) yield queue.shift() ?? {};
+      if (queue.length === 0) yield `${JSON.stringify({ alive: true })}\n`;
+      while (queue.length > 0) yield `${queue.shift()}\n`;
       if (left > 0) {
         const gap = left;
         left = 0;
-        yield { gap };
+        yield `${JSON.stringify({ gap })}\n`;
       }
     }
   }
   return {
-    push(value) {
-      if (queue.length < limit && left === 0) queue.push(value);
+    push(json) {
+      if (queue.length < limit && left === 0) queue.push(json);
       else left++;
       signal();
     },
@@ -76,6 +77,6 @@ export function createTail(limit: number, aliveMs: number): Tail {
       closed = true;
       signal();
     },
-    [Symbol.asyncIterator]: values,
+    [Symbol.asyncIterator]: lines,
   };
 }

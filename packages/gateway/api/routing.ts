@@ -72,11 +72,6 @@ export function createRouter(server: FastifyInstance, deps: ApiDeps): Router {
   };
 }
 
-/** Resolves when everything appended to the journal so far is on disk (I7). */
-export function settled(deps: ApiDeps): Promise<void> {
-  return new Promise((resolve) => deps.evidence.journal.barrier("strict", resolve));
-}
-
 /** RFC 6750 section 2.1: the header, and nowhere else. */
 async function authenticated(
   deps: ApiDeps,
@@ -118,8 +113,8 @@ async function finish<Name extends EndpointName>(
   answer: unknown,
 ): Promise<unknown> {
   const { method, response, answer: kind } = endpoints[name];
-  // What was changed is on record before anybody is told that it was.
-  if (method === "POST") await settled(deps);
+  // What was changed is on record before anybody is told that it was (I7).
+  if (method === "POST") await deps.evidence.journal.settled();
   return kind === "json" ? response.parse(answer) : answer;
 }
 

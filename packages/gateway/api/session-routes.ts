@@ -7,7 +7,7 @@ import { leafChain } from "../delegation/leaf-chain.ts";
 import type { SessionRow } from "../session/store.ts";
 import type { ApiDeps } from "./deps.ts";
 import { linesOf, sendLines } from "./ndjson.ts";
-import { type Router, settled } from "./routing.ts";
+import type { Router } from "./routing.ts";
 import { sessionView } from "./views.ts";
 
 const MAX_LISTED = 500;
@@ -44,7 +44,7 @@ export function addSessionRoutes(router: Router, deps: ApiDeps): void {
       target: row.target,
       chain: leafChain(chain),
     });
-    await settled(deps);
+    await deps.evidence.journal.settled();
     return sendLines(reply, linesOf(deps.evidence.readRecording(row.id), deps.outside.onFault));
   });
 }

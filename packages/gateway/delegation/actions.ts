@@ -35,8 +35,6 @@ export const ACTIONS: readonly ActionSpec[] = [
   sql("lock", ["write", "data"]),
   sql("notify", ["write", "data"]),
   sql("execute", ["data"]),
-  // Only settings that are free or tighten get this far; pinned ones are refused before.
-  sql("set", ["data"], true),
   // Truncate is a definition statement in most databases: no row trigger sees it.
   sql("truncate", ["schema"]),
   sql("create", ["schema"]),
@@ -73,11 +71,11 @@ export function expandAction(pattern: string): readonly ActionSpec[] {
   return ACTIONS.filter((action) => action.name === pattern || action.groups.includes(pattern));
 }
 
-function sql(id: string, groups: readonly string[], session = false): ActionSpec {
+function sql(id: string, groups: readonly string[]): ActionSpec {
   return {
     name: `sql:${id}`,
     cedar: { type: "SQL::Action", id },
     groups: groups.map((group) => `sql:${group}`),
-    session,
+    session: false,
   };
 }

@@ -1,0 +1,248 @@
+// The gateway's control side for tests: a real store, journal and HTTPS listener in a folder of their
+// own, with what other parts bring (policies, targets, credentials) given by the test.
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startApi } from "@custody/gateway/api/server.ts";
+import { createApprovals } from "@custody/gateway/approval/approvals.ts";
+import type { MayApprove } from "@custody/gateway/approval/eligibility.ts";
+import { openJournal } from "@custody/gateway/audit/journal-writer.ts";
+import type { Clock } from "@custody/gateway/base/clock.ts";
+import { systemRandom } from "@custody/gateway/base/ids.ts";
+import { Secret } from "@custody/gateway/base/secret.ts";
+import type { Provider } from "@custody/gateway/config/config.ts";
+import { createAuthenticate } from "@custody/gateway/delegation/authenticate.ts";
+import { type Chain, depthOf, rootOf } from "@custody/gateway/delegation/chain.ts";
+import { createExchange } from "@custody/gateway/delegation/exchange.ts";
+import { createLifecycle } from "@custody/gateway/delegation/lifecycle.ts";
+import { createTokens, openSigningKey } from "@custody/gateway/delegation/tokens.ts";
+import { createTree, type TreeLimits } from "@custody/gateway/delegation/tree.ts";
+import { createIdentity } from "@custody/gateway/identity/oidc.ts";
+import { createPeople } from "@custody/gateway/identity/people.ts";
+import type { CredentialBroker } from "@custody/gateway/session/broker.ts";
+import { createControl } from "@custody/gateway/session/create-control.ts";
+import { createRegistry } from "@custody/gateway/session/registry.ts";
+import { createSessions } from "@custody/gateway/session/sessions.ts";
+import { openStore } from "@custody/gateway/store/store.ts";
+import type { Target } from "@custody/gateway/target/target.ts";
+import { createTestAuthority } from "./certificates.ts";
+
+export const HOUR_MS = 3_600_000;
+
+export interface ControlSideOptions {
+  readonly providers?: readonly Provider[];
+  readonly people?: Readonly<Record<string, readonly string[]>>;
+  readonly targets?: readonly Target[];
+  readonly limits?: Partial<TreeLimits>;
+  readonly sessionsPerDelegation?: number;
+  readonly mayApprove?: MayApprove;
+  /** Members of this group administer and replay. */
+  readonly administrators?: string;
+  readonly mayConnect?: (chain: Chain) => { readonly allowed: boolean; readonly message?: string };
+  readonly broker?: CredentialBroker;
+}
+
+/** A clock that a test moves. */
+export function testClock(startMs = Date.now()): Clock & { advance(byMs: number): void } {
+  let passedMs = 0;
+  return {
+    nowMs: () => startMs + passedMs,
+    monotonicMs: () => passedMs,
+    advance: (byMs) => {
+      passedMs += byMs;
+    },
+  };
+}
+
+export function testTarget(name = "orders"): Target {
+  const admin = {
+    user: "admin",
+    password: { from: "env", name: "NONE" } as const,
+    database: "shop",
+  };
+  return {
+    protocol: "postgres",
+    name,
+    host: "127.0.0.1",
+    port: 5432,
+    tls: { mode: "insecure-plaintext" },
+    databases: ["shop"],
+    searchPath: ["public"],
+    accounts: [{ name: "ro", credential: { kind: "session-role", profile: "reader", admin } }],
+    catalogue: admin,
+    classify: [
+      {
+        database: undefined,
+        schema: "public",
+        table: "customers",
+        column: "email",
+        class: "pii.email",
+      },
+    ],
+    tags: { env: "test" },
+  };
+}
+
+/** Gives every session a password of its own and writes down what was asked of it. */
+export function recordingBroker(): CredentialBroker & {
+  readonly ended: string[][];
+  readonly released: string[];
+} {
+  const ended: string[][] = [];
+  const released: string[] = [];
+  return {
+    ended,
+    released,
+    lease: async ({ sessionId }) => ({
+      credential: { user: `custody_${sessionId}`, password: new Secret("made for this session") },
+      attach: () => undefined,
+      release: async () => {
+        released.push(sessionId);
+      },
+    }),
+    endBackends: async (sessionIds) => {
+      ended.push([...sessionIds]);
+    },
+  };
+}
+
+export async function startControlSide(options: ControlSideOptions = {}) {
+  await using undo = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), "custody-control-"));
+  undo.defer(() => rm(directory, { recursive: true, force: true }));
+  const clock = testClock();
+  const random = systemRandom;
+  const faults: unknown[] = [];
+  const onFault = (thrown: unknown): void => {
+    faults.push(thrown);
+  };
+  const onFailure = onFault;
+  const journal = undo.use(await openJournal({ directory, worker: 0, clock, onFailure }));
+  const leaves: Record<string, unknown>[] = [];
+  journal.tail((leafJson) => leaves.push(JSON.parse(leafJson)));
+  const store = undo.use(openStore(directory));
+  const identity = undo.use(
+    createIdentity(
+      options.providers ?? [],
+      { clockSkewMs: 30_000, providerStaleMs: 12 * HOUR_MS },
+      clock,
+    ),
+  );
+  const people = createPeople(new Map(Object.entries(options.people ?? {})));
+  const limits: TreeLimits = {
+    delegationDepth: 8,
+    delegationFanOut: 100,
+    delegationTtlMs: HOUR_MS,
+    delegationMaxTtlMs: 12 * HOUR_MS,
+    signInTtlMs: 12 * HOUR_MS,
+    ...options.limits,
+  };
+  const tree = createTree({ store: store.delegations, clock, random, limits });
+  const key = await openSigningKey(join(directory, "keys", "delegation.key"));
+  const issuer = "https://custody.test";
+  const tokens = createTokens({ key, issuer, clock, random });
+  const authenticate = createAuthenticate(tree, tokens);
+  const mayDelegate = () => ({ allowed: true });
+  const exchange = createExchange({ tree, tokens, identity, authenticate, journal, mayDelegate });
+  const broker = options.broker ?? recordingBroker();
+  const registry = undo.use(
+    createRegistry({
+      clock,
+      limits: {
+        sessionsPerDelegation: options.sessionsPerDelegation ?? 100,
+        sessionMaxMs: 12 * HOUR_MS,
+      },
+      endBackends: (sessionIds) => broker.endBackends(sessionIds),
+      aliveUntil: tree.aliveUntil,
+      onFault,
+    }),
+  );
+  const targets = new Map((options.targets ?? [testTarget()]).map((one) => [one.name, one]));
+  const mayConnect = options.mayConnect ?? (() => ({ allowed: true }));
+  const doorway = () => ({ targets, mayConnect });
+  const sessions = createSessions(
+    { authenticate, doorway, broker, registry, store: store.sessions, journal },
+    { clock, random },
+  );
+  const approvals = undo.use(
+    createApprovals({
+      store: store.approvals,
+      chainOf: (sessionId) => registry.get(sessionId)?.chain,
+      people: () => people,
+      mayApprove: options.mayApprove ?? (() => ({ allowed: true })),
+      journal,
+      outside: { clock, random, holdsPerDelegation: 20, onFault },
+    }),
+  );
+  const mayAdminister = (chain: Chain): boolean =>
+    depthOf(chain) === 0 && rootOf(chain).groups.includes(options.administrators ?? "none");
+  const lifecycle = createLifecycle({
+    tree,
+    journal,
+    mayAdminister,
+    onRevoked: (delegationId) => {
+      const message = "the delegation was revoked";
+      const count = registry.endUnder(delegationId, { code: "revoked", message, hint: undefined });
+      approvals.revoked(delegationId);
+      return count;
+    },
+    onRenewed: registry.renewed,
+  });
+  const control = createControl(sessions, approvals);
+  const authority = createTestAuthority("Throw-away CA of a test control side");
+  const certificate = authority.issue(["localhost", "127.0.0.1"]);
+  const tls = { current: () => certificate, onRenew: () => () => undefined };
+  const parts = { tree, tokens, exchange, lifecycle, authenticate, people: () => people };
+  const api = undo.use(
+    await startApi(
+      {
+        delegations: parts,
+        approvals,
+        sessions: {
+          registry,
+          store: store.sessions,
+          targets: () => targets,
+          listeners: () => ({ postgres: { host: "127.0.0.1", port: 7432 } }),
+        },
+        evidence: {
+          journal,
+          logDirectory: join(directory, "log"),
+          vkey: () => "custody.test+00000000+AA",
+          async *readRecording(sessionId) {
+            yield { t: clock.nowMs(), kind: "session", session: sessionId };
+          },
+        },
+        authority: { mayAdminister, mayReplay: mayAdminister },
+        outside: { clock, tls, ready: () => ({ store: true }), onFault },
+      },
+      { host: "127.0.0.1", port: 0 },
+    ),
+  );
+  const kept = undo.move();
+  return {
+    ...parts,
+    directory,
+    clock,
+    faults,
+    journal,
+    store,
+    identity,
+    registry,
+    approvals,
+    control,
+    broker,
+    issuer,
+    key,
+    ca: authority.cert,
+    url: `https://127.0.0.1:${api.port}`,
+    /** Leaves in the journal since the start, oldest first. */
+    async leaves(): Promise<readonly Record<string, unknown>[]> {
+      await journal.settled();
+      return leaves;
+    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+export type ControlSide = Awaited<ReturnType<typeof startControlSide>>;
