@@ -98,6 +98,7 @@ export class PipelineModel {
       this.#planned = [];
       await this.#settle("rollback");
       await this.#settle("discard all");
+      await this.#settle("listen model");
       this.#statements.clear();
       this.#portals.clear();
       assert.equal(this.#status, "I");
