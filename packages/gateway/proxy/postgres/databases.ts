@@ -6,7 +6,7 @@
 
 import type { Clock } from "../../base/clock.ts";
 import type { StandingConnections } from "../../credential/standing.ts";
-import type { MaskName } from "../../masking/masks.ts";
+import type { MaskName } from "../../config/config.ts";
 import type { PostgresTarget } from "../../target/target.ts";
 import { readSnapshot } from "./catalogue.ts";
 import { createClassifier } from "./classify.ts";
@@ -81,7 +81,11 @@ async function openDatabase(
     searchPath: target.searchPath,
     classify,
     read: () => readSnapshot(read),
-    limits: { maxTextBytes: limits.statementBytes, cacheBytes: limits.planCacheBytes },
+    limits: {
+      maxTextBytes: limits.statementBytes,
+      cacheBytes: limits.planCacheBytes,
+      settingBounds: new Map(),
+    },
   });
-  return { classifier, masks: createResultMasks(classifier, classify.length > 0, deps.masks) };
+  return { classifier, masks: createResultMasks(classify.length > 0) };
 }

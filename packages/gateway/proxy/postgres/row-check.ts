@@ -23,3 +23,7 @@ export interface ResultMasks {
     unmask: ReadonlySet<string>,
   ): RowCheck | { readonly disagree: string };
 }
+
+export function createResultMasks(needed: boolean): ResultMasks {
+  return { needed, check: () => ({ disagree: "no check" }) };
+}
