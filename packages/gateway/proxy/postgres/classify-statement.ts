@@ -7,8 +7,8 @@ import type { Operation } from "../../access/operation.ts";
 import type { Catalogue } from "./catalogue-resolve.ts";
 import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
-import { summarise } from "./effects.ts";
-import { analyse, giveOut, newContext, QUERY_TYPES } from "./lineage.ts";
+import { databaseResource, summarise } from "./effects.ts";
+import { analyse, giveOut, newContext, QUERY_TYPES, requireSeen } from "./lineage.ts";
 import {
   addRelationEffect,
   type Context,
@@ -150,6 +150,7 @@ function execute(context: Context, input: StatementInput, body: Tree): Draft {
   if (inner === undefined)
     throw new Unsupported(`prepared statement "${name}" does not exist`, "26000");
   evaluate(context, { items: [], parent: undefined, ctes: undefined }, list(body, "params"));
+  requireSeen(context, { params: body.params });
   return { kind: { kind: "execute", name }, columns: inner.columns, inner };
 }
 
@@ -210,10 +211,7 @@ function copy(context: Context, _input: StatementInput, body: Tree): Draft {
     const { type, body: inner } = unwrap(body.query);
     touchRow(context, analyse(context, type, inner));
     for (const { action, resource } of context.effects.list())
-      if (action === "sql:select" && !resource.implied) {
-        context.effects.add("copy_out", resource);
-        if (outside) context.effects.add("unsafe_io", resource);
-      }
+      if (action === "sql:select" && !resource.implied) context.effects.add("copy_out", resource);
     if (outside) addServerFile(context);
     return { kind, columns: undefined };
   }
@@ -234,6 +232,7 @@ function copy(context: Context, _input: StatementInput, body: Tree): Draft {
     addRelationEffect(context, "copy_in", relation);
     const scope = { items: [item], parent: undefined, ctes: undefined };
     evaluate(context, scope, body.whereClause);
+    requireSeen(context, { where: body.whereClause });
     return { kind, columns: undefined };
   }
   addRelationEffect(context, "select", relation);
@@ -243,9 +242,9 @@ function copy(context: Context, _input: StatementInput, body: Tree): Draft {
   return { kind, columns: undefined };
 }
 
+/** A file or program of the server's own machine. */
 function addServerFile(context: Context): void {
-  const resource = createdResource(context, "server file", undefined, "COPY");
-  context.effects.add("unsafe_io", resource);
+  context.effects.add("unsafe_io", databaseResource(context.catalogue.place));
 }
 
 const COPY_OPTIONS = new Set(

@@ -9,9 +9,11 @@ import type { Snapshot } from "./catalogue.ts";
 import { buildCatalogue, type Catalogue } from "./catalogue-resolve.ts";
 import { classifyStatement } from "./classify-statement.ts";
 import { EffectList, summarise } from "./effects.ts";
+import { classifiedColumns } from "./lineage.ts";
 import { TouchList } from "./lineage-context.ts";
 import { loadParser, type Parsed, parseSql, refuse, Unsupported } from "./parse.ts";
 import type { Classifier, QueryPlan, SessionNames, StatementPlan, Unclassified } from "./plan.ts";
+import type { ClassifiedByOid } from "./result-mask.ts";
 import type { SettingBounds } from "./settings.ts";
 
 export interface ClassifierLimits {
@@ -36,8 +38,8 @@ export interface ClassifierDeps {
 export interface PostgresClassifier extends Classifier {
   /** Classifications that name nothing in this database. */
   readonly unmatched: readonly Classification[];
-  /** relation OID → attribute → class, views included: for the second witness (result-mask.ts). */
-  readonly classifiedByOid: ReadonlyMap<number, ReadonlyMap<number, string>>;
+  /** For the second witness (result-mask.ts). */
+  readonly classifiedByOid: ClassifiedByOid;
 }
 
 /** Throws what `read` throws. */
@@ -47,7 +49,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   const build = (snapshot: Snapshot) =>
     buildCatalogue(snapshot, place, deps.searchPath, deps.classify);
   let catalogue = build(await deps.read());
-  let classified = classifiedColumns(catalogue);
+  let classified: ClassifiedByOid | undefined;
   let epoch = 1;
   let reading: Promise<void> | undefined;
   const cache = createPlanCache(deps.limits.cacheBytes);
@@ -56,7 +58,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     const snapshot = await deps.read();
     if (snapshot.fingerprint === catalogue.snapshot.fingerprint) return;
     catalogue = build(snapshot);
-    classified = classifiedColumns(catalogue);
+    classified = undefined;
     epoch++;
     cache.clear();
   }
@@ -78,6 +80,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       return catalogue.unmatched;
     },
     get classifiedByOid() {
+      classified ??= classifiedColumns(catalogue);
       return classified;
     },
     refresh() {
@@ -173,21 +176,15 @@ function together(statements: readonly StatementPlan[]): Operation {
   const touches = new TouchList();
   for (const { operation } of statements) {
     effects.addAll(operation.effects);
-    touches.addAll(operation.touches);
+    // A second match in one message is a second guess.
+    for (const touch of operation.touches)
+      touches.add(
+        touch.use === "match" && touches.has("match", touch) ? "inner" : touch.use,
+        touch,
+      );
   }
   const list: readonly Effect[] = effects.list();
   return { protocol: "postgres", effects: list, touches: touches.list(), summary: summarise(list) };
-}
-
-function classifiedColumns(catalogue: Catalogue): Map<number, ReadonlyMap<number, string>> {
-  const byOid = new Map<number, ReadonlyMap<number, string>>();
-  for (const [oid, columns] of catalogue.classes) {
-    const byAttribute = new Map<number, string>();
-    for (const [attribute, list] of columns)
-      if (list[0] !== undefined) byAttribute.set(attribute, list[0].class);
-    byOid.set(oid, byAttribute);
-  }
-  return byOid;
 }
 
 /** A byte offset of the parse tree as PostgreSQL's 1-based character position. */

@@ -95,6 +95,10 @@ export class TouchList {
       this.#touches.set(key, { class: classed.class, use, column: classed.column });
   }
 
+  has(use: ClassUse, classed: ClassedColumn): boolean {
+    return this.#touches.has(`${use}\0${classed.class}\0${classed.column}`);
+  }
+
   addAll(touches: Iterable<ClassTouch>): void {
     for (const touch of touches) this.add(touch.use, touch);
   }

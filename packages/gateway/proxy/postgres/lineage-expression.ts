@@ -224,6 +224,8 @@ function matched(context: Context, scope: Scope, body: Tree): Column | undefined
   // Another "=" than the built-in one is somebody's function.
   if (context.catalogue.snapshot.operators.some((operator) => operator.name === "="))
     return undefined;
+  // One value a statement: a list of guesses is a search.
+  if (column.classes.some((classed) => context.touches.has("match", classed))) return undefined;
   context.seen.add(body);
   evaluate(context, scope, constant);
   for (const classed of column.classes) context.touches.add("match", classed);

@@ -89,6 +89,7 @@ export function targetList(
       open ||= star.open;
       continue;
     }
+    open ||= isRowExpansion(value);
     const name = text(target, "name") ?? columnName(value);
     const bare = bareColumn(context, scope, value);
     if (bare !== undefined) columns.push(settle(context, renamed(bare, name), options));
@@ -98,6 +99,13 @@ export function targetList(
   // With columns whose place is not known no mask could be put on the others.
   if (open) touchRow(context, rows);
   return rows;
+}
+
+/** `(expression).*`: as many columns as the row type has. */
+function isRowExpansion(value: unknown): boolean {
+  const indirection = isTree(value) ? child(value, "A_Indirection") : undefined;
+  const last = indirection === undefined ? undefined : list(indirection, "indirection").at(-1);
+  return isTree(last) && child(last, "A_Star") !== undefined;
 }
 
 function starRows(context: Context, scope: Scope, value: unknown): Rows | undefined {

@@ -207,6 +207,8 @@ function onConflict(
     if (attribute === 0) touchRelation(context, relation);
     for (const classed of classes?.get(attribute) ?? []) context.touches.add("inner", classed);
   }
+  // The index is on the table behind a view.
+  if (relation.kind === "view") touchRow(context, item);
   const own = extend(scope, [item]);
   const infer = child(clause, "infer");
   if (infer !== undefined) {

@@ -18,6 +18,7 @@ import {
   touchRow,
 } from "./lineage-context.ts";
 import { selectRows } from "./lineage-query.ts";
+import { relationRows } from "./lineage-view.ts";
 import { deleteRows, insertRows, mergeRows, updateRows } from "./lineage-write.ts";
 import { isTree, type Tree, Unsupported } from "./parse.ts";
 import type { OutputColumn } from "./plan.ts";
@@ -68,6 +69,25 @@ function outputColumn(context: Context, column: Column): OutputColumn {
   }
   for (const classed of column.classes) context.touches.add("output", classed);
   return { origin, class: column.classes[0]?.class };
+}
+
+/** Every column of every relation, views included, that is or is computed from a classified one. */
+export function classifiedColumns(
+  catalogue: Catalogue,
+): Map<number, ReadonlyMap<number, readonly string[]>> {
+  const found = new Map<number, ReadonlyMap<number, readonly string[]>>();
+  if (catalogue.allClasses.length === 0) return found;
+  for (const relation of catalogue.snapshot.relations.values()) {
+    const attributes = new Map<number, readonly string[]>();
+    const { columns } = relationRows(newContext(catalogue), relation);
+    for (const [index, { classes, derived }] of columns.entries()) {
+      const names = new Set([...classes, ...derived].map((classed) => classed.class));
+      const attribute = relation.columns[index]?.attribute;
+      if (names.size > 0 && attribute !== undefined) attributes.set(attribute, [...names]);
+    }
+    if (attributes.size > 0) found.set(relation.oid, attributes);
+  }
+  return found;
 }
 
 const analyseQuery: AnalyseQuery = (context, type, body, outer, options) => {

@@ -1,0 +1,123 @@
+// The second witness. The plan says which base column each output column is (lineage.ts); the server's
+// RowDescription says it too. Rows are released only when both agree about everything classified, and
+// then each classified column is replaced by its mask (DESIGN.md, "Masking SQL soundly").
+
+import { type MaskName, textMask } from "../../masking/masks.ts";
+import type { OutputColumn, StatementPlan } from "./plan.ts";
+
+/** What is read of a column in RowDescription. */
+export interface DescribedColumn {
+  /** 0 for a computed column. */
+  readonly tableOid: number;
+  readonly attribute: number;
+  /** The base type where the column's is a domain. */
+  readonly typeOid: number;
+}
+
+/** relation OID → attribute → classes of what is in the column, or is computed from: views' included. */
+export type ClassifiedByOid = ReadonlyMap<number, ReadonlyMap<number, readonly string[]>>;
+
+export type Verified =
+  /** `classes`: of each column, the class to mask; undefined where there is none. */
+  | { readonly ok: true; readonly classes: readonly (string | undefined)[] }
+  | { readonly ok: false; readonly why: string };
+
+/** `plan` undefined: rows of a statement nobody planned. */
+export function verifyRowDescription(
+  described: readonly DescribedColumn[],
+  plan: StatementPlan | undefined,
+  classified: ClassifiedByOid,
+): Verified {
+  if (plan === undefined) {
+    if (classified.size === 0) return { ok: true, classes: described.map(() => undefined) };
+    return { ok: false, why: "rows came that no statement asked for" };
+  }
+  const { columns } = plan;
+  if (columns !== undefined && columns.length !== described.length)
+    return {
+      ok: false,
+      why: `${columns.length} columns were expected and ${described.length} came`,
+    };
+  const classes: (string | undefined)[] = [];
+  for (const [index, column] of described.entries()) {
+    const expected = columns?.[index];
+    const why = disagreement(column, expected, plan, classified);
+    if (why !== undefined) return { ok: false, why: `column ${index + 1}: ${why}` };
+    classes.push(expected?.class);
+  }
+  return { ok: true, classes };
+}
+
+function disagreement(
+  column: DescribedColumn,
+  expected: OutputColumn | undefined,
+  plan: StatementPlan,
+  classified: ClassifiedByOid,
+): string | undefined {
+  const said = classified.get(column.tableOid)?.get(column.attribute) ?? [];
+  for (const name of said)
+    if (name !== expected?.class && !usedInside(plan, name))
+      return `the server names a column of class ${name} that was not expected there`;
+  if (expected === undefined) return undefined;
+  const { origin } = expected;
+  if (origin === undefined) {
+    // UNION ALL has no table for the server either; a class may still be in it, and is masked.
+    if (expected.class === undefined || column.tableOid === 0 || said.includes(expected.class))
+      return undefined;
+    return "the server names another column than was expected";
+  }
+  const same = origin.tableOids.includes(column.tableOid) && origin.attribute === column.attribute;
+  if (same) return undefined;
+  if (expected.class !== undefined)
+    return `the server does not name the column of class ${expected.class} that was expected`;
+  return column.tableOid === 0 ? undefined : "the server names another column than was expected";
+}
+
+/** Such a statement passes only where every hop may see the class. */
+function usedInside(plan: StatementPlan, name: string): boolean {
+  return plan.operation.touches.some((touch) => touch.use === "inner" && touch.class === name);
+}
+
+/** text, varchar, bpchar, name, unknown: the same bytes in the text and the binary format. */
+const TEXT_TYPES = new Set([25, 1043, 1042, 19, 705]);
+
+/** `length` −1: NULL. undefined keeps the value, null is NULL. */
+export type ReplaceValue = (
+  column: number,
+  buffer: Buffer,
+  offset: number,
+  length: number,
+) => Buffer | null | undefined;
+
+export interface RowMask {
+  /** Each once. */
+  readonly maskedClasses: readonly string[];
+  /** undefined when nothing is masked: rows pass as they are. */
+  readonly replace: ReplaceValue | undefined;
+}
+
+/** `classes` from verifyRowDescription; `unmask` from the decision's obligations. */
+export function createRowMask(
+  described: readonly DescribedColumn[],
+  classes: readonly (string | undefined)[],
+  unmask: ReadonlySet<string>,
+  masks: ReadonlyMap<string, MaskName>,
+): RowMask {
+  const masked = classes.map((name) => (name === undefined || unmask.has(name) ? undefined : name));
+  const maskedClasses = [...new Set(masked.filter((name) => name !== undefined))];
+  if (maskedClasses.length === 0) return { maskedClasses, replace: undefined };
+  const byColumn = masked.map((name, index) => {
+    if (name === undefined) return undefined;
+    // NULL is the one value every other type has in both formats.
+    const isText = TEXT_TYPES.has(described[index]?.typeOid ?? 0);
+    return textMask(isText ? (masks.get(name) ?? "redact") : "null", name);
+  });
+  return {
+    maskedClasses,
+    replace(column, buffer, offset, length) {
+      const mask = byColumn[column];
+      if (mask === undefined) return undefined;
+      return mask(length < 0 ? undefined : buffer.subarray(offset, offset + length));
+    },
+  };
+}
