@@ -160,7 +160,7 @@ function providerConfiguration(
     claims: {
       openid: ["sub"],
       profile: ["name", "preferred_username"],
-      email: ["email"],
+      email: ["email", "email_verified"],
       groups: ["groups"],
     },
     // The claims of a scope belong into the ID token itself: the gateway is shown nothing else.
@@ -185,6 +185,7 @@ function providerConfiguration(
           name: person.name,
           preferred_username: person.name,
           email: person.email ?? `${person.name}@example.com`,
+          email_verified: true,
           groups: [...person.groups],
         }),
       };

@@ -6,7 +6,7 @@
 
 import type { Clock } from "../../base/clock.ts";
 import type { StandingConnections } from "../../credential/standing.ts";
-import type { MaskName } from "../../config/config.ts";
+import type { MaskName } from "../../masking/masks.ts";
 import type { PostgresTarget } from "../../target/target.ts";
 import { readSnapshot } from "./catalogue.ts";
 import { createClassifier } from "./classify.ts";
@@ -87,5 +87,5 @@ async function openDatabase(
       settingBounds: new Map(),
     },
   });
-  return { classifier, masks: createResultMasks(classify.length > 0) };
+  return { classifier, masks: createResultMasks(classifier, deps.masks) };
 }

@@ -116,12 +116,16 @@ export class Replies {
     exchange.rows += 1;
     exchange.bytes += end - start;
     if (this.#overLimit(exchange)) return;
-    if (check?.replace === undefined) {
+    const replace = check?.replace;
+    if (check === undefined || replace === undefined) {
       this.#forward(exchange, buffer, start, end);
       return;
     }
-    for (const name of check.maskedClasses) exchange.masked.add(name);
-    this.#push(exchange, rewriteDataRow(buffer, start, end, check.replace));
+    if (exchange.rows === 1) for (const name of check.maskedClasses) exchange.masked.add(name);
+    const masked = rewriteDataRow(buffer, start, end, (column, offset, length) =>
+      replace(column, buffer, offset, length),
+    );
+    this.#push(exchange, masked);
   }
 
   #overLimit(exchange: Exchange): boolean {

@@ -1,18 +1,17 @@
-// The second witness: what the server says its rows are (RowDescription), against what the plan said
-// they would be, before the first row is released; and from both, which values are masked (I6).
+// The second witness at work: each RowDescription is checked against its plan (result-mask.ts) before
+// the first row, and says which values of the rows are masked (I6). The same description of the same
+// plan is checked once.
 
+import { decodeRowDescription } from "@custody/wire/postgres/backend.ts";
+import type { MaskName } from "../../masking/masks.ts";
+import type { PostgresClassifier } from "./classify.ts";
 import type { StatementPlan } from "./plan.ts";
+import { createRowMask, type RowMask, verifyRowDescription } from "./result-mask.ts";
 
-export interface RowCheck {
-  readonly maskedClasses: readonly string[];
-  /** For wire's rewriteDataRow; undefined when nothing is masked. */
-  readonly replace:
-    | ((column: number, offset: number, length: number) => Buffer | null | undefined)
-    | undefined;
-}
+export type RowCheck = RowMask;
 
 export interface ResultMasks {
-  /** False when nothing of the target is classified: then rows need no description. */
+  /** False when nothing in the database is classified: then rows need no description. */
   readonly needed: boolean;
   /** buffer[start,end) is a RowDescription; `plan` undefined: rows of something unknown. */
   check(
@@ -24,6 +23,41 @@ export interface ResultMasks {
   ): RowCheck | { readonly disagree: string };
 }
 
-export function createResultMasks(needed: boolean): ResultMasks {
-  return { needed, check: () => ({ disagree: "no check" }) };
+interface Checked {
+  readonly description: Buffer;
+  readonly unmask: ReadonlySet<string>;
+  readonly masks: ReadonlyMap<string, MaskName>;
+  readonly check: RowCheck;
+}
+
+export function createResultMasks(
+  classifier: PostgresClassifier,
+  masks: () => ReadonlyMap<string, MaskName>,
+): ResultMasks {
+  // A plan is of one catalogue epoch, so what was found of it stays true as long as it is used.
+  const checked = new WeakMap<StatementPlan, Checked>();
+  return {
+    get needed() {
+      return classifier.classifiedByOid.size > 0;
+    },
+    check(buffer, start, end, plan, unmask) {
+      const known = plan === undefined ? undefined : checked.get(plan);
+      if (
+        known !== undefined &&
+        known.unmask === unmask &&
+        known.masks === masks() &&
+        known.description.compare(buffer, start, end) === 0
+      )
+        return known.check;
+      const columns = decodeRowDescription(buffer, start, end);
+      const verified = verifyRowDescription(columns, plan, classifier.classifiedByOid);
+      if (!verified.ok) return { disagree: verified.why };
+      const check = createRowMask(columns, verified.classes, unmask, masks());
+      if (plan !== undefined) {
+        const description = Buffer.from(buffer.subarray(start, end));
+        checked.set(plan, { description, unmask, masks: masks(), check });
+      }
+      return check;
+    },
+  };
 }
