@@ -7,14 +7,16 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
 const MINIMUM = [24, 12];
-const main = new URL("../main.ts", import.meta.url);
 
 const [major, minor] = process.versions.node.split(".").map(Number);
-if (major > MINIMUM[0] || (major === MINIMUM[0] && minor >= MINIMUM[1])) await import(main);
+if (major > MINIMUM[0] || (major === MINIMUM[0] && minor >= MINIMUM[1])) await import("../main.ts");
 else handOver();
 
 function handOver() {
-  const args = ["--disable-warning=ExperimentalWarning", fileURLToPath(main)];
+  const args = [
+    "--disable-warning=ExperimentalWarning",
+    fileURLToPath(new URL("../main.ts", import.meta.url)),
+  ];
   const child = spawn(pinnedNode(), [...args, ...process.argv.slice(2)], { stdio: "inherit" });
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
   for (const signal of signals) process.on(signal, () => child.kill(signal));
