@@ -6,7 +6,6 @@
 // - inner: the server would compute with it, so every hop must be allowed to see it.
 
 import { GatewayError } from "../base/errors.ts";
-import { actionNamed } from "../delegation/actions.ts";
 import type { Hop } from "../delegation/chain.ts";
 import { unmasks } from "../delegation/grant.ts";
 import type { PairAnswer } from "../policy/engine.ts";
@@ -18,6 +17,7 @@ import {
   type DecisionInput,
   type Findings,
   grantEntries,
+  isImplied,
   missingApprovals,
   takeAnswer,
 } from "./findings.ts";
@@ -124,9 +124,7 @@ function askHops(
 function hopGrantsUnmask(input: DecisionInput, hop: Hop, name: string): boolean {
   const grant = hop.grant;
   if (grant === undefined) return true;
-  const effects = input.operation.effects.filter(
-    (effect) => !effect.resource.implied && actionNamed(effect.action)?.session !== true,
-  );
+  const effects = input.operation.effects.filter((effect) => !isImplied(effect));
   return (
     effects.length > 0 &&
     effects.every((effect) =>

@@ -8,8 +8,21 @@ import type { Policy } from "../policy/policy-set.ts";
 import { resourceFacts } from "../policy/question.ts";
 import { decideTouches } from "./classes.ts";
 import { DenialChoice, denied, forbidden, labelHop } from "./denial.ts";
-import { type DecisionInput, type Findings, grantEntries, takeAnswer } from "./findings.ts";
-import type { Decision, Effect, Obligations, Requirement, Resource } from "./operation.ts";
+import {
+  type DecisionInput,
+  type Findings,
+  grantEntries,
+  isImplied,
+  takeAnswer,
+} from "./findings.ts";
+import type {
+  Decision,
+  Effect,
+  Obligations,
+  Operation,
+  Requirement,
+  Resource,
+} from "./operation.ts";
 import { issuePermit } from "./permit.ts";
 
 /** `met`: ids of the policies whose requirements recorded votes meet. */
@@ -27,7 +40,7 @@ export function decideOperation(input: DecisionInput, met: ReadonlySet<string>):
     limits = strictestLimits(limits, decideEffect(input, effect, findings));
   }
   // Where no entry was needed for an effect, the bounds of all that apply here hold.
-  if (!operation.effects.some(needsGrant)) limits = sessionLimits;
+  if (!operation.effects.some((effect) => !isImplied(effect))) limits = sessionLimits;
   const unmask = decideTouches(input, findings);
   const denial = findings.denials.chosen;
   if (denial !== undefined) return { verdict: "deny", denial, policyVersion };
@@ -44,6 +57,11 @@ export function decideOperation(input: DecisionInput, met: ReadonlySet<string>):
   return { verdict: "permit", permit };
 }
 
+/** What a session that opens asks for; every other operation asks for it too. */
+export function operationToConnect(target: string): Operation {
+  return { protocol: "postgres", effects: [], touches: [], summary: `connect on target ${target}` };
+}
+
 /** Being connected is asked again with each command, so that a changed policy ends it there too. */
 function connectTo(target: string): Effect {
   const resource: Resource = {
@@ -55,10 +73,6 @@ function connectTo(target: string): Effect {
     implied: false,
   };
   return { action: "connect", resource };
-}
-
-function needsGrant(effect: Effect): boolean {
-  return !effect.resource.implied && actionNamed(effect.action)?.session !== true;
 }
 
 /** Asks grant and policies at each hop; returns the limits of the grants that carry the effect. */
@@ -74,7 +88,7 @@ function decideEffect(input: DecisionInput, effect: Effect, findings: Findings):
   const resource = resourceFacts(effect.resource, subject.target);
   let limits: GrantLimits = {};
   subject.chain.hops.forEach((hop, depth) => {
-    if (hop.grant !== undefined && !effect.resource.implied) {
+    if (hop.grant !== undefined && !isImplied(effect)) {
       const entries = grantEntries(input.subject, effect, hop.grant);
       if (entries.length === 0) {
         const message = `the grant of ${labelHop(hop, depth)} does not carry ${effect.action} on ${effect.resource.path || subject.target}`;

@@ -1,5 +1,6 @@
 // What a decision is put together from, pair by pair; decide.ts and classes.ts fill it.
 
+import { actionNamed } from "../delegation/actions.ts";
 import { coveringEntries, type GrantEntry } from "../delegation/grant.ts";
 import type { PairAnswer } from "../policy/engine.ts";
 import type { Policy } from "../policy/policy-set.ts";
@@ -30,6 +31,16 @@ export function takeAnswer(answer: PairAnswer, findings: Findings): boolean {
   for (const policy of missingApprovals(answer, findings)) findings.missing.add(policy);
   for (const policy of answer.permits) findings.permits.add(policy);
   return true;
+}
+
+/**
+ * Reading what every client reads to work at all: policies judge it, grants need not name it. Only
+ * reading: whoever changes the catalogue needs a grant that says so.
+ */
+export function isImplied(effect: Effect): boolean {
+  return (
+    effect.resource.implied && actionNamed(effect.action)?.groups.includes("sql:read") === true
+  );
 }
 
 /** The entries of a hop's grant that carry the effect, on the subject's target and account. */

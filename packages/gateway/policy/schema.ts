@@ -68,7 +68,8 @@ function readActions(): ReadonlyMap<string, SchemaAction> {
     const qualify = (name: string) => (name.includes("::") ? name : `${namespace}::${name}`);
     for (const [id, action] of Object.entries(definition.actions)) {
       const uid = { type: `${namespace}::Action`, id };
-      if (action.appliesTo === undefined) continue;
+      // A group stands for its members and is never asked itself.
+      if (action.appliesTo === undefined || action.appliesTo.resourceTypes.length === 0) continue;
       actions.set(entityKey(uid), {
         uid,
         groups: ancestorsOf(uid, parents),
