@@ -13,6 +13,8 @@ import type { Leaf } from "./leaf.ts";
 export interface LeafRules {
   /** What is wrong with the next leaf of the log, in words; empty when nothing is. */
   check(leaf: Leaf): readonly string[];
+  /** So many records cannot be read: what may follow from that alone is not reported again. */
+  skip(records: number): void;
   /** What goes on at the end of what was read: not wrong while the gateway runs. */
   open(): { readonly sessions: readonly string[]; readonly intents: readonly string[] };
 }
@@ -23,6 +25,9 @@ interface Session {
 }
 
 interface State {
+  /** Records that were skipped and no gap was found for yet. */
+  skipped: number;
+  hasSkipped: boolean;
   readonly nextSeq: Map<number, number>;
   readonly sessions: Map<string, Session>;
   readonly closed: Set<string>;
@@ -32,6 +37,8 @@ interface State {
 
 export function createLeafRules(): LeafRules {
   const state: State = {
+    skipped: 0,
+    hasSkipped: false,
     nextSeq: new Map(),
     sessions: new Map(),
     closed: new Set(),
@@ -44,6 +51,10 @@ export function createLeafRules(): LeafRules {
       checkPlace(state, leaf, problems);
       RULES[leaf.event]?.(state, leaf, problems);
       return problems;
+    },
+    skip(records) {
+      state.skipped += records;
+      state.hasSkipped = true;
     },
     open: () => ({ sessions: [...state.sessions.keys()], intents: [...state.intents.keys()] }),
   };
@@ -64,7 +75,8 @@ const RULES: Partial<Record<Leaf["event"], Rule>> = {
   },
   "session.closed": (state, leaf, problems) => {
     const session = leaf.session ?? "";
-    if (!state.sessions.delete(session)) problems.push(`session ${session} is not open`);
+    const isOpen = state.sessions.delete(session);
+    if (!isOpen && !state.hasSkipped) problems.push(`session ${session} is not open`);
     state.closed.add(session);
   },
   "command.intent": (state, leaf, problems) => {
@@ -86,13 +98,15 @@ const RULES: Partial<Record<Leaf["event"], Rule>> = {
 
 function checkPlace(state: State, leaf: Leaf, problems: string[]): void {
   const due = state.nextSeq.get(leaf.worker) ?? 1;
-  if (leaf.seq > due) {
-    const missing = leaf.seq - due === 1 ? `record ${due}` : `records ${due} to ${leaf.seq - 1}`;
+  const gap = leaf.seq - due;
+  if (gap > 0 && gap <= state.skipped) state.skipped -= gap;
+  else if (gap > 0) {
+    const missing = gap === 1 ? `record ${due}` : `records ${due} to ${leaf.seq - 1}`;
     problems.push(`${missing} of worker ${leaf.worker} missing before it`);
-  } else if (leaf.seq < due) {
+  } else if (gap < 0) {
     problems.push(`record ${leaf.seq} of worker ${leaf.worker} comes again`);
   }
-  if (due === 1 && leaf.event !== "gateway.started") {
+  if (due === 1 && !state.hasSkipped && leaf.event !== "gateway.started") {
     problems.push(`worker ${leaf.worker} does not begin with gateway.started`);
   }
   state.nextSeq.set(leaf.worker, Math.max(due, leaf.seq + 1));
@@ -101,28 +115,31 @@ function checkPlace(state: State, leaf: Leaf, problems: string[]): void {
 function nothingOpen(state: State, leaf: Leaf, problems: string[]): void {
   for (const [session, { worker }] of state.sessions) {
     if (worker !== leaf.worker) continue;
-    problems.push(`session ${session} was never closed`);
+    if (!state.hasSkipped) problems.push(`session ${session} was never closed`);
     state.sessions.delete(session);
   }
   for (const [request, { worker }] of state.intents) {
     if (worker !== leaf.worker) continue;
-    problems.push(`the intent ${request} has neither outcome nor indeterminate`);
+    if (!state.hasSkipped)
+      problems.push(`the intent ${request} has neither outcome nor indeterminate`);
     state.intents.delete(request);
   }
 }
 
 function inSession(state: State, leaf: Leaf, problems: string[]): void {
   const session = state.sessions.get(leaf.session ?? "");
-  if (session === undefined) problems.push(`session ${leaf.session ?? ""} is not open`);
-  else if (JSON.stringify(leaf.chain) !== session.chain)
+  if (session === undefined) {
+    if (!state.hasSkipped) problems.push(`session ${leaf.session ?? ""} is not open`);
+  } else if (JSON.stringify(leaf.chain) !== session.chain)
     problems.push("has not its session's chain");
 }
 
 function endIntent(state: State, leaf: Leaf, problems: string[]): void {
   const request = leaf.request ?? "";
   const intent = state.intents.get(request);
-  if (intent === undefined) problems.push(`request ${request} has no open intent`);
-  else if (intent.session !== leaf.session) {
+  if (intent === undefined) {
+    if (!state.hasSkipped) problems.push(`request ${request} has no open intent`);
+  } else if (intent.session !== leaf.session) {
     problems.push(`request ${request} belongs to session ${intent.session ?? ""}`);
   }
   state.intents.delete(request);

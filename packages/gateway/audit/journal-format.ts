@@ -85,6 +85,7 @@ export function decodeSegmentHeader(segment: Buffer): SegmentHeader | "unused" |
   const bytes = segment.subarray(0, SEGMENT_HEADER_BYTES);
   if (bytes.every((byte) => byte === 0)) return "unused";
   if (bytes.toString("latin1", 0, 8) !== SEGMENT_MAGIC) return "broken";
+  if (bytes.readBigUInt64BE(56) !== 0n) return "broken";
   return {
     worker: bytes.readUInt32BE(8),
     number: bytes.readUInt32BE(12),
@@ -168,7 +169,10 @@ function verifyBatch(
   if (bodyEnd + CHAIN_BYTES > segment.length) return undefined;
   const chain = sha256(segment.subarray(offset, bodyEnd));
   if (!chain.equals(segment.subarray(bodyEnd, bodyEnd + CHAIN_BYTES))) return undefined;
-  return { bodyEnd, end: align(bodyEnd + CHAIN_BYTES), chain };
+  const end = align(bodyEnd + CHAIN_BYTES);
+  // A file cut right behind the batch has no padding.
+  if (!segment.subarray(bodyEnd + CHAIN_BYTES, end).every((byte) => byte === 0)) return undefined;
+  return { bodyEnd, end, chain };
 }
 
 function readRecords(

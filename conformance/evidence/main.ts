@@ -1,0 +1,129 @@
+// Our log against golang.org/x/mod/sumdb/{note,tlog}: a log made by the gateway's journal and sequencer is
+// verified by Go (signatures, root, every record, inclusion, consistency), altered copies are refused by
+// it, and a note that Go signed is verified by us. Skipped, with the reason, where there is no Go.
+// Last line: `N passed, N failed, N skipped`.
+
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseKey, verifyNote } from "@custody/evidence/core/note.ts";
+import { verifyLog } from "@custody/evidence/node/verify.ts";
+import { openJournal } from "@custody/gateway/audit/journal-writer.ts";
+import { openLog } from "@custody/gateway/audit/log.ts";
+import { systemClock } from "@custody/gateway/base/clock.ts";
+
+interface Made {
+  readonly data: string;
+  readonly log: string;
+  readonly vkey: string;
+  readonly older: string;
+}
+
+let passed = 0;
+let failed = 0;
+
+function report(what: string, isGood: boolean, output = ""): void {
+  if (isGood) passed++;
+  else failed++;
+  console.log(`${isGood ? "ok    " : "FAILED"} ${what}${isGood ? "" : `\n${output}`}`);
+}
+
+/** Enough records for tiles of level 1, in two checkpoints. */
+async function makeLog(directory: string): Promise<Made> {
+  const data = join(directory, "data");
+  const onFailure = (error: Error): never => {
+    throw error;
+  };
+  const journal = await openJournal({ directory: data, worker: 0, clock: systemClock, onFailure });
+  const journals = [{ worker: 0, journal }];
+  const log = await openLog({ dataDirectory: data, journals, onFailure, intervalMs: 10 });
+  const chain = [{ d: "d-1", s: "corp/1", k: "user", p: "attested" }] as const;
+  const session = "s-1";
+  const older = join(directory, "older");
+  journal.append({ event: "session.opened", session, chain });
+  for (let number = 0; number < 1000; number++) {
+    const about = { session, request: `r-${number}`, chain };
+    journal.append({ ...about, event: "command.intent", decision: "permit", command: "x" });
+    journal.append({ ...about, event: "command.outcome", outcome: "ok" });
+    if (number !== 300) continue;
+    await journal.settled();
+    await log.sync();
+    cpSync(join(log.directory, "checkpoint"), older);
+  }
+  await journal[Symbol.asyncDispose]();
+  await log[Symbol.asyncDispose]();
+  return { data, log: log.directory, vkey: log.vkey, older };
+}
+
+function alter(made: Made, directory: string, file: string, at: number): string {
+  const copy = join(directory, `altered-${file.replaceAll("/", "-")}`);
+  cpSync(made.log, copy, { recursive: true });
+  const bytes = readFileSync(join(copy, file));
+  bytes[at]! ^= 0x01;
+  writeFileSync(join(copy, file), bytes);
+  return copy;
+}
+
+async function run(directory: string): Promise<void> {
+  const tool = join(directory, "verify");
+  const build = spawnSync("go", ["build", "-o", tool, "."], {
+    cwd: new URL("./go", import.meta.url),
+    encoding: "utf8",
+  });
+  report("the Go verifier builds", build.status === 0, build.stderr);
+  if (build.status !== 0) return;
+  const go = (...args: string[]): { status: number | null; output: string } => {
+    const { status, stdout, stderr } = spawnSync(tool, args, { encoding: "utf8" });
+    return { status, output: stdout + stderr };
+  };
+  const made = await makeLog(directory);
+  const ours = await verifyLog(made.log, { keys: [made.vkey] });
+  report(
+    `our verifier accepts the log of ${ours.size} records`,
+    ours.ok,
+    JSON.stringify(ours.problems),
+  );
+  const theirs = go(made.log, made.vkey, made.older);
+  for (const line of theirs.output.trim().split("\n"))
+    report(`Go: ${line}`, line.startsWith("ok "));
+  for (const [file, at] of [
+    ["checkpoint", 60],
+    ["tile/entries/002", 4000],
+    ["tile/0/003", 100],
+    ["tile/1/000.p/7", 40],
+  ] as const) {
+    const copy = alter(made, directory, file, at);
+    const refused = go(copy, made.vkey);
+    report(
+      `Go refuses a copy with one bit of ${file} changed`,
+      refused.status === 1,
+      refused.output,
+    );
+    const { problems } = await verifyLog(copy, { keys: [made.vkey] });
+    report(`we refuse it: ${problems[0]?.message}`, problems.length > 0);
+  }
+  const text = "log.example/go\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
+  const signed = go("sign", "log.example/go", text).output;
+  const end = signed.indexOf("\n");
+  const opened = await verifyNote(Buffer.from(signed.slice(end + 1)), [
+    parseKey(signed.slice(0, end)),
+  ]);
+  report("we verify a note that Go signed", opened === text);
+}
+
+const directory = mkdtempSync(join(tmpdir(), "custody-conformance-evidence-"));
+try {
+  if (spawnSync("go", ["version"]).status === 0) {
+    await run(directory);
+    console.log(`${passed} passed, ${failed} failed, 0 skipped`);
+  } else {
+    console.log(
+      "skipped: there is no Go on the path, which the independent verifier is written in",
+    );
+    console.log("0 passed, 0 failed, 1 skipped");
+  }
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
+process.exitCode = failed === 0 ? 0 : 1;
