@@ -11,6 +11,8 @@ export interface ConditionFacts {
   /** A `forbid … unless { context.approved }`, and nothing else reads `approved`. */
   readonly asksApproval: boolean;
   readonly clock: ClockReading;
+  /** The members of the context it reads, and no other. */
+  readonly members: ReadonlySet<string>;
   /** What makes the policy unusable, for people. */
   readonly problem: string | undefined;
 }
@@ -35,7 +37,9 @@ export function readConditions(policy: PolicyJson): ConditionFacts {
   } else if (readsApproved || approvedClauses > 1) {
     problem = "context.approved may only be read as: forbid (…) unless { context.approved };";
   }
-  return { asksApproval: approvedClauses === 1, clock: clockOf(reads), problem };
+  const members = new Set(reads.flatMap((path) => path.slice(0, 1)));
+  if (approvedClauses > 0) members.add("approved");
+  return { asksApproval: approvedClauses === 1, clock: clockOf(reads), members, problem };
 }
 
 function clockOf(reads: readonly (readonly string[])[]): ClockReading {

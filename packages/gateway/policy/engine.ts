@@ -72,7 +72,7 @@ export function evaluatePair(
       principal: principal.uid,
       action,
       resource: resource.uid,
-      context: contextOf(situation),
+      context: readMembers(slice, contextOf(situation)),
       entities: entitiesOf(situation, principal, action, resource),
     };
     return { ...decide(set, slice, question), clock };
@@ -114,9 +114,10 @@ function ask(
   question: CedarQuestion,
   approved: boolean,
 ): CedarAnswer {
+  const asksApproval = slice.some((policy) => policy.asksApproval);
   const answer = statefulIsAuthorized({
     ...question,
-    context: { ...question.context, approved },
+    context: asksApproval ? { ...question.context, approved } : question.context,
     preparsedPolicySetId: prepareSlice(set, slice),
     validateRequest: false,
   });
@@ -134,6 +135,20 @@ function ask(
     return { kind: "fault", message: "the policy engine named a policy it was not given" };
   }
   return { kind: "answer", allowed: decision === "allow", policies };
+}
+
+/**
+ * Only what the policies at hand read: taking the context in is most of what a question costs Cedar.
+ * conditions.ts knows the members exactly, and a test compares with the whole context.
+ */
+function readMembers(
+  slice: readonly Policy[],
+  context: Readonly<Record<string, CedarValueJson>>,
+): Readonly<Record<string, CedarValueJson>> {
+  const read = Object.entries(context).filter(([name]) =>
+    slice.some((policy) => policy.members.has(name)),
+  );
+  return Object.fromEntries(read);
 }
 
 function strictestClock(slice: readonly Policy[]): ClockReading {

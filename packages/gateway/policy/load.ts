@@ -125,6 +125,7 @@ function readPolicy(source: PolicySource): {
     terms,
     asksApproval: conditions.asksApproval,
     clock: conditions.clock,
+    members: conditions.members,
     head: readHead(json),
   };
   return { policy, problems };

@@ -54,6 +54,9 @@ const condition = fc.constantFrom(
   "",
   "when { context.depth == 0 }",
   'unless { context.provenance == "bearer" }',
+  'when { context.root has user && context.root.user in Custody::Group::"corp/a" }',
+  "when { !(context has justification) && context.address.isLoopback() }",
+  "when { [context.depth, context.time.hour].contains(1) }",
   // Errs for some of the chains: the whole set and the slice must both say so.
   "when { 9223372036854775807 - 1 + context.depth * 2 > 0 }",
 );

@@ -28,6 +28,8 @@ export interface Policy {
   /** `forbid … unless { context.approved }` */
   readonly asksApproval: boolean;
   readonly clock: ClockReading;
+  /** Members of the context its conditions read. */
+  readonly members: ReadonlySet<string>;
   readonly head: PolicyHead;
 }
 
