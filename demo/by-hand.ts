@@ -2,9 +2,10 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { TokenResponse } from "@custody/contract/oauth.ts";
 import { CUSTODY } from "../conformance/support/command-line.ts";
 import { connectionEnvironment } from "./agent-connection.ts";
-import { type Actor, custodyJson, type Delegated, type Play, signIn } from "./play.ts";
+import { type Actor, custodyJson, type Play, signIn } from "./play.ts";
 import { DATABASE, TARGET } from "./stage.ts";
 
 /** Signs the engineer in anew, delegates to an agent and prints how to act as each of them. */
@@ -35,7 +36,7 @@ export async function byHand(play: Play): Promise<void> {
 }
 
 async function delegate(play: Play, engineer: Actor): Promise<Actor> {
-  const issued = await custodyJson<Delegated>(play, engineer, [
+  const issued = await custodyJson<TokenResponse>(play, engineer, [
     ...["delegate", "--actor", "by-hand", "--target", TARGET, "--account", "app"],
     ...["--actions", "sql:read,sql:write", "--resources", `${DATABASE}/*`, "--ttl", "1h"],
     "--handle",
@@ -43,8 +44,8 @@ async function delegate(play: Play, engineer: Actor): Promise<Actor> {
   return {
     name: "by-hand",
     home: play.stage.home("by-hand"),
-    handle: issued.token,
-    delegationId: issued.delegationId,
+    handle: issued.access_token,
+    delegationId: issued.delegation_id,
   };
 }
 

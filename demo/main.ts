@@ -27,6 +27,7 @@ async function main(): Promise<number> {
     actors: new Map(),
     connections: new Map(),
     sessions: new Map(),
+    secrets: new Map(stage.secrets),
     seenByAgents: [],
   };
   const result = await Promise.race([playStory(play), interrupted.promise]);

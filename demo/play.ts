@@ -25,6 +25,8 @@ export interface Play {
   readonly connections: Map<string, AgentConnection>;
   /** Sessions to replay later: whose → id. */
   readonly sessions: Map<string, string>;
+  /** What must be nowhere: what it is → the secret itself. */
+  readonly secrets: Map<string, string>;
   /** What came to agents by other ways than their kept connections: a psql's output, an error. */
   readonly seenByAgents: Place[];
 }
@@ -92,18 +94,9 @@ export async function custodyJson<Shape>(
 
 /** What a failed command said to its user. */
 export function said(result: CommandResult): string {
-  const line = result.stderr.split("\n").find((text) => text.startsWith('{"error"'));
-  if (line === undefined) return result.stderr.trim() || result.stdout.trim();
-  const { message, hint } = (JSON.parse(line) as { error: { message: string; hint?: string } })
-    .error;
-  return hint === undefined ? message : `${message} (${hint})`;
-}
-
-/** What `custody delegate --json` prints. */
-export interface Delegated {
-  readonly delegationId: string;
-  readonly expiresAt: string;
-  readonly token: string;
+  const { error } = (result.json ?? {}) as { error?: { message: string; hint?: string } };
+  if (error === undefined) return result.stderr.trim() || result.stdout.trim();
+  return error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
 }
 
 /** The variables an agent's commands have on top of the usual ones. */

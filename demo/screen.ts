@@ -31,6 +31,8 @@ export interface TableRow {
 
 const WIDTH = 96;
 const INDENT = "      ";
+/** Wide enough for the longest name of who acts. */
+const LABEL = 13;
 const MAX_ANSWER_LINES = 14;
 
 /** A screen on a stream; colours when it is a terminal. */
@@ -38,9 +40,9 @@ export function openScreen(out: NodeJS.WriteStream = process.stdout): Screen {
   const paint = (style: Style, text: string) => styleText(style, text, { stream: out });
   const line = (text = "") => out.write(`${text}\n`);
   const block = (label: string, style: Style, text: string, textStyle?: Style) => {
-    const room = WIDTH - INDENT.length - 8;
+    const room = WIDTH - INDENT.length - LABEL - 1;
     wrap(text, room).forEach((part, index) => {
-      const head = index === 0 ? paint(style, label.padEnd(7)) : " ".repeat(7);
+      const head = index === 0 ? paint(style, label.padEnd(LABEL)) : " ".repeat(LABEL);
       line(`${INDENT}${head} ${textStyle === undefined ? part : paint(textStyle, part)}`);
     });
   };
@@ -49,10 +51,7 @@ export function openScreen(out: NodeJS.WriteStream = process.stdout): Screen {
     fact: (label, text) => line(`  ${paint("dim", label.padEnd(18))} ${text}`),
     step: (number, title) =>
       line(`\n${paint("cyan", `${number}`.padStart(3))}   ${paint("bold", title)}`),
-    asked: (who, text) => {
-      line(`${INDENT}${paint("dim", who)}`);
-      block("asked", "dim", text, "cyan");
-    },
+    asked: (who, text) => block(who, "cyan", text, "cyan"),
     answer: (text) => {
       const lines = text.replace(/\s+$/, "").split("\n");
       const shown = lines.slice(0, MAX_ANSWER_LINES);

@@ -19,7 +19,8 @@ export async function pgScript(
 ): Promise<string> {
   must(who.handle !== undefined, `${who.name} is no agent`);
   const psql = onPath("psql");
-  play.screen.asked(`${who.name}, with ${psql ? "psql" : "node-postgres"}`, statements.join(";\n"));
+  const prompt = psql ? "psql=> " : "pg=> ";
+  play.screen.asked(who.name, statements.map((sql) => `${prompt}${sql};`).join("\n"));
   const output = psql
     ? await withPsql(play, psql, who.handle, statements)
     : await withDriver(play, who.handle, statements);
