@@ -19,7 +19,7 @@ import {
 } from "./note.ts";
 import { consistencyProof, inclusionProof, verifyConsistency, verifyInclusion } from "./proof.ts";
 import { sha256 } from "./sha256.ts";
-import { decodeBundle, encodeBundle, parseTilePath, tilePath, tilesOf } from "./tile.ts";
+import { decodeBundle, encodeBundle, parseTilePath, tilePath } from "./tile.ts";
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -110,15 +110,6 @@ test("tile paths are those of the specification, and only those are read", () =>
   ]) {
     assert.equal(parseTilePath(path), undefined, path);
   }
-  const widths = [...tilesOf(70_000)].filter((tile) => tile.width < 256);
-  assert.deepEqual(
-    widths.map(({ level, index, width }) => [level, index, width]),
-    [
-      [0, 273, 112],
-      [1, 1, 17],
-      [2, 0, 1],
-    ],
-  );
 });
 
 test("bundles come back, and cut ones tell where", () => {

@@ -39,17 +39,6 @@ export function parseTilePath(path: string): TileName | undefined {
   return tilePath(name) === path ? name : undefined;
 }
 
-/** Every tile of a tree of `size` entries, level by level; levels with no hash have none. */
-export function* tilesOf(size: number): Generator<TileName & { readonly level: number }> {
-  for (let level = 0; ; level++) {
-    const hashes = Math.floor(size / TILE_WIDTH ** level);
-    if (hashes === 0) return;
-    for (let index = 0; index * TILE_WIDTH < hashes; index++) {
-      yield { level, index, width: Math.min(TILE_WIDTH, hashes - index * TILE_WIDTH) };
-    }
-  }
-}
-
 /** Splits a tile's bytes. Throws TileError when they are not exactly `width` hashes. */
 export function tileHashes(bytes: Uint8Array, width: number): Uint8Array[] {
   if (bytes.length !== width * HASH_BYTES) {
