@@ -10,7 +10,7 @@ import type { Command } from "commander";
 
 import { type Client, createClient } from "./client.ts";
 import { type ContextStore, openContexts } from "./contexts.ts";
-import { CliError, type EXIT_CODES } from "./faults.ts";
+import { CliError, EXIT_CODES } from "./faults.ts";
 import { type Io, type Palette, paletteOf } from "./output.ts";
 
 export interface Gateway {
@@ -36,15 +36,15 @@ export interface Invocation {
   /** `value` as JSON with `--json`, else what `people` makes of it. */
   print(value: unknown, people: () => string): void;
   /** What there is to say has been printed; only the exit code is left. */
-  exit(code: keyof typeof EXIT_CODES): never;
+  exit(code: keyof typeof EXIT_CODES | number): never;
 }
 
 /** Ends a command whose result is a failure that was printed already. */
 export class SaidExit extends Error {
-  readonly exit: keyof typeof EXIT_CODES;
-  constructor(exit: keyof typeof EXIT_CODES) {
+  readonly exit: number;
+  constructor(exit: keyof typeof EXIT_CODES | number) {
     super(`exit: ${exit}`);
-    this.exit = exit;
+    this.exit = typeof exit === "number" ? exit : EXIT_CODES[exit];
   }
 }
 

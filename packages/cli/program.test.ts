@@ -338,8 +338,8 @@ describe("connect", () => {
     writeFileSync(client, script, { mode: 0o700 });
     const args = ["connect", "ro~orders", "--client", client, "--", "-c", "select 1", "--json"];
     const done = await one.run(...args);
-    assert.equal(done.code, 1);
-    assert.match(done.stderr, /ended with exit code 3/);
+    assert.equal(done.code, 3);
+    assert.equal(done.stderr, "");
     const environment = readFileSync(seen, "utf8");
     assert.ok(!environment.includes(HANDLE));
     for (const line of [
@@ -424,6 +424,40 @@ describe("people read", () => {
     assert.match(stdout, /you +you are behind this chain/);
     assert.match(stdout, /\$1 = 7\n {2}\$2 = null/);
     assert.ok(!stdout.includes("\u001b"));
+  });
+
+  test("explain: one command of a session, found by the id its error named", async () => {
+    const bytes = Buffer.from("drop table orders").toString("base64");
+    const lines = [
+      { t: 0, kind: "start", data: {} },
+      {
+        t: 5,
+        kind: "command",
+        request: "r-7f3k-1",
+        bytes: Buffer.from("select 1").toString("base64"),
+      },
+      { t: 9, kind: "command", request: "r-7f3k-2", bytes },
+      {
+        t: 9,
+        kind: "event",
+        request: "r-7f3k-2",
+        type: "denied",
+        data: { policy: "no-schema-changes" },
+      },
+    ];
+    answers.set("GET /v1/sessions/s-7f3k/recording", {
+      status: 200,
+      body: lines.map((line) => `${JSON.stringify(line)}\n`).join(""),
+    });
+    const one = await signedIn();
+    const { code, stdout } = await one.run("explain", "r-7f3k-2");
+    assert.equal(code, 0);
+    assert.match(
+      stdout,
+      /^0\.009s {4}drop table orders .*\n0\.009s {4}denied {2}policy=no-schema-changes\n$/,
+    );
+    assert.equal((await one.run("explain", "r-7f3k-9")).code, 1);
+    assert.equal((await one.run("explain", "s-7f3k")).code, 2);
   });
 
   test("the tail, line by line, without the keep-alives; a stream that breaks off is an error", async () => {

@@ -62,7 +62,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
     return EXIT_CODES.ok;
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : EXIT_CODES.usage;
-    if (thrown instanceof SaidExit) return EXIT_CODES[thrown.exit];
+    if (thrown instanceof SaidExit) return thrown.exit;
     const error = toCliError(thrown);
     printError(error, io, own.includes("--json"));
     return EXIT_CODES[error.exit];

@@ -33,7 +33,7 @@ export function addTargetCommands(program: Command, io: Io, passedOn: readonly s
       "after",
       `
 The credential is in a password file of its own while the client runs, never in the client's
-environment or arguments.
+environment or arguments. The exit code is the client's.
 
 Examples:
   custody connect orders shop
@@ -123,10 +123,7 @@ async function connect(invocation: Invocation, options: ConnectOptions): Promise
       PGSSLMODE: "verify-full",
       PGSSLROOTCERT: settings.sslrootcert,
     });
-    if (code !== 0)
-      throw new CliError("refused", `${options.client} ended with exit code ${code}`, {
-        code: "client_failed",
-      });
+    if (code !== 0) invocation.exit(code);
   } finally {
     rmSync(passwordFile, { force: true });
   }
