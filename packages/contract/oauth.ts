@@ -39,7 +39,8 @@ export const jwksSchema = z.object({
  * Child: a delegation (JWT or handle) as the subject, an actor, and the grant asked for.
  */
 export const tokenRequestSchema = z.strictObject({
-  grant_type: z.literal(GRANT_TYPE_TOKEN_EXCHANGE),
+  /** GRANT_TYPE_TOKEN_EXCHANGE; another has an error of its own (RFC 6749 section 5.2). */
+  grant_type: z.string().min(1).max(200),
   subject_token: z.string().min(1).max(16_384),
   subject_token_type: z.string().min(1).max(200),
   /** A workload provider's token, or the agent's name when the type is `agentName`. */

@@ -47,7 +47,7 @@ export type RecordingLine = z.infer<typeof recordingLineSchema>;
 export const eventLineSchema = z.union([
   z.looseObject({ v: z.literal(1), event: z.string(), at: z.number() }),
   z.object({ gap: z.number().int().positive() }),
-  /** Sent every 15 s, so that both ends notice a dead connection. */
+  /** Sent first, and whenever nothing else was for 15 s, so that both ends notice a dead connection. */
   z.object({ alive: z.literal(true) }),
 ]);
 export type EventLine = z.infer<typeof eventLineSchema>;

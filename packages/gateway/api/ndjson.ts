@@ -31,6 +31,8 @@ export interface Tail extends AsyncIterable<string> {
   close(): void;
 }
 
+const ALIVE = `${JSON.stringify({ alive: true })}\n`;
+
 /**
  * A queue between who must not wait (the journal) and who may be slow (a client): beyond `limit` values
  * are left out and counted, and the client is told how many with `{gap}`. `{alive: true}` comes when
@@ -55,10 +57,12 @@ export function createTail(limit: number, aliveMs: number): Tail {
       };
     });
   async function* lines(): AsyncGenerator<string> {
+    // The head of the answer goes out with its first bytes: the client knows at once that it listens.
+    yield ALIVE;
     while (!closed) {
       if (queue.length === 0) await something();
       if (closed) return;
-      if (queue.length === 0) yield `${JSON.stringify({ alive: true })}\n`;
+      if (queue.length === 0) yield ALIVE;
       while (queue.length > 0) yield `${queue.shift()}\n`;
       if (left > 0) {
         const gap = left;

@@ -73,6 +73,11 @@ export class OAuthRefusal extends Error {
 }
 
 function exchangeRequest(body: TokenRequest, audiences: readonly string[]): ExchangeRequest {
+  if (body.grant_type !== GRANT_TYPE_TOKEN_EXCHANGE)
+    throw new OAuthRefusal(
+      "unsupported_grant_type",
+      `grant_type: only ${GRANT_TYPE_TOKEN_EXCHANGE}`,
+    );
   return {
     subject: { token: new Secret(body.subject_token), type: subjectType(body.subject_token_type) },
     actor: actorFrom(body),

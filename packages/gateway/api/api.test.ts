@@ -1,0 +1,705 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { GRANT_TYPE_TOKEN_EXCHANGE, TOKEN_TYPE } from "@custody/contract/oauth.ts";
+import { createLocalJWKSet, jwtVerify } from "jose";
+import { Agent, fetch } from "undici";
+import { type ControlSide, startControlSide } from "../../../conformance/support/control-side.ts";
+import {
+  startOidcProvider,
+  type TestOidcProvider,
+} from "../../../conformance/support/oidc-provider.ts";
+import { Secret } from "../base/secret.ts";
+import type { Provider } from "../config/config.ts";
+
+const GRANT = {
+  type: "custody",
+  targets: ["orders"],
+  accounts: ["ro"],
+  actions: ["sql:*"],
+  resources: ["shop/*"],
+};
+const NARROW = { ...GRANT, actions: ["sql:read"], resources: ["shop/public/*"] };
+
+let corp: TestOidcProvider;
+let ci: TestOidcProvider;
+let late: TestOidcProvider;
+let side: ControlSide;
+let agent: Agent;
+let folder: string;
+
+interface Answer {
+  readonly status: number;
+  readonly headers: { get(name: string): string | null };
+  readonly text: string;
+  /** Read through `at`. */
+  readonly body: unknown;
+}
+
+async function call(method: string, path: string, init: object = {}): Promise<Answer> {
+  const response = await fetch(`${side.url}${path}`, { method, dispatcher: agent, ...init });
+  const text = await response.text();
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    body = undefined;
+  }
+  return { status: response.status, headers: response.headers, text, body };
+}
+
+const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });
+const get = (path: string, token: string) => call("GET", path, bearer(token));
+const post = (path: string, token: string, body: object = {}) =>
+  call("POST", path, {
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+const form = (path: string, fields: Record<string, string> | [string, string][], headers = {}) =>
+  call("POST", path, {
+    headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
+    body: new URLSearchParams(fields).toString(),
+  });
+
+/** One value of an answer, by path: `error.code`, `requests.0.id`. */
+function at(answer: Answer, path: string): unknown {
+  return path.split(".").reduce((value: unknown, key) => Object(value)[key], answer.body);
+}
+
+const exchange = (fields: Record<string, string>) =>
+  form("/token", { grant_type: GRANT_TYPE_TOKEN_EXCHANGE, ...fields });
+
+async function signIn(account: string, shape: string = TOKEN_TYPE.jwt): Promise<string> {
+  const answer = await exchange({
+    subject_token: await corp.idToken(account),
+    subject_token_type: TOKEN_TYPE.idToken,
+    requested_token_type: shape,
+  });
+  assert.equal(answer.status, 200, answer.text);
+  return String(at(answer, "access_token"));
+}
+
+const named = (parent: string, name: string, grant: object, extra: Record<string, string> = {}) =>
+  exchange({
+    subject_token: parent,
+    subject_token_type: parent.startsWith("cst_") ? TOKEN_TYPE.handle : TOKEN_TYPE.jwt,
+    actor_token: name,
+    actor_token_type: TOKEN_TYPE.agentName,
+    authorization_details: JSON.stringify([grant]),
+    ...extra,
+  });
+
+async function delegate(parent: string, name: string, grant: object = GRANT): Promise<string> {
+  const answer = await named(parent, name, grant, { requested_token_type: TOKEN_TYPE.handle });
+  assert.equal(answer.status, 200, answer.text);
+  return String(at(answer, "access_token"));
+}
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "custody-api-"));
+  corp = await startOidcProvider({
+    accounts: [
+      { name: "engineer", groups: ["engineers"] },
+      { name: "dba1", groups: ["dba"] },
+      { name: "admin", groups: ["admins"] },
+    ],
+  });
+  ci = await startOidcProvider({ accounts: [{ name: "shop-pipeline", groups: [] }] });
+  late = await startOidcProvider({ accounts: [{ name: "engineer", groups: [] }] });
+  side = await startControlSide({
+    people: { erin: ["corp/engineer"], dana: ["corp/dba1"] },
+    administrators: "corp/admins",
+    providers: await Promise.all([
+      providerOf(corp, "corp", "users"),
+      providerOf(ci, "ci", "workloads"),
+      providerOf(late, "late", "users"),
+    ]),
+  });
+  agent = new Agent({ connect: { ca: side.ca } });
+});
+
+after(async () => {
+  await agent.destroy();
+  await side[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true, force: true });
+  await Promise.all([corp, ci, late].map((provider) => provider[Symbol.asyncDispose]()));
+});
+
+// The limits on how often one may ask fill up again between tests.
+beforeEach(() => side.clock.advance(10_000));
+
+async function providerOf(
+  real: TestOidcProvider,
+  name: string,
+  kind: Provider["kind"],
+): Promise<Provider> {
+  const caFile = join(folder, `${name}.pem`);
+  await writeFile(caFile, real.ca);
+  return {
+    name,
+    kind,
+    caFile,
+    issuer: real.issuer,
+    audience: real.clientId,
+    clientId: undefined,
+    username: "preferred_username",
+    groups: "groups",
+    algorithms: ["RS256", "ES256", "EdDSA"],
+    token: "id_token",
+    claims: {},
+    insecureHttp: false,
+  };
+}
+
+describe("token exchange", () => {
+  test("signs a user in at depth 0, and each exchange below adds one hop and keeps the others", async () => {
+    const root = await signIn("engineer");
+    const job = await exchange({
+      subject_token: root,
+      subject_token_type: TOKEN_TYPE.accessToken,
+      actor_token: await ci.idToken("shop-pipeline"),
+      actor_token_type: TOKEN_TYPE.idToken,
+      authorization_details: JSON.stringify([GRANT]),
+      expires_in: "1800",
+    });
+    assert.equal(job.status, 200, job.text);
+    assert.ok(Number(at(job, "expires_in")) <= 1800);
+    const handle = await delegate(String(at(job, "access_token")), "sub-agent", NARROW);
+    const whoami = await get("/v1/whoami", handle);
+    assert.equal(whoami.status, 200, whoami.text);
+    assert.deepEqual(
+      [0, 1, 2].map((hop) => [
+        at(whoami, `chain.${hop}.kind`),
+        at(whoami, `chain.${hop}.provenance`),
+      ]),
+      [
+        ["user", "attested"],
+        ["workload", "attested"],
+        ["agent", "bearer"],
+      ],
+    );
+    assert.equal(at(whoami, "chain.0.id"), "corp/engineer");
+    assert.equal(at(whoami, "chain.1.id"), "ci/shop-pipeline");
+    assert.equal(at(whoami, "delegation.depth"), 2);
+    const told = await form("/introspect", { token: handle }, bearer(root).headers);
+    assert.equal(at(told, "active"), true);
+    assert.equal(at(told, "sub"), `corp/${corp.subject("engineer")}`);
+    assert.equal(at(told, "act.sub"), at(whoami, "delegation.id"));
+    assert.equal(at(told, "act.act.sub"), `ci/${ci.subject("shop-pipeline")}`);
+  });
+
+  test("refuses what would widen, impersonate or confuse, and says what", async () => {
+    const root = await signIn("engineer");
+    const reader = await delegate(root, "reader", NARROW);
+    const idToken = await corp.idToken("engineer");
+    const pipeline = await ci.idToken("shop-pipeline");
+    const details = JSON.stringify([NARROW]);
+    const jwt = { subject_token: root, subject_token_type: TOKEN_TYPE.jwt };
+    const agentName = { actor_token: "x", actor_token_type: TOKEN_TYPE.agentName };
+    const cases: [string, Record<string, string>, string, RegExp][] = [
+      [
+        "no actor: impersonation",
+        { ...jwt, authorization_details: details },
+        "invalid_request",
+        /impersonation/,
+      ],
+      [
+        "no grant",
+        { ...jwt, ...agentName },
+        "invalid_authorization_details",
+        /an empty grant is none/,
+      ],
+      [
+        "an empty grant",
+        { ...jwt, ...agentName, authorization_details: "[]" },
+        "invalid_authorization_details",
+        /at least one/,
+      ],
+      [
+        "an unknown member",
+        {
+          ...jwt,
+          ...agentName,
+          authorization_details: JSON.stringify([{ ...NARROW, hosts: ["*"] }]),
+        },
+        "invalid_authorization_details",
+        /hosts/,
+      ],
+      [
+        "an unknown type",
+        {
+          ...jwt,
+          ...agentName,
+          authorization_details: JSON.stringify([{ ...NARROW, type: "payment" }]),
+        },
+        "invalid_authorization_details",
+        /type/,
+      ],
+      [
+        "no JSON",
+        { ...jwt, ...agentName, authorization_details: "{" },
+        "invalid_authorization_details",
+        /JSON/,
+      ],
+      [
+        "a wider grant",
+        {
+          subject_token: reader,
+          subject_token_type: TOKEN_TYPE.handle,
+          ...agentName,
+          authorization_details: JSON.stringify([GRANT]),
+        },
+        "invalid_authorization_details",
+        /not in the parent's grant/,
+      ],
+      [
+        "an audience of their choice",
+        { ...jwt, ...agentName, authorization_details: details, audience: "https://db.internal" },
+        "invalid_target",
+        /itself only/,
+      ],
+      [
+        "a resource of their choice",
+        { ...jwt, ...agentName, authorization_details: details, resource: "https://db.internal" },
+        "invalid_target",
+        /itself only/,
+      ],
+      [
+        "a longer life than the parent",
+        { ...jwt, ...agentName, authorization_details: details, expires_in: "43300" },
+        "invalid_request",
+        /at most|more than/,
+      ],
+      [
+        "an actor without its type",
+        { ...jwt, actor_token: "x", authorization_details: details },
+        "invalid_request",
+        /go together/,
+      ],
+      [
+        "a type without an actor",
+        { ...jwt, actor_token_type: TOKEN_TYPE.agentName, authorization_details: details },
+        "invalid_request",
+        /go together/,
+      ],
+      [
+        "a name that looks like a user",
+        { ...jwt, ...agentName, actor_token: "corp/dba1", authorization_details: details },
+        "invalid_request",
+        /agent's name/,
+      ],
+      [
+        "a list in a name",
+        { ...jwt, ...agentName, actor_token: "a,b", authorization_details: details },
+        "invalid_request",
+        /agent's name/,
+      ],
+      [
+        "a user as somebody's actor",
+        {
+          ...jwt,
+          actor_token: idToken,
+          actor_token_type: TOKEN_TYPE.idToken,
+          authorization_details: details,
+        },
+        "invalid_request",
+        /a user acts for themselves/,
+      ],
+      [
+        "a delegation as proof of an actor",
+        {
+          ...jwt,
+          actor_token: root,
+          actor_token_type: TOKEN_TYPE.jwt,
+          authorization_details: details,
+        },
+        "invalid_request",
+        /no proof/,
+      ],
+      [
+        "a delegation shown as an ID token",
+        {
+          ...jwt,
+          subject_token_type: TOKEN_TYPE.idToken,
+          ...agentName,
+          authorization_details: details,
+        },
+        "invalid_request",
+        /does not fit/,
+      ],
+      [
+        "a handle shown as a JWT",
+        {
+          subject_token: reader,
+          subject_token_type: TOKEN_TYPE.jwt,
+          ...agentName,
+          authorization_details: details,
+        },
+        "invalid_request",
+        /does not fit/,
+      ],
+      [
+        "an ID token shown as an access token",
+        { subject_token: idToken, subject_token_type: TOKEN_TYPE.accessToken },
+        "invalid_request",
+        /takes ID tokens/,
+      ],
+      [
+        "a provider's token with an actor",
+        {
+          subject_token: idToken,
+          subject_token_type: TOKEN_TYPE.idToken,
+          actor_token: pipeline,
+          actor_token_type: TOKEN_TYPE.idToken,
+        },
+        "invalid_request",
+        /signs its own principal in/,
+      ],
+      [
+        "a sign-in with a grant",
+        {
+          subject_token: idToken,
+          subject_token_type: TOKEN_TYPE.idToken,
+          authorization_details: details,
+        },
+        "invalid_authorization_details",
+        /carries no grant/,
+      ],
+      [
+        "no subject",
+        { ...agentName, authorization_details: details },
+        "invalid_request",
+        /subject_token/,
+      ],
+      [
+        "an unknown subject type",
+        { ...jwt, subject_token_type: "urn:x" },
+        "invalid_request",
+        /subject_token_type/,
+      ],
+      [
+        "an unknown shape",
+        { ...jwt, ...agentName, authorization_details: details, requested_token_type: "urn:x" },
+        "invalid_request",
+        /requested_token_type/,
+      ],
+      [
+        "a scope",
+        { ...jwt, ...agentName, authorization_details: details, scope: "all" },
+        "invalid_request",
+        /scopes are not used/,
+      ],
+      [
+        "another grant type",
+        { ...jwt, grant_type: "password" },
+        "unsupported_grant_type",
+        /grant_type/,
+      ],
+    ];
+    for (const [what, fields, error, description] of cases) {
+      const answer = await exchange(fields);
+      assert.equal(answer.status, 400, `${what}: ${answer.text}`);
+      assert.equal(at(answer, "error"), error, `${what}: ${answer.text}`);
+      assert.match(String(at(answer, "error_description")), description, what);
+      // RFC 6749 section 5.2: printable ASCII without quotation mark and backslash.
+      assert.match(
+        String(at(answer, "error_description")),
+        /^[\x20-\x21\x23-\x5b\x5d-\x7e]*$/,
+        what,
+      );
+    }
+    const leaves = await side.leaves();
+    assert.ok(leaves.some(({ event }) => event === "delegation.refused"));
+    for (const secret of [root, reader, idToken, pipeline])
+      assert.equal(JSON.stringify(leaves).includes(secret), false);
+  });
+
+  test("a parameter given twice is an error, and JSON is no form", async () => {
+    const twice = await form("/token", [
+      ["grant_type", GRANT_TYPE_TOKEN_EXCHANGE],
+      ["grant_type", GRANT_TYPE_TOKEN_EXCHANGE],
+    ]);
+    assert.equal(at(twice, "error"), "invalid_request");
+    const json = await post("/token", "x", { grant_type: GRANT_TYPE_TOKEN_EXCHANGE });
+    assert.equal(json.status, 400);
+  });
+
+  test("a provider that is down is said to be down", async () => {
+    const token = await late.idToken("engineer");
+    late.fail("unavailable");
+    const answer = await exchange({
+      subject_token: token,
+      subject_token_type: TOKEN_TYPE.idToken,
+    });
+    assert.equal(answer.status, 503, answer.text);
+    assert.equal(at(answer, "error"), "temporarily_unavailable");
+    assert.match(String(at(answer, "error_description")), /provider late/);
+  });
+});
+
+describe("delegations", () => {
+  test("show the caller's own subtree; somebody else's does not exist; administrators see all", async () => {
+    const root = await signIn("engineer");
+    const [one, two] = [await delegate(root, "one"), await delegate(root, "two")];
+    const idOf = async (token: string) =>
+      String(at(await get("/v1/whoami", token), "delegation.id"));
+    const [idRoot, idOne, idTwo] = [await idOf(root), await idOf(one), await idOf(two)];
+    const below = at(await get("/v1/delegations", root), "delegations");
+    assert.deepEqual(
+      (below as { id: string }[]).map(({ id }) => id),
+      [idRoot, idOne, idTwo],
+    );
+    for (const [token, id] of [
+      [one, idTwo],
+      [one, idRoot],
+    ] as const) {
+      assert.equal((await get(`/v1/delegations/${id}`, token)).status, 404);
+      assert.equal((await post(`/v1/delegations/${id}/revoke`, token)).status, 404);
+      assert.equal((await post(`/v1/delegations/${id}/renew`, token)).status, 404);
+    }
+    const admin = await signIn("admin");
+    assert.equal((await get(`/v1/delegations/${idOne}`, admin)).status, 200);
+    assert.equal(at(await get("/v1/whoami", admin), "administrator"), true);
+    const agentOfAdmin = await delegate(admin, "helper");
+    assert.equal((await get(`/v1/delegations/${idOne}`, agentOfAdmin)).status, 404);
+  });
+
+  test("revoked ones are refused everywhere at once, and RFC 7009 gives one's own back", async () => {
+    const root = await signIn("engineer", TOKEN_TYPE.handle);
+    const one = await delegate(root, "one");
+    const two = await delegate(one, "two");
+    const id = String(at(await get("/v1/whoami", one), "delegation.id"));
+    const revoked = await post(`/v1/delegations/${id}/revoke`, root, { reason: "done" });
+    assert.equal(at(revoked, "revoked"), 2);
+    assert.equal(at(revoked, "delegation.revokeReason"), "done");
+    for (const token of [one, two]) {
+      const answer = await get("/v1/whoami", token);
+      assert.equal(answer.status, 401);
+      assert.match(String(at(answer, "error.message")), /was revoked/);
+      assert.equal((await named(token, "x", NARROW)).status, 400);
+      assert.deepEqual((await form("/introspect", { token }, bearer(root).headers)).body, {
+        active: false,
+      });
+    }
+    assert.equal((await form("/revoke", { token: "unknown" })).status, 200);
+    assert.equal((await form("/revoke", { token: root })).status, 200);
+    assert.equal((await get("/v1/whoami", root)).status, 401);
+  });
+
+  test("are renewed from above; a parent gets no token of its child", async () => {
+    const root = await signIn("engineer");
+    const short = await named(root, "short", GRANT, { expires_in: "60" });
+    const id = String(at(short, "delegation_id"));
+    const child = String(at(short, "access_token"));
+    assert.equal((await post(`/v1/delegations/${id}/renew`, child)).status, 403);
+    const renewed = await post(`/v1/delegations/${id}/renew`, root, { expiresIn: 600 });
+    assert.equal(renewed.status, 200, renewed.text);
+    assert.equal(at(renewed, "accessToken"), undefined);
+    const rootId = String(at(renewed, "delegation.root"));
+    const own = await post(`/v1/delegations/${rootId}/renew`, root);
+    assert.equal((await get("/v1/whoami", String(at(own, "accessToken")))).status, 200);
+  });
+});
+
+describe("requests and sessions", () => {
+  test("a hold is seen and decided by who may, and by nobody else", async () => {
+    const root = await signIn("engineer");
+    const job = await delegate(root, "job");
+    const stranger = await delegate(root, "stranger");
+    const opened = await side.control.openSession(
+      {
+        protocol: "postgres",
+        credential: new Secret(job),
+        target: "orders",
+        account: "ro",
+        database: "shop",
+        clientAddress: "127.0.0.1",
+      },
+      { onEnd: () => undefined, onWarning: () => undefined },
+    );
+    const { sessionId } = opened;
+    const requirement = {
+      policyId: "deletes-need-a-dba",
+      message: "deletes need a DBA",
+      quorum: 1,
+      approvers: ["corp/dba"],
+      ttlMs: 60_000,
+      justificationRequired: false,
+    };
+    const { holdId } = await side.control.requestApproval(
+      {
+        requestId: "r-1",
+        sessionId,
+        target: "orders",
+        account: "ro",
+        what: "delete on table public.orders",
+        command: "DELETE FROM orders",
+        parameters: [],
+        requirements: [requirement],
+        justification: undefined,
+        binding: "b",
+      },
+      () => undefined,
+    );
+    const dba = await signIn("dba1");
+    const path = `/v1/requests/${holdId}`;
+    assert.equal((await get(path, stranger)).status, 404);
+    const mine = await get(path, root);
+    assert.equal(at(mine, "mayVote"), false);
+    assert.match(String(at(mine, "whyNot")), /own behalf/);
+    assert.equal((await post(`${path}/approve`, root)).status, 403);
+    assert.equal((await post(`${path}/approve`, job)).status, 403);
+    const listed = await get("/v1/requests?state=waiting", dba);
+    assert.equal(at(listed, "requests.0.command"), "DELETE FROM orders");
+    assert.equal(at(listed, "requests.0.mayVote"), true);
+    assert.equal((await get("/v1/requests?status=waiting", dba)).status, 400);
+    const approved = await post(`${path}/approve`, dba, { reason: "fine" });
+    assert.equal(at(approved, "state"), "approved", approved.text);
+    assert.equal(at(approved, "votes.0.person"), "dana");
+    assert.equal((await post(`${path}/deny`, dba)).status, 400);
+
+    assert.equal((await get(`/v1/sessions/${sessionId}`, stranger)).status, 404);
+    assert.equal(at(await get(`/v1/sessions/${sessionId}`, root), "state"), "live");
+    assert.equal((await get(`/v1/sessions/${sessionId}/recording`, root)).status, 403);
+    assert.equal((await get(`/v1/sessions/${sessionId}/recording`, stranger)).status, 404);
+    const admin = await signIn("admin");
+    const recording = await get(`/v1/sessions/${sessionId}/recording`, admin);
+    assert.match(recording.text, new RegExp(`"kind":"session","session":"${sessionId}"`));
+    assert.ok((await side.leaves()).some(({ event }) => event === "recording.read"));
+    const ended = await post(`/v1/sessions/${sessionId}/end`, root, { reason: "enough" });
+    assert.equal(at(ended, "ended"), true);
+    await side.control.closeSession(sessionId, "ended", undefined);
+    const closed = await get(`/v1/sessions/${sessionId}`, root);
+    assert.equal(at(closed, "state"), "closed");
+    assert.match(String(at(closed, "closeReason")), /ended this session: enough/);
+  });
+});
+
+describe("the log", () => {
+  test("gives its files by the form of their names only, to who may read them", async () => {
+    const log = join(side.directory, "log");
+    await mkdir(join(log, "tile", "entries", "x001"), { recursive: true });
+    await writeFile(join(log, "checkpoint"), "custody.test\n1\nAAAA\n");
+    await writeFile(join(log, "tile", "entries", "x001", "067"), "entries");
+    assert.equal((await call("GET", "/v1/audit/checkpoint")).text, "custody.test\n1\nAAAA\n");
+    assert.match((await call("GET", "/v1/audit/vkey")).text, /^custody\.test\+/);
+    const tile = "/v1/audit/tile/entries/x001/067";
+    assert.equal((await call("GET", tile)).status, 401);
+    assert.equal((await get(tile, await signIn("engineer"))).status, 403);
+    const admin = await signIn("admin");
+    assert.equal((await get(tile, admin)).text, "entries");
+    for (const path of [
+      "entries/x001/068",
+      "entries",
+      "../checkpoint",
+      "..%2fcheckpoint",
+      "%2e%2e/checkpoint",
+      "entries/x001/..%2f..%2f..%2fcheckpoint",
+      "entries/x001/067%00",
+      "entries//x001/067",
+      "64/000",
+      "0/000.p/0",
+      "..%2f..%2fkeys%2fdelegation.key",
+    ]) {
+      // Not `fetch`, which would make the path canonical before it is sent.
+      const answer = await agent.request({
+        origin: side.url,
+        method: "GET",
+        path: `/v1/audit/tile/${path}`,
+        ...bearer(admin),
+      });
+      await answer.body.dump();
+      assert.ok([400, 404].includes(answer.statusCode), `${path}: ${answer.statusCode}`);
+    }
+  });
+
+  test("can be tailed, leaf by leaf, and says so in the log", async () => {
+    const admin = await signIn("admin");
+    assert.equal((await get("/v1/events", await signIn("engineer"))).status, 403);
+    const stop = new AbortController();
+    const { signal } = stop;
+    const init = { dispatcher: agent, signal, ...bearer(admin) };
+    const response = await fetch(`${side.url}/v1/events`, init);
+    const reader = response.body?.getReader() ?? assert.fail();
+    await delegate(await signIn("engineer"), "seen");
+    let text = "";
+    while (!text.includes('"delegation.created"')) {
+      const { value } = await reader.read();
+      text += Buffer.from(value ?? []).toString();
+    }
+    stop.abort();
+    assert.ok((await side.leaves()).some(({ event }) => event === "audit.read"));
+  });
+});
+
+describe("the listener", () => {
+  test("answers errors with a code and a request id, without a stack or a version", async () => {
+    const garbage = await call("POST", "/v1/delegations/d-0000/revoke", {
+      headers: {
+        authorization: `Bearer ${await signIn("engineer")}`,
+        "content-type": "application/json",
+      },
+      body: "{",
+    });
+    const answers = [
+      await call("GET", "/nothing"),
+      await call("GET", "/v1/whoami"),
+      await get("/v1/whoami", "x"),
+      await call("GET", "/v1/whoami", { headers: { authorization: "Basic eDp5" } }),
+      await get("/v1/sessions/%00", await signIn("engineer")),
+      garbage,
+    ];
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [404, 401, 401, 401, 404, 400],
+    );
+    for (const answer of answers) {
+      assert.match(String(at(answer, "error.requestId")), /^r-/);
+      assert.doesNotMatch(answer.text, /node_modules|\bat \/|\.ts:/);
+      assert.equal(answer.headers.get("server"), null);
+      assert.equal(answer.headers.get("cache-control"), "no-store");
+      assert.equal(answer.headers.get("x-content-type-options"), "nosniff");
+    }
+    assert.deepEqual(side.faults, []);
+  });
+
+  test("is limited in what it reads, and outlives who speaks no TLS", async () => {
+    const large = await form("/token", { grant_type: "x".repeat(200_000) });
+    assert.equal(large.status, 429);
+    const { port } = new URL(side.url);
+    const plain = connect(Number(port), "127.0.0.1");
+    plain.on("error", () => undefined);
+    plain.end("GET / HTTP/1.1\r\n\r\n");
+    await sleep(50);
+    assert.deepEqual((await call("GET", "/healthz")).body, { status: "ok" });
+    assert.deepEqual((await call("GET", "/readyz")).body, {
+      status: "ready",
+      checks: { store: "ok" },
+    });
+  });
+
+  test("tells what it is (RFC 8414), and the keys it shows verify what it signs", async () => {
+    const metadata = await call("GET", "/.well-known/oauth-authorization-server");
+    assert.equal(at(metadata, "issuer"), side.issuer);
+    assert.equal(at(metadata, "token_endpoint"), `${side.issuer}/token`);
+    const jwks = await call("GET", "/jwks");
+    assert.doesNotMatch(jwks.text, /"d":/);
+    const keys = createLocalJWKSet(jwks.body as Parameters<typeof createLocalJWKSet>[0]);
+    await jwtVerify(await signIn("engineer"), keys, { issuer: side.issuer });
+  });
+
+  test("slows down who asks too often", async () => {
+    let limited = 0;
+    for (let index = 0; index < 150 && limited === 0; index++) {
+      const answer = await form("/revoke", { token: "x" });
+      if (answer.status === 429) limited++;
+    }
+    assert.equal(limited, 1);
+    side.clock.advance(60_000);
+    assert.equal((await form("/revoke", { token: "x" })).status, 200);
+  });
+});
