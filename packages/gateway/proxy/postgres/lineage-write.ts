@@ -90,7 +90,8 @@ export function mergeRows(context: Context, body: Tree, outer: Scope): Rows {
       context.seen.add(clause);
       mergeAction(context, inner, extend(scope, source), relation, clause);
     }
-    return returning(context, inner, relation, item, body);
+    // RETURNING * gives the source's columns first.
+    return returning(context, extend(scope, [...source, item]), relation, item, body);
   });
 }
 
