@@ -1,0 +1,50 @@
+// What the guides tell people to write is checked as they would have it checked.
+
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+
+import { parsePolicies } from "../policy/load.ts";
+import { describeProblem } from "./config.ts";
+import { parseConfig } from "./load.ts";
+
+const guides = join(import.meta.dirname, "../../../docs/guides");
+const root = mkdtempSync(join(tmpdir(), "custody-guides-"));
+after(() => rmSync(root, { recursive: true }));
+mkdirSync(join(root, "policies"));
+
+function blocks(guide: string, language: string): string[] {
+  const text = readFileSync(join(guides, guide), "utf8");
+  return [...text.matchAll(/^```(\w+)\n(.*?)^```$/gms)].flatMap(([, found, block]) =>
+    found === language && block !== undefined ? [block] : [],
+  );
+}
+
+function mustLoad(text: string): void {
+  const loaded = parseConfig(join(root, "custody.yaml"), text);
+  assert.ok(loaded.ok, loaded.ok ? "" : loaded.problems.map(describeProblem).join("\n"));
+}
+
+test("the configuration of the first steps is valid", () => {
+  const found = blocks("getting-started.md", "yaml");
+  assert.equal(found.length, 2);
+  mustLoad(`version: 1\n${found.join("")}`);
+});
+
+test("the accounts of the page on targets are valid", () => {
+  const found = blocks("target-setup.md", "yaml");
+  assert.equal(found.length, 2);
+  for (const block of found) {
+    const indented = block.replaceAll("sealed:…", "sealed:abc").replace(/^/gm, "      ").trimEnd();
+    mustLoad(`version: 1\ntargets:\n  orders:\n    postgres:\n      host: db\n${indented}\n`);
+  }
+});
+
+test("the policies of the page on policies are a valid set", () => {
+  const found = blocks("policies.md", "cedar");
+  assert.equal(found.length, 3);
+  const loaded = parsePolicies([{ name: "policies.md", text: found.join("\n") }]);
+  assert.ok(loaded.ok, loaded.ok ? "" : JSON.stringify(loaded.problems));
+});
