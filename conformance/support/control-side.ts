@@ -168,7 +168,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
   const approvals = undo.use(
     createApprovals({
       store: store.approvals,
-      chainOf: (sessionId) => registry.get(sessionId)?.chain,
+      chainOf: registry.chainOf,
       people: () => people,
       mayApprove: options.mayApprove ?? (() => ({ allowed: true })),
       journal,
@@ -191,8 +191,15 @@ export async function startControlSide(options: ControlSideOptions = {}) {
   });
   const control = createControl(sessions, approvals);
   const authority = createTestAuthority("Throw-away CA of a test control side");
-  const certificate = authority.issue(["localhost", "127.0.0.1"]);
-  const tls = { current: () => certificate, onRenew: () => () => undefined };
+  let certificate = authority.issue(["localhost", "127.0.0.1"]);
+  const renewed = new Set<() => void>();
+  const tls = {
+    current: () => certificate,
+    onRenew: (listener: () => void) => {
+      renewed.add(listener);
+      return () => renewed.delete(listener);
+    },
+  };
   const parts = { tree, tokens, exchange, lifecycle, authenticate, people: () => people };
   const api = undo.use(
     await startApi(
@@ -235,6 +242,10 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     issuer,
     key,
     ca: authority.cert,
+    renewCertificate() {
+      certificate = authority.issue(["localhost", "127.0.0.1"]);
+      for (const listener of renewed) listener();
+    },
     url: `https://127.0.0.1:${api.port}`,
     /** Leaves in the journal since the start, oldest first. */
     async leaves(): Promise<readonly Record<string, unknown>[]> {

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { connect as connectTls } from "node:tls";
 import { GRANT_TYPE_TOKEN_EXCHANGE, TOKEN_TYPE } from "@custody/contract/oauth.ts";
 import { createLocalJWKSet, jwtVerify } from "jose";
 import { Agent, fetch } from "undici";
@@ -244,6 +246,18 @@ describe("token exchange", () => {
         { ...jwt, ...agentName, authorization_details: "{" },
         "invalid_authorization_details",
         /JSON/,
+      ],
+      [
+        "a grant that no token could carry",
+        {
+          ...jwt,
+          ...agentName,
+          authorization_details: JSON.stringify([
+            { ...NARROW, resources: Array.from({ length: 32 }, () => "x".repeat(256)) },
+          ]),
+        },
+        "invalid_authorization_details",
+        /longer than/,
       ],
       [
         "a wider grant",
@@ -669,7 +683,7 @@ describe("the listener", () => {
 
   test("is limited in what it reads, and outlives who speaks no TLS", async () => {
     const large = await form("/token", { grant_type: "x".repeat(200_000) });
-    assert.equal(large.status, 429);
+    assert.equal(large.status, 413);
     const { port } = new URL(side.url);
     const plain = connect(Number(port), "127.0.0.1");
     plain.on("error", () => undefined);
@@ -680,6 +694,25 @@ describe("the listener", () => {
       status: "ready",
       checks: { store: "ok" },
     });
+  });
+
+  test("shows a renewed certificate to who connects next, and keeps the connections it has", async () => {
+    const port = Number(new URL(side.url).port);
+    const trust = { host: "127.0.0.1", port, ca: side.ca };
+    const shown = async () => {
+      const socket = connectTls(trust);
+      await once(socket, "secureConnect");
+      return { socket, serial: socket.getPeerCertificate().serialNumber };
+    };
+    const before = await shown();
+    side.renewCertificate();
+    const next = await shown();
+    assert.notEqual(next.serial, before.serial);
+    before.socket.write("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let text = "";
+    for await (const chunk of before.socket) text += chunk;
+    assert.match(text, /^HTTP\/1\.1 200/);
+    next.socket.destroy();
   });
 
   test("tells what it is (RFC 8414), and the keys it shows verify what it signs", async () => {

@@ -143,7 +143,7 @@ function answerFault(
   reply: FastifyReply,
 ): FastifyReply {
   if (thrown instanceof OAuthRefusal) return reply.code(400).send(thrown.body);
-  const status = STATUS[error.code];
+  const status = Object(thrown).statusCode === 413 ? 413 : STATUS[error.code];
   // RFC 6750 section 3.
   if (status === 401) reply.header("www-authenticate", 'Bearer realm="custody"');
   if (!isOAuth(request)) return reply.code(status).send(apiError(error, request.id));

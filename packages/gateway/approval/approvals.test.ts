@@ -185,6 +185,7 @@ describe("an approval", () => {
     assert.deepEqual(s.states, [{ state: "expired" }]);
     assert.throws(() => s.side.approvals.vote(s.dba1, holdId, "approve", undefined), /is revoked/);
     assert.equal(await s.side.control.spendApproval(holdId, "binding-1"), false);
+    await assert.rejects(s.ask({ binding: "after the end" }), { code: "not_found" });
   });
 
   test("is denied by one who may approve, for good", async () => {

@@ -64,7 +64,10 @@ export interface ExchangeDeps {
 /** Throws GatewayError "dependency_unavailable" only; a request that cannot be met is a value. */
 export type Exchange = (request: ExchangeRequest) => Promise<ExchangeResult>;
 
-const MAX_GRANT_TEXT = 2048;
+/** A JWT with its grant still has to fit into a password field and our own limit on credentials. */
+const MAX_GRANT_LENGTH = 8192;
+/** In a leaf; of a longer one there is the digest. */
+const MAX_LOGGED_GRANT_LENGTH = 2048;
 // No "@" and no "/": an agent's claimed name cannot be taken for a user's or a workload's id.
 const AGENT_NAME = /^[A-Za-z0-9]([A-Za-z0-9 ._:-]{0,62}[A-Za-z0-9])?$/;
 
@@ -179,7 +182,13 @@ function readGrant(details: unknown): { readonly grant: Grant } | Refusal {
       "authorization_details: say what the delegation is to carry; an empty grant is none",
     );
   try {
-    return { grant: parseGrant(details) };
+    const grant = parseGrant(details);
+    if (JSON.stringify(grantToDetails(grant)).length > MAX_GRANT_LENGTH)
+      return refusal(
+        "invalid_authorization_details",
+        `authorization_details: longer than ${MAX_GRANT_LENGTH} characters`,
+      );
+    return { grant };
   } catch (thrown) {
     if (!(thrown instanceof GatewayError) || thrown.code !== "invalid") throw thrown;
     return refusal("invalid_authorization_details", thrown.message);
@@ -219,7 +228,7 @@ function createdLeaf(minted: Minted, shape: Shape): Parameters<Journal["append"]
         ? {}
         : {
             grantDigest: createHash("sha256").update(grant).digest("base64url"),
-            ...(grant.length <= MAX_GRANT_TEXT ? { grant } : {}),
+            ...(grant.length <= MAX_LOGGED_GRANT_LENGTH ? { grant } : {}),
           }),
     },
   };

@@ -48,6 +48,8 @@ export interface Registry extends Disposable {
   /** Throws GatewayError "limit". */
   add(session: NewSession, events: SessionEvents): LiveSession;
   get(sessionId: string): LiveSession | undefined;
+  /** undefined also when the session was told to end. */
+  chainOf(sessionId: string): Chain | undefined;
   remove(sessionId: string): void;
   /** At or below a delegation; undefined: all. */
   under(delegationId: string | undefined): readonly LiveSession[];
@@ -128,6 +130,10 @@ export function createRegistry(deps: RegistryDeps): Registry {
       return entry;
     },
     get: (sessionId) => live.get(sessionId),
+    chainOf(sessionId) {
+      const entry = live.get(sessionId);
+      return entry?.ending === undefined ? entry?.chain : undefined;
+    },
     remove(sessionId) {
       const entry = live.get(sessionId);
       if (entry === undefined) return;
