@@ -92,6 +92,7 @@ const RULES: Partial<Record<Leaf["event"], Rule>> = {
     state.intents.set(request, { worker: leaf.worker, session: leaf.session });
   },
   "command.denied": inSession,
+  "command.prepared": inSession,
   "command.outcome": endIntent,
   "command.indeterminate": endIntent,
 };
