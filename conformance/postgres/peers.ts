@@ -126,15 +126,15 @@ async function delegate(gateway: TestGateway, home: string, idToken: string): Pr
     ...["--token-file", tokenFile],
   ]);
   const issued = await succeed(home, [
-    ...["delegate", "--actor", "suite", "--target", "suite", "--actions", "sql:data"],
-    ...["--resources", `${DATABASE}/*`, "--ttl", "1h", "--handle"],
+    ...["delegate", "--actor", "suite", "--target", "suite", "--account", "app"],
+    ...["--actions", "sql:data", "--resources", `${DATABASE}/*`, "--ttl", "1h", "--handle"],
   ]);
   return String((issued as { access_token: string }).access_token);
 }
 
 async function succeed(home: string, args: readonly string[]): Promise<unknown> {
   const result = await runCustody([...args, "--json"], { home });
-  if (result.exitCode !== 0) throw new Error(`custody ${args[0]} failed: ${result.stderr}`);
+  if (result.exitCode !== 0) throw new Error(`custody ${args[0]}: ${result.stdout}${result.stderr}`);
   return result.json;
 }
 
