@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { createHmac, generateKeyPairSync, sign } from "node:crypto";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { describe, test } from "node:test";
 import { type ControlSide, startControlSide } from "../../../conformance/support/control-side.ts";
 import { Secret } from "../base/secret.ts";
@@ -168,6 +170,20 @@ describe("a handle", () => {
       "cst_",
     ])
       await assert.rejects(side.authenticate(new Secret(attempt)), refused, attempt);
+  });
+
+  test("does not verify against its own verifier in another's row", async () => {
+    await using side = await startControlSide();
+    const root = signIn(side).node.id;
+    const [one, two] = [delegate(side, root, "handle"), delegate(side, root, "handle")];
+    const database = new DatabaseSync(join(side.directory, "custody.db"));
+    database
+      .prepare("UPDATE delegations SET handle_verifier = ? WHERE id = ?")
+      .run(one.node.handleVerifier ?? null, two.node.id);
+    database.close();
+    const secret = one.handle?.reveal().split("_")[2] ?? "";
+    const moved = new Secret(`cst_${two.node.id.slice(2)}_${secret}`);
+    await assert.rejects(side.authenticate(moved), refused);
   });
 
   test("is not in the store, nor anything it can be computed from", async () => {

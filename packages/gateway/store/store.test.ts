@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, test } from "node:test";
 import { startControlSide } from "../../../conformance/support/control-side.ts";
+import { parseGrant } from "../delegation/grant.ts";
 import { isRefused } from "../delegation/tree.ts";
 import type { Principal } from "../identity/principal.ts";
 import { openStore } from "./store.ts";
@@ -17,6 +18,10 @@ const ENGINEER: Principal = {
   groups: [],
   verifiedAtMs: 0,
 };
+
+const GRANT = parseGrant([
+  { type: "custody", targets: ["*"], accounts: ["*"], actions: ["sql:*"], resources: ["*"] },
+]);
 
 async function temporary() {
   const directory = await mkdtemp(join(tmpdir(), "custody-store-"));
@@ -122,4 +127,63 @@ test("a transaction that throws half-way leaves nothing", async () => {
   );
   assert.equal(side.tree.status(node), "active");
   assert.equal(side.tree.find(node.id)?.revocation, undefined);
+});
+
+test("forgetting takes whole trees that ended, with what hangs on them, and nothing that lives", async () => {
+  await using side = await startControlSide();
+  const grow = () => {
+    const root = side.tree.signIn(ENGINEER, undefined, "jwt");
+    assert.ok(!isRefused(root));
+    const child = side.tree.delegate(root.node.id, {
+      actor: { kind: "agent", name: "ci" },
+      grant: GRANT,
+      ttlMs: undefined,
+      shape: "handle",
+    });
+    assert.ok(!isRefused(child) && child.handle !== undefined);
+    return { root: root.node.id, child: child.node.id, handle: child.handle };
+  };
+  const old = grow();
+  const { sessionId } = await side.control.openSession(
+    {
+      protocol: "postgres",
+      credential: old.handle,
+      target: "orders",
+      account: undefined,
+      database: "shop",
+      clientAddress: "127.0.0.1",
+    },
+    { onEnd: () => undefined, onWarning: () => undefined },
+  );
+  const requirement = {
+    policyId: "p",
+    message: undefined,
+    quorum: 1,
+    approvers: [],
+    ttlMs: 1000,
+    justificationRequired: false,
+  };
+  const { holdId } = await side.control.requestApproval(
+    {
+      requestId: "r-1",
+      sessionId,
+      target: "orders",
+      account: "ro",
+      what: "delete",
+      command: "DELETE FROM orders",
+      parameters: [],
+      requirements: [requirement],
+      justification: undefined,
+      binding: "b",
+    },
+    () => undefined,
+  );
+  await side.control.closeSession(sessionId, "done", undefined);
+  side.clock.advance(24 * 3_600_000);
+  const young = grow();
+  assert.equal(side.store.forget(side.clock.nowMs() - 3_600_000), 2);
+  for (const id of [old.root, old.child]) assert.equal(side.tree.find(id), undefined);
+  assert.equal(side.store.approvals.find(holdId), undefined);
+  assert.equal(side.store.sessions.find(sessionId), undefined);
+  assert.equal(side.tree.chain(young.child).hops.length, 2);
 });

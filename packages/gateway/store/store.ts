@@ -16,6 +16,11 @@ export interface Store extends Disposable {
   readonly sessions: SessionStore;
   /** Throws GatewayError "dependency_unavailable" when the store cannot be read. For readiness. */
   check(): void;
+  /**
+   * Deletes what ended before `beforeMs`: trees whose root can live no more, with their requests and
+   * votes, and sessions. The log keeps its record of them. Returns how many delegations went.
+   */
+  forget(beforeMs: number): number;
 }
 
 /** `<directory>/custody.db`, made when it is not there. */
@@ -34,6 +39,7 @@ export function openStore(
       approvals: createApprovalStore(database),
       sessions: createSessionStore(history),
       check: () => database.transaction(() => undefined),
+      forget: (beforeMs) => forget(database, beforeMs),
       [Symbol.dispose]() {
         history[Symbol.dispose]();
         database[Symbol.dispose]();
@@ -43,4 +49,21 @@ export function openStore(
     database[Symbol.dispose]();
     throw thrown;
   }
+}
+
+const ENDED_TREES = `SELECT id FROM delegations WHERE root_id IN
+  (SELECT id FROM delegations WHERE parent_id IS NULL AND renewable_until < $beforeMs)`;
+
+function forget(database: Database, beforeMs: number): number {
+  return database.transaction(() => {
+    database.run(
+      `DELETE FROM votes WHERE request_id IN
+       (SELECT id FROM requests WHERE delegation_id IN (${ENDED_TREES}))`,
+      { beforeMs },
+    );
+    database.run(`DELETE FROM requests WHERE delegation_id IN (${ENDED_TREES})`, { beforeMs });
+    database.run("DELETE FROM sessions WHERE closed_at < $beforeMs", { beforeMs });
+    // One statement for whole trees: references are checked at its end.
+    return database.run(`DELETE FROM delegations WHERE id IN (${ENDED_TREES})`, { beforeMs });
+  });
 }
