@@ -303,6 +303,14 @@ describe("classes", () => {
     ]);
     const decision = access.authorize(subject([engineer, split]), touching("output"));
     assert.deepEqual([...permit(decision).obligations.unmask], []);
+    // The value may have been reached through either of the two.
+    const joined = touching(
+      "output",
+      ["sql:select", table("customers")],
+      ["sql:select", table("orders")],
+    );
+    const both = access.authorize(subject([engineer, split]), joined);
+    assert.deepEqual([...permit(both).obligations.unmask], []);
   });
 
   it("may be compared with a constant by whom match permits at every hop", () => {
@@ -477,6 +485,10 @@ describe("the cache", () => {
     assert.equal(verdict([engineer]), "permit");
     assert.equal(verdict([{ ...engineer, groups: ["corp/dba"] }]), "deny");
     assert.equal(verdict([engineer, agent("job", [entry()])]), "deny");
+    const runner = { ...engineer, kind: "workload", id: "github/acme/shop", groups: [] } as const;
+    const runs = [runner, engineer, runner] as const;
+    assert.equal(verdict([...runs]), "permit");
+    assert.equal(verdict([runs[0], { ...engineer, groups: ["corp/dba"] }, runs[2]]), "deny");
     assert.equal(verdict([engineer], { targetTags: { env: "prod" } }), "deny");
     assert.equal(verdict([engineer]), "permit");
   });

@@ -11,7 +11,7 @@ export interface ConditionFacts {
   /** A `forbid … unless { context.approved }`, and nothing else reads `approved`. */
   readonly asksApproval: boolean;
   readonly clock: ClockReading;
-  /** The members of the context it reads, and no other. */
+  /** The members of the context it reads besides `approved`, and no other. */
   readonly members: ReadonlySet<string>;
   /** What makes the policy unusable, for people. */
   readonly problem: string | undefined;
@@ -38,7 +38,6 @@ export function readConditions(policy: PolicyJson): ConditionFacts {
     problem = "context.approved may only be read as: forbid (…) unless { context.approved };";
   }
   const members = new Set(reads.flatMap((path) => path.slice(0, 1)));
-  if (approvedClauses > 0) members.add("approved");
   return { asksApproval: approvedClauses === 1, clock: clockOf(reads), members, problem };
 }
 
