@@ -2,7 +2,6 @@
 // over its catalogue. Every value of a classified column contains CANARY.
 
 import pg from "pg";
-import { startPostgres } from "../../../../conformance/support/postgres-server.ts";
 import type { Classification } from "../../target/target.ts";
 import { readSnapshot } from "./catalogue.ts";
 import { createClassifier, type PostgresClassifier } from "./classify.ts";
@@ -71,8 +70,14 @@ export interface Shop extends AsyncDisposable {
   classify(text: string, names?: SessionNames): QueryPlan | Unclassified;
 }
 
-export async function openShop(): Promise<Shop> {
-  const server = await startPostgres({ databases: ["shop"] });
+/** A running server with a database `shop`: conformance/support/postgres-server.ts. */
+export interface ShopServer extends AsyncDisposable {
+  query(database: string, sql: string): Promise<Record<string, unknown>[]>;
+  connection(database: string): pg.ClientConfig;
+}
+
+/** The server goes away with the shop. */
+export async function openShop(server: ShopServer): Promise<Shop> {
   await server.query("shop", SCHEMA);
   const client = new pg.Client(server.connection("shop"));
   await client.connect();

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { startPostgres } from "../../../../conformance/support/postgres-server.ts";
 import { effectsOf, NO_NAMES, openShop, type Shop, touchesOf } from "./classify-fixture.ts";
 import type { QueryPlan } from "./plan.ts";
 
 let shop: Shop;
 before(async () => {
-  shop = await openShop();
+  shop = await openShop(await startPostgres({ databases: ["shop"] }));
 });
 after(async () => {
   await shop[Symbol.asyncDispose]();

@@ -23,7 +23,7 @@ import { judgeSetting, mayShow } from "./settings.ts";
 
 /** Extensions' functions that reach files, networks or run text as SQL, whatever their schema. */
 const UNSAFE_ANYWHERE =
-  /^(dblink|lo_|lowrite$|loread$|pg_file_|pg_read_|pg_ls_|postgres_fdw_|crosstab|connectby|query_to_|cursor_to_xml|table_to_xml|schema_to_xml|database_to_xml|xpath_table|ts_stat|ts_rewrite|http_|pg_logdir)/;
+  /^(dblink|lo_|lowrite$|loread$|pg_file_|pg_read_|pg_ls_|postgres_fdw_|crosstab|connectby|query_to_|cursor_to_xml|table_to_xml|schema_to_xml|database_to_xml|xpath_table|get_raw_page|heap_page|tuple_data_split|bt_page|pg_get_wal_|pg_walinspect|ts_stat|ts_rewrite|http_|pg_logdir)/;
 
 /** Languages whose functions are built in or compiled into extensions: they compute, as a rule. */
 const COMPILED = new Set(["internal", "c"]);

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { QueryArrayResult } from "pg";
+import { startPostgres } from "../../../../conformance/support/postgres-server.ts";
 import { CANARY, openShop, type Shop } from "./classify-fixture.ts";
 import { createGenerator } from "./lineage-generator.ts";
 import type { StatementPlan } from "./plan.ts";
@@ -11,7 +12,7 @@ import { createRowMask, type DescribedColumn, verifyRowDescription } from "./res
 
 let shop: Shop;
 before(async () => {
-  shop = await openShop();
+  shop = await openShop(await startPostgres({ databases: ["shop"] }));
 });
 after(async () => {
   await shop[Symbol.asyncDispose]();
