@@ -8,6 +8,7 @@ import {
   numberOf,
   optionalNumber,
   optionalText,
+  type Parameters,
   type Row,
   textOf,
 } from "./database.ts";
@@ -22,30 +23,20 @@ const INSERT_SQL = `
 
 const LIVE = "state IN ('waiting', 'approved')";
 
+const LIVE_UNDER_SQL = `
+  WITH RECURSIVE below (id) AS (
+    SELECT id FROM delegations WHERE id = $delegationId
+    UNION
+    SELECT child.id FROM delegations AS child JOIN below ON child.parent_id = below.id
+  )
+  SELECT * FROM requests WHERE ${LIVE} AND delegation_id IN (SELECT id FROM below)`;
+
 export function createApprovalStore(database: Database): ApprovalStore {
   const read = (row: Row): ApprovalRequest => requestOf(database, row);
   return {
     atomically: (work) => database.transaction(work),
     insert(request) {
-      database.run(INSERT_SQL, {
-        id: request.id,
-        binding: request.binding,
-        delegation: request.delegationId,
-        session: request.sessionId,
-        request: request.requestId,
-        target: request.target,
-        account: request.account,
-        what: request.what,
-        command: request.command,
-        truncated: Number(request.commandTruncated),
-        parameters: JSON.stringify(request.parameters),
-        requirements: JSON.stringify(request.requirements),
-        chain: JSON.stringify(request.chain),
-        justification: request.justification ?? null,
-        state: request.state,
-        created: request.createdAtMs,
-        expires: request.expiresAtMs,
-      });
+      database.run(INSERT_SQL, parametersOf(request));
     },
     find(id) {
       const row = database.get("SELECT * FROM requests WHERE id = $id", { id });
@@ -78,18 +69,7 @@ export function createApprovalStore(database: Database): ApprovalStore {
       database
         .all(`SELECT * FROM requests WHERE ${LIVE} AND expires_at <= $nowMs`, { nowMs })
         .map(read),
-    liveUnder: (delegationId) =>
-      database
-        .all(
-          `WITH RECURSIVE below (id) AS (
-             SELECT id FROM delegations WHERE id = $delegationId
-             UNION
-             SELECT child.id FROM delegations AS child JOIN below ON child.parent_id = below.id
-           )
-           SELECT * FROM requests WHERE ${LIVE} AND delegation_id IN (SELECT id FROM below)`,
-          { delegationId },
-        )
-        .map(read),
+    liveUnder: (delegationId) => database.all(LIVE_UNDER_SQL, { delegationId }).map(read),
     addVote: (id, vote) =>
       database.run(
         `INSERT INTO votes (request_id, person, entity_id, vote, policies_json, reason, at)
@@ -115,6 +95,28 @@ export function createApprovalStore(database: Database): ApprovalStore {
          WHERE id = $id AND binding = $binding AND state = 'approved' AND expires_at > $nowMs`,
         { id, binding, nowMs },
       ) === 1,
+  };
+}
+
+function parametersOf(request: ApprovalRequest): Parameters {
+  return {
+    id: request.id,
+    binding: request.binding,
+    delegation: request.delegationId,
+    session: request.sessionId,
+    request: request.requestId,
+    target: request.target,
+    account: request.account,
+    what: request.what,
+    command: request.command,
+    truncated: Number(request.commandTruncated),
+    parameters: JSON.stringify(request.parameters),
+    requirements: JSON.stringify(request.requirements),
+    chain: JSON.stringify(request.chain),
+    justification: request.justification ?? null,
+    state: request.state,
+    created: request.createdAtMs,
+    expires: request.expiresAtMs,
   };
 }
 

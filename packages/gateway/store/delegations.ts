@@ -9,6 +9,7 @@ import {
   optionalBytes,
   optionalNumber,
   optionalText,
+  type Parameters,
   type Row,
   textOf,
 } from "./database.ts";
@@ -40,24 +41,7 @@ export function createDelegationStore(database: Database): DelegationStore {
   return {
     atomically: (work) => database.transaction(work),
     insert(node) {
-      database.run(INSERT_SQL, {
-        id: node.id,
-        parent: node.parentId ?? null,
-        root: node.rootId,
-        depth: node.depth,
-        kind: node.kind,
-        entity: node.entityId,
-        name: node.name,
-        subject: node.subject,
-        groups: JSON.stringify(node.groups),
-        groupsAt: node.groupsAtMs,
-        provenance: node.provenance,
-        grant: node.grant === undefined ? null : JSON.stringify(node.grant),
-        created: node.createdAtMs,
-        expires: node.expiresAtMs,
-        renewable: node.renewableUntilMs,
-        verifier: node.handleVerifier ?? null,
-      });
+      database.run(INSERT_SQL, parametersOf(node));
     },
     find(id) {
       const row = database.get("SELECT * FROM delegations WHERE id = $id", { id });
@@ -106,6 +90,27 @@ export function createDelegationStore(database: Database): DelegationStore {
         expiresAtMs,
       });
     },
+  };
+}
+
+function parametersOf(node: DelegationNode): Parameters {
+  return {
+    id: node.id,
+    parent: node.parentId ?? null,
+    root: node.rootId,
+    depth: node.depth,
+    kind: node.kind,
+    entity: node.entityId,
+    name: node.name,
+    subject: node.subject,
+    groups: JSON.stringify(node.groups),
+    groupsAt: node.groupsAtMs,
+    provenance: node.provenance,
+    grant: node.grant === undefined ? null : JSON.stringify(node.grant),
+    created: node.createdAtMs,
+    expires: node.expiresAtMs,
+    renewable: node.renewableUntilMs,
+    verifier: node.handleVerifier ?? null,
   };
 }
 
