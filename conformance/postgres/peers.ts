@@ -134,7 +134,8 @@ async function delegate(gateway: TestGateway, home: string, idToken: string): Pr
 
 async function succeed(home: string, args: readonly string[]): Promise<unknown> {
   const result = await runCustody([...args, "--json"], { home });
-  if (result.exitCode !== 0) throw new Error(`custody ${args[0]}: ${result.stdout}${result.stderr}`);
+  if (result.exitCode !== 0)
+    throw new Error(`custody ${args[0]}: ${result.stdout}${result.stderr}`);
   return result.json;
 }
 
