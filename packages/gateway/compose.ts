@@ -298,8 +298,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         detail: { policyVersion: settings.policies.version },
       });
     },
-    refuse: (problems) =>
-      journal.append({ event: "configuration.refused", detail: { problems } }),
+    refuse: (problems) => journal.append({ event: "configuration.refused", detail: { problems } }),
     [Symbol.asyncDispose]: () => disposal.disposeAsync(),
   };
 

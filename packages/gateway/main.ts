@@ -1,8 +1,8 @@
 // A gateway as a process: arguments → configuration → compose → run → dispose. `custody serve` calls it.
 
 import { pino } from "pino";
-import { GatewayError } from "./base/errors.ts";
 import { systemClock } from "./base/clock.ts";
+import { GatewayError } from "./base/errors.ts";
 import { type Address, compose, type Gateway } from "./compose.ts";
 import { describeProblem } from "./config/config.ts";
 import { watchConfig } from "./config/watch.ts";
@@ -27,7 +27,9 @@ export interface ServeOptions {
 export async function serve(options: ServeOptions): Promise<number> {
   const logger = pino({ name: "custody", base: null }, pino.destination({ dest: 2, sync: true }));
   const log = (message: string, error?: unknown) =>
-    error === undefined ? logger.info(message) : logger.warn({ cause: describeCause(error) }, message);
+    error === undefined
+      ? logger.info(message)
+      : logger.warn({ cause: describeCause(error) }, message);
   const ended = Promise.withResolvers<number>();
   const settings = await load(options.configPath);
   const gateway = await compose(settings, {
@@ -98,7 +100,9 @@ function reloader(
     log(`configuration loaded, policies version ${loaded.policies.version}`);
   };
   return () => {
-    last = last.then(once, once).catch((error) => log("the configuration could not be read", error));
+    last = last
+      .then(once, once)
+      .catch((error) => log("the configuration could not be read", error));
     return last;
   };
 }

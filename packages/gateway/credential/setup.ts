@@ -17,7 +17,10 @@ export function postgresSetupSql(target: PostgresTarget, account: string): strin
     return [
       ...head,
       `-- fixed-role: clients share the role ${credential.user}; prefer session-role where you can.`,
-      ...role(credential.user, "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"),
+      ...role(
+        credential.user,
+        "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS",
+      ),
       `\\password ${identifier(credential.user)}`,
       ...rights(target, credential.user),
     ].join("\n");

@@ -78,7 +78,6 @@ export function createSessions(
         ...(recording === undefined
           ? {}
           : { detail: { pieces: recording.pieces, digest: recording.digest } }),
-        ...(recording === undefined ? {} : { detail: { ...recording } }),
       });
       try {
         deps.store.close(sessionId, clock.nowMs(), why);

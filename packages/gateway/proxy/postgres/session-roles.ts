@@ -60,7 +60,12 @@ export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
         return lease(leased, sessionId, user, password, async () => undefined);
       }
       const user = await createRole(deps, request, credential);
-      leased.set(sessionId, { target, login: credential.admin, user: user.name, processId: undefined });
+      leased.set(sessionId, {
+        target,
+        login: credential.admin,
+        user: user.name,
+        processId: undefined,
+      });
       return lease(leased, sessionId, user.name, user.password, () =>
         dropRole(deps, target, credential, user.name),
       );
