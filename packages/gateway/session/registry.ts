@@ -110,23 +110,9 @@ export function createRegistry(deps: RegistryDeps): Registry {
           "limit",
           `${leaf} has ${own.length} sessions open, which is the limit of one delegation`,
         );
-      const nowMs = deps.clock.nowMs();
-      const expiresAtMs = lifeOf(deps, expiryOf(session.chain), nowMs);
-      const passed = WARNINGS_MS.filter((beforeMs) => expiresAtMs - nowMs <= beforeMs).length;
-      const entry: Entry = {
-        ...session,
-        events,
-        openedAtMs: nowMs,
-        expiresAtMs,
-        ending: undefined,
-        warned: passed,
-      };
+      const entry = entryOf(deps, session, events);
       live.set(entry.id, entry);
-      for (const { delegationId } of entry.chain.hops) {
-        const known = byDelegation.get(delegationId);
-        if (known === undefined) byDelegation.set(delegationId, new Set([entry]));
-        else known.add(entry);
-      }
+      link(byDelegation, entry);
       return entry;
     },
     get: (sessionId) => live.get(sessionId),
@@ -138,11 +124,7 @@ export function createRegistry(deps: RegistryDeps): Registry {
       const entry = live.get(sessionId);
       if (entry === undefined) return;
       live.delete(sessionId);
-      for (const { delegationId } of entry.chain.hops) {
-        const known = byDelegation.get(delegationId);
-        known?.delete(entry);
-        if (known?.size === 0) byDelegation.delete(delegationId);
-      }
+      unlink(byDelegation, entry);
     },
     under,
     countUnder: (delegationId) => byDelegation.get(delegationId)?.size ?? 0,
@@ -165,6 +147,33 @@ const EXPIRED: SessionEnd = {
   hint: "a person: custody login; an agent: ask the parent to renew",
 };
 
+function link(byDelegation: Map<string, Set<Entry>>, entry: Entry): void {
+  for (const { delegationId } of entry.chain.hops) {
+    const known = byDelegation.get(delegationId);
+    if (known === undefined) byDelegation.set(delegationId, new Set([entry]));
+    else known.add(entry);
+  }
+}
+
+function unlink(byDelegation: Map<string, Set<Entry>>, entry: Entry): void {
+  for (const { delegationId } of entry.chain.hops) {
+    const known = byDelegation.get(delegationId);
+    known?.delete(entry);
+    if (known?.size === 0) byDelegation.delete(delegationId);
+  }
+}
+
+function entryOf(deps: RegistryDeps, session: NewSession, events: SessionEvents): Entry {
+  const openedAtMs = deps.clock.nowMs();
+  const expiresAtMs = lifeOf(deps, expiryOf(session.chain), openedAtMs);
+  const warned = passedWarnings(expiresAtMs - openedAtMs);
+  return { ...session, events, openedAtMs, expiresAtMs, ending: undefined, warned };
+}
+
+function passedWarnings(leftMs: number): number {
+  return WARNINGS_MS.filter((beforeMs) => leftMs <= beforeMs).length;
+}
+
 function lifeOf(deps: RegistryDeps, chainExpiryMs: number, openedAtMs: number): number {
   return Math.min(chainExpiryMs, openedAtMs + deps.limits.sessionMaxMs);
 }
@@ -176,13 +185,12 @@ function prolong(deps: RegistryDeps, entry: Entry): void {
   const expiresAtMs = lifeOf(deps, chainExpiryMs, entry.openedAtMs);
   if (expiresAtMs <= entry.expiresAtMs) return;
   entry.expiresAtMs = expiresAtMs;
-  const leftMs = expiresAtMs - deps.clock.nowMs();
-  entry.warned = WARNINGS_MS.filter((beforeMs) => leftMs <= beforeMs).length;
+  entry.warned = passedWarnings(expiresAtMs - deps.clock.nowMs());
 }
 
 function warn(deps: RegistryDeps, entry: Entry, nowMs: number): void {
   const leftMs = entry.expiresAtMs - nowMs;
-  const reached = WARNINGS_MS.filter((beforeMs) => leftMs <= beforeMs).length;
+  const reached = passedWarnings(leftMs);
   if (reached <= entry.warned) return;
   entry.warned = reached;
   const minutes = Math.max(1, Math.round(leftMs / 60_000));
