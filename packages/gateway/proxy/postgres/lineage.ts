@@ -122,7 +122,7 @@ const INERT = new Set([
 ]);
 
 /** Throws unless every node under `root` went through a handler. */
-export function requireSeen(context: Context, root: Tree): void {
+export function requireSeen(context: Pick<Context, "seen">, root: Tree): void {
   const waiting: unknown[] = [root];
   while (waiting.length > 0) {
     const at = waiting.pop();
