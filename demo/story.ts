@@ -212,8 +212,12 @@ async function revocation(play: Play): Promise<string> {
   for (const { id, chain } of sessions.toReversed())
     play.sessions.set(chain.at(-1)?.name ?? "", id);
 
-  const roles = await sessionRoles(play);
-  must(roles.length === 2, `there are ${roles.length} session roles, not one for each session`);
+  // The role of a session that has just ended may still be on its way out.
+  let roles: { name: string; verifier: string }[] = [];
+  await until(async () => {
+    roles = await sessionRoles(play);
+    return roles.length === 2;
+  }, "there is not one role for each live session");
   for (const { name, verifier } of roles) play.secrets.set(`the verifier of ${name}`, verifier);
 
   screen.asked("report-agent", `sql> ${ENDLESS};   -- runs on and on`);

@@ -39,6 +39,7 @@ const forbidden: [what: string, path: string, specifier: string][] = [
   ["the console is no gateway", "packages/console/a.ts", "@custody/evidence/node/verify.ts"],
   ["packages know no demo", "packages/gateway/audit/a.ts", "../../../demo/main.ts"],
   ["nothing imports a test", "packages/gateway/base/a.ts", "./ids.test.ts"],
+  ["nothing but tests imports a harness", "packages/gateway/base/a.ts", "./ids-harness.ts"],
 ];
 
 for (const [what, path, specifier] of forbidden)
@@ -61,6 +62,7 @@ const permitted: [path: string, specifier: string][] = [
   ["packages/gateway/compose.ts", "./store/a.ts"],
   ["packages/cli/a.ts", "@custody/wire/postgres/backend.ts"],
   ["packages/gateway/audit/a.test.ts", "../../../conformance/support/postgres-server.ts"],
+  ["packages/gateway/audit/a-harness.ts", "../../../conformance/support/postgres-server.ts"],
 ];
 
 for (const [path, specifier] of permitted)

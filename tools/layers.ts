@@ -240,8 +240,9 @@ function fileProblems({ path, text }: SourceFile): Problem[] {
   return problems;
 }
 
+/** Tests, and what several tests of one folder share. */
 function isTest(path: string): boolean {
-  return path.endsWith(".test.ts");
+  return path.endsWith(".test.ts") || path.endsWith("-harness.ts");
 }
 
 /** The dependencies of the packages on disk. */
