@@ -42,7 +42,7 @@ import { readRecording } from "./recording/replay.ts";
 import { createControl } from "./session/create-control.ts";
 import { createRegistry } from "./session/registry.ts";
 import { createSessions, type Place } from "./session/sessions.ts";
-import { openStore } from "./store/store.ts";
+import { openStore, type Store } from "./store/store.ts";
 
 export interface Outside {
   readonly clock: Clock;
@@ -101,6 +101,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const keys = await loadRecordingKeys(dataDirectory, systemRandom);
   const store = stack.use(openStore(dataDirectory));
   const onFault = (thrown: unknown) => log("a fault that nobody waited for", thrown);
+  store.sessions.closeLeftovers(clock.nowMs(), "the gateway restarted");
+  keepPruned(store, clock, onFault, stack);
 
   const access = createAccess({
     policies: () => live.policies,
@@ -166,12 +168,15 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     tree,
     journal,
     mayAdminister: (chain) => control.mayAdminister(chain).allowed,
-    onRevoked: (delegationId, reason) =>
-      registry.endUnder(delegationId, {
+    onRevoked: (delegationId, reason) => {
+      const ended = registry.endUnder(delegationId, {
         code: "revoked",
         message: "the delegation of this session was revoked",
         hint: reason === undefined ? "sign in, or ask the parent, again" : reason,
-      }),
+      });
+      approvals.revoked(delegationId);
+      return ended;
+    },
     onRenewed: (delegationId) => registry.renewed(delegationId),
   });
   const sessions = createSessions(
@@ -191,7 +196,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const approvals = stack.use(
     createApprovals({
       store: store.approvals,
-      chainOf: (sessionId) => registry.get(sessionId)?.chain,
+      chainOf: (sessionId) => registry.chainOf(sessionId),
       people: () => people,
       mayApprove: (approver, request) => {
         const target = live.config.targets.get(request.target);
@@ -368,7 +373,8 @@ function authorityOf(control: ControlAccess, config: () => Config) {
     mayAdminister: (chain: Chain) => control.mayAdminister(chain).allowed,
     mayReplay: (chain: Chain, target: string | undefined) =>
       target === undefined
-        ? [...config().targets.keys()].every((name) => mayReplayTarget(chain, name))
+        ? config().targets.size > 0 &&
+          [...config().targets.keys()].every((name) => mayReplayTarget(chain, name))
         : mayReplayTarget(chain, target),
   };
 }
@@ -380,6 +386,29 @@ function works(check: () => void): boolean {
   } catch {
     return false;
   }
+}
+
+const DAY_MS = 86_400_000;
+/** What ended so long ago is forgotten by the store; the log and the recordings keep it. */
+const KEPT_MS = 30 * DAY_MS;
+
+function keepPruned(
+  store: Store,
+  clock: Clock,
+  onFault: (thrown: unknown) => void,
+  stack: AsyncDisposableStack,
+): void {
+  const prune = () => {
+    try {
+      store.forget(clock.nowMs() - KEPT_MS);
+    } catch (thrown) {
+      onFault(thrown);
+    }
+  };
+  prune();
+  const timer = setInterval(prune, DAY_MS);
+  timer.unref();
+  stack.defer(() => clearInterval(timer));
 }
 
 /** One context until the certificate is renewed. */

@@ -55,6 +55,8 @@ export interface RelayState {
   transaction: number;
   /** Commands that changed settings so far: an approval is bound to it. */
   settingsChanged: number;
+  /** Objects were defined in the open transaction: what names mean is not known until it ends. */
+  uncommittedDefinition: boolean;
   /** A Sync was not forwarded because a COPY was under way, and nothing was since. */
   syncKeptBack: boolean;
 }

@@ -55,6 +55,7 @@ export class Relay {
       toServer: new ForwardQueue(upstream.socket, context.journal, () => this.#pump()),
       transaction: 0x49,
       settingsChanged: 0,
+      uncommittedDefinition: false,
       syncKeptBack: false,
     };
     const control = {

@@ -99,13 +99,20 @@ export class Replies {
         if (type !== 0x73) this.#statementDone(exchange);
         break;
       case 0x5a: // Z
-        this.#state.transaction = buffer[start + 5] ?? 0;
+        this.#transaction(buffer[start + 5] ?? 0);
         break;
       case 0x64: // d
         exchange.bytes += end - start;
         break;
     }
     this.#forward(exchange, buffer, start, end);
+  }
+
+  #transaction(status: number): void {
+    this.#state.transaction = status;
+    if (status !== IDLE || !this.#state.uncommittedDefinition) return;
+    this.#state.uncommittedDefinition = false;
+    this.#work = this.#state.context.classifier.refresh();
   }
 
   #row(exchange: Exchange, buffer: Buffer, start: number, end: number): void {
@@ -175,7 +182,7 @@ export class Replies {
     exchange.sqlState ??= fields.get("C") ?? "XX000";
     if (exchange.instead !== undefined) this.#push(exchange, exchange.instead);
     else if (exchange.limited !== undefined) this.#push(exchange, exchange.limited);
-    else if (touchesClass(exchange))
+    else if (mayTellClassified(exchange))
       this.#push(exchange, errorResponse(scrubbedMessage(fields, exchange.requestId ?? "unknown")));
     else this.#forward(exchange, buffer, start, end);
   }
@@ -190,7 +197,7 @@ export class Replies {
       if (name === "application_name") return;
     } else if (type === 0x4e) {
       const running = tracker.head?.tag;
-      if (running !== undefined && touchesClass(running)) {
+      if (running !== undefined && mayTellClassified(running)) {
         const fields = decodeErrorFields(buffer, start, end);
         const scrubbed = scrubbedMessage(fields, running.requestId ?? "unknown");
         toClient.push(noticeResponse({ ...scrubbed, message: "notice withheld" }));
@@ -253,7 +260,8 @@ export class Replies {
         }
         break;
       case "definition":
-        this.#work = context.classifier.refresh();
+        // Inside a transaction nobody else sees it yet, the gateway's catalogue neither.
+        this.#state.uncommittedDefinition = true;
         break;
     }
   }
@@ -315,10 +323,13 @@ export class Replies {
   }
 }
 
+/** ReadyForQuery outside a transaction: I. */
+const IDLE = 0x49;
 const NOTHING: ReadonlySet<string> = new Set();
 
-function touchesClass(exchange: Exchange): boolean {
-  return exchange.statements.some((statement) => statement.operation.touches.length > 0);
+/** Its errors and notices may quote a value: `DETAIL: Failing row contains (…)`. */
+function mayTellClassified(exchange: Exchange): boolean {
+  return exchange.statements.some((statement) => statement.reachesClassified !== false);
 }
 
 function sqlPrepared(statement: StatementPlan, epoch: number): PreparedStatement {

@@ -335,8 +335,7 @@ export class Requests {
 
     // Rows are checked against what the server says of them (the second witness), so it is asked when
     // the client did not ask itself.
-    const rows = plan.statements[0]?.columns !== undefined || plan.operation.touches.length > 0;
-    if (rows && context.masks.needed && portal.rowCheck === undefined && !portal.describing) {
+    if (context.masks.needed && portal.rowCheck === undefined && !portal.describing) {
       portal.describing = true;
       const describe = describePortal(message.portal);
       const asked = exchange({ statements: plan.statements, portal });
@@ -473,7 +472,9 @@ export class Requests {
   #classify(text: string): QueryPlan | Unclassified | "wait" {
     const { classifier } = this.#state.context;
     const plan = classifier.classify(text, this.#names);
-    if (!("unclassified" in plan) || this.#refreshed || !maybeStale(plan)) return plan;
+    if (!("unclassified" in plan))
+      return this.#state.uncommittedDefinition && !definesOrEnds(plan) ? UNSETTLED : plan;
+    if (this.#refreshed || !maybeStale(plan)) return plan;
     this.#refreshed = true;
     this.#control.waitFor(classifier.refresh());
     return "wait";
@@ -486,7 +487,11 @@ export class Requests {
         this.#waitForReplies();
         return "wait";
       }
-    } else if (plan.epoch === this.#state.context.classifier.epoch) return plan;
+    } else if (
+      plan.epoch === this.#state.context.classifier.epoch &&
+      !this.#state.uncommittedDefinition
+    )
+      return plan;
     return this.#classify(plan.text);
   }
 
@@ -601,6 +606,20 @@ function needsFence(statement: StatementPlan): boolean {
       return false;
   }
 }
+
+/** What may follow a definition before its transaction ends: more of them, and the end. */
+function definesOrEnds(plan: QueryPlan): boolean {
+  return plan.statements.every(
+    ({ kind }) => kind.kind === "definition" || kind.kind === "transaction",
+  );
+}
+
+const UNSETTLED: Unclassified = {
+  unclassified: true,
+  message: "this transaction defines objects: commit it before other statements",
+  sqlState: "0A000",
+  position: undefined,
+};
 
 /** A text that gives a name a meaning and uses names is judged before either happens: refused. */
 function nameTrouble(plan: QueryPlan): Unclassified | undefined {

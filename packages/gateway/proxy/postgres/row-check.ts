@@ -6,7 +6,12 @@ import { decodeRowDescription } from "@custody/wire/postgres/backend.ts";
 import type { MaskName } from "../../masking/masks.ts";
 import type { PostgresClassifier } from "./classify.ts";
 import type { StatementPlan } from "./plan.ts";
-import { createRowMask, type RowMask, verifyRowDescription } from "./result-mask.ts";
+import {
+  type ClassifiedByOid,
+  createRowMask,
+  type RowMask,
+  verifyRowDescription,
+} from "./result-mask.ts";
 
 export type RowCheck = RowMask;
 
@@ -25,6 +30,8 @@ export interface ResultMasks {
 
 interface Checked {
   readonly description: Buffer;
+  /** Of the catalogue it was checked against: a newer one is asked anew, with the same plan. */
+  readonly classified: ClassifiedByOid;
   readonly unmask: ReadonlySet<string>;
   readonly masks: ReadonlyMap<string, MaskName>;
   readonly check: RowCheck;
@@ -34,7 +41,6 @@ export function createResultMasks(
   classifier: PostgresClassifier,
   masks: () => ReadonlyMap<string, MaskName>,
 ): ResultMasks {
-  // A plan is of one catalogue epoch, so what was found of it stays true as long as it is used.
   const checked = new WeakMap<StatementPlan, Checked>();
   return {
     get needed() {
@@ -42,20 +48,22 @@ export function createResultMasks(
     },
     check(buffer, start, end, plan, unmask) {
       const known = plan === undefined ? undefined : checked.get(plan);
+      const classified = classifier.classifiedByOid;
       if (
         known !== undefined &&
+        known.classified === classified &&
         known.unmask === unmask &&
         known.masks === masks() &&
         known.description.compare(buffer, start, end) === 0
       )
         return known.check;
       const columns = decodeRowDescription(buffer, start, end);
-      const verified = verifyRowDescription(columns, plan, classifier.classifiedByOid);
+      const verified = verifyRowDescription(columns, plan, classified);
       if (!verified.ok) return { disagree: verified.why };
       const check = createRowMask(columns, verified.classes, unmask, masks());
       if (plan !== undefined) {
         const description = Buffer.from(buffer.subarray(start, end));
-        checked.set(plan, { description, unmask, masks: masks(), check });
+        checked.set(plan, { description, classified, unmask, masks: masks(), check });
       }
       return check;
     },

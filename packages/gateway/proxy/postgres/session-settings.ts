@@ -21,7 +21,8 @@ export function upstreamSettings(
     ...chosen,
     ["client_encoding", "UTF8"],
     ["standard_conforming_strings", "on"],
-    ["search_path", target.searchPath.map(quoteIdentifier).join(", ")],
+    // Named last, it is not searched first: a temporary object shadows nothing.
+    ["search_path", [...target.searchPath, "pg_temp"].map(quoteIdentifier).join(", ")],
     ["application_name", upstreamName(sessionId, chain)],
   ]);
 }
