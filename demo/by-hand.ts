@@ -18,6 +18,7 @@ export async function byHand(play: Play): Promise<void> {
   const file = join(stage.folder, "agent.env");
   const lines = variables.map(([name, value]) => `export ${name}='${value}'`);
   writeFileSync(file, `${lines.join("\n")}\n`, { mode: 0o600 });
+  const data = (path: string) => join(stage.gateway.dataFolder, path);
   const as = (name: string) => `CUSTODY_HOME=${stage.home(name)} node ${CUSTODY}`;
   const commands: [what: string, command: string][] = [
     ["psql as the agent", `(. ${file} && psql)`],
@@ -28,7 +29,10 @@ export async function byHand(play: Play): Promise<void> {
     ["live sessions", `${as("engineer")} sessions`],
     ["end it all", `${as("engineer")} revoke ${engineer.delegationId}`],
     ["replay", `${as("dba1")} replay <session>`],
-    ["the log", `${as("dba1")} audit verify ${join(stage.gateway.dataFolder, "log")}`],
+    [
+      "the log",
+      `${as("dba1")} audit verify ${data("log")} --key "$(cat ${data("keys/log.vkey")})"`,
+    ],
     ["the database itself", `psql "${direct(play)}"`],
   ];
   for (const [what, command] of commands) screen.plain(`  ${what.padEnd(20)} ${command}`);
@@ -49,7 +53,7 @@ async function delegate(play: Play, engineer: Actor): Promise<Actor> {
   };
 }
 
-/** The superuser's way in, for looking behind the gateway; its password is in the prompt's place. */
+/** The superuser's way in, for looking behind the gateway; made for this run and gone with it. */
 function direct(play: Play): string {
   const { database } = play.stage;
   const parts = {
