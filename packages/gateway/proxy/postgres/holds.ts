@@ -19,7 +19,6 @@ export interface HeldCommand {
   readonly requestId: string;
   readonly plan: QueryPlan;
   readonly portal: Portal | undefined;
-  readonly bytes: { readonly buffer: Buffer; readonly start: number; readonly end: number };
 }
 
 type Held = Extract<Decision, { verdict: "hold" }>;

@@ -25,7 +25,7 @@ import {
   poisonedQuery,
 } from "@custody/wire/postgres/frontend.ts";
 import type { RequestKind } from "@custody/wire/postgres/reply-tracker.ts";
-import type { Denial, Permit } from "../../access/operation.ts";
+import type { Denial } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { parametersDigest } from "../../recording/digest.ts";
 import {
@@ -38,34 +38,33 @@ import {
   SYNC,
 } from "./exchange.ts";
 import { denialError, type StatementError, statementErrorResponse } from "./faults.ts";
-import { type HeldCommand, Holds } from "./holds.ts";
+import {
+  changesNames,
+  Judge,
+  nameTrouble,
+  type Verdict,
+  type Wait,
+  waitForReplies,
+} from "./judge.ts";
 import { NEVER_CERTAIN } from "./names.ts";
-import type { QueryPlan, SessionNames, StatementPlan, Unclassified } from "./plan.ts";
+import type { QueryPlan, StatementPlan, Unclassified } from "./plan.ts";
 import type { RelayControl, RelayState } from "./relay-state.ts";
 
 export type Handled = "done" | "again";
 
-/** A permitted command, or the error its client gets. */
-type Verdict =
-  | { readonly permit: Permit; readonly approvedBy: readonly string[] | undefined }
-  | { readonly error: StatementError; readonly denial: Denial | undefined }
-  | "wait";
-
 export class Requests {
   readonly #state: RelayState;
   readonly #control: RelayControl;
-  readonly #holds: Holds;
+  readonly #judge: Judge;
   /** What was sent changes names or the catalogue: the next message waits until it is known how. */
   #fenced = false;
-  /** The message at hand already had the catalogue read again for it. */
-  #refreshed = false;
   /** The request id of a message that is handled again. */
   #requestId: string | undefined;
 
   constructor(state: RelayState, control: RelayControl) {
     this.#state = state;
     this.#control = control;
-    this.#holds = new Holds(state, control);
+    this.#judge = new Judge(state, control);
   }
 
   handle(cursor: FrameCursor): Handled {
@@ -76,7 +75,7 @@ export class Requests {
     if (this.#state.tracker.copyIn && !COPY_TYPES.has(cursor.type)) return this.#abandonCopy();
     const handled = this.#dispatch(cursor);
     if (handled === "done") {
-      this.#refreshed = false;
+      this.#judge.nextMessage();
       this.#requestId = undefined;
     }
     return handled;
@@ -84,11 +83,11 @@ export class Requests {
 
   /** True when a hold was waiting and now ends as cancelled. */
   cancelHold(): boolean {
-    return this.#holds.cancel();
+    return this.#judge.cancelHold();
   }
 
   close(): void {
-    this.#holds.close();
+    this.#judge.close();
   }
 
   #dispatch(cursor: FrameCursor): Handled {
@@ -149,17 +148,15 @@ export class Requests {
   #query(buffer: Buffer, start: number, end: number): Handled {
     const { text } = decodeQuery(buffer, start, end);
     const requestId = this.#newRequestId();
-    const plan = this.#classify(text);
+    const plan = this.#judge.classify(text);
     if (plan === "wait") return "again";
-    if ("unclassified" in plan)
-      return this.#poisonQuery(requestId, text, unclassified(plan, requestId));
+    if ("unclassified" in plan) return this.#poisonQuery(requestId, text, unclassified(plan));
     const trouble = nameTrouble(plan);
-    if (trouble !== undefined)
-      return this.#poisonQuery(requestId, text, unclassified(trouble, requestId));
+    if (trouble !== undefined) return this.#poisonQuery(requestId, text, unclassified(trouble));
     // EXECUTE and FETCH mean what earlier statements made of their names: that must be known first.
     if (plan.refers.length > 0 && this.#state.tracker.depth > 0) return this.#waitForReplies();
 
-    const verdict = this.#decide(requestId, plan, undefined, buffer, start, end);
+    const verdict = this.#judge.decide(requestId, plan, undefined);
     if (verdict === "wait") return "again";
     if ("error" in verdict)
       return this.#poisonQuery(requestId, text, verdict.error, verdict.denial, plan);
@@ -178,7 +175,7 @@ export class Requests {
       start,
       end,
     );
-    if (plan.statements.some(needsFence)) this.#fence();
+    if (plan.statements.some(changesNames)) this.#fence();
     return "done";
   }
 
@@ -215,15 +212,10 @@ export class Requests {
   #parse(buffer: Buffer, start: number, end: number): Handled {
     const message = decodeParse(buffer, start, end);
     const requestId = this.#newRequestId();
-    const plan = this.#classify(message.text);
+    const plan = this.#judge.classify(message.text);
     if (plan === "wait") return "again";
     if ("unclassified" in plan)
-      return this.#poisonParse(
-        message.name,
-        requestId,
-        message.text,
-        unclassified(plan, requestId),
-      );
+      return this.#poisonParse(message.name, requestId, message.text, unclassified(plan));
     if (plan.refers.length > 0 && this.#state.tracker.depth > 0) return this.#waitForReplies();
     const decision = this.#state.context.book.decide(plan.operation);
     if (decision.verdict === "deny") {
@@ -323,16 +315,21 @@ export class Requests {
       });
     if (portal.by === "sql") return this.#poisonExtended("execute", madeBySql("DECLARE", "FETCH"));
     const requestId = this.#newRequestId();
-    const plan = this.#currentPlan(portal.plan);
+    const plan = this.#judge.currentPlan(portal.plan);
     if (plan === "wait") return "again";
     if ("unclassified" in plan)
-      return this.#poisonExecute(requestId, portal.plan, unclassified(plan, requestId));
+      return this.#poisonExecute(requestId, portal.plan, unclassified(plan));
 
-    const verdict = this.#decide(requestId, plan, portal, buffer, start, end);
+    const verdict = this.#judge.decide(requestId, plan, portal);
     if (verdict === "wait") return "again";
     if ("error" in verdict)
       return this.#poisonExecute(requestId, plan, verdict.error, verdict.denial);
 
+    // A plan of another catalogue is checked anew.
+    if (plan !== portal.plan) {
+      portal.rowCheck = undefined;
+      portal.describing = false;
+    }
     // Rows are checked against what the server says of them (the second witness), so it is asked when
     // the client did not ask itself.
     if (context.masks.needed && portal.rowCheck === undefined && !portal.describing) {
@@ -355,7 +352,7 @@ export class Requests {
       start,
       end,
     );
-    if (plan.statements.some(needsFence)) this.#fence();
+    if (plan.statements.some(changesNames)) this.#fence();
     return "done";
   }
 
@@ -468,86 +465,11 @@ export class Requests {
     return this.#requestId;
   }
 
-  /** The plan, or why there is none; the catalogue is read again once for a name it does not know. */
-  #classify(text: string): QueryPlan | Unclassified | "wait" {
-    const { classifier } = this.#state.context;
-    const plan = classifier.classify(text, this.#names);
-    if (!("unclassified" in plan))
-      return this.#state.uncommittedDefinition && !definesOrEnds(plan) ? UNSETTLED : plan;
-    if (this.#refreshed || !maybeStale(plan)) return plan;
-    this.#refreshed = true;
-    this.#control.waitFor(classifier.refresh());
-    return "wait";
-  }
-
-  /** A plan of an older catalogue, or one whose names may mean something else now, is made anew. */
-  #currentPlan(plan: QueryPlan): QueryPlan | Unclassified | "wait" {
-    if (plan.refers.length > 0) {
-      if (this.#state.tracker.depth > 0) {
-        this.#waitForReplies();
-        return "wait";
-      }
-    } else if (
-      plan.epoch === this.#state.context.classifier.epoch &&
-      !this.#state.uncommittedDefinition
-    )
-      return plan;
-    return this.#classify(plan.text);
-  }
-
-  readonly #names: SessionNames = {
-    prepared: (name) => this.#preparedStatement(name),
-    cursor: (name) => {
-      const portal = this.#state.portals.confirmed(name);
-      return portal?.by === "message" ? portal.plan.statements[0] : portal?.statement;
-    },
-  };
-
-  /** In the catalogue as it is now; undefined when it was prepared in an older one by SQL. */
-  #preparedStatement(name: string): StatementPlan | undefined {
-    const { classifier } = this.#state.context;
-    const prepared = this.#state.statements.confirmed(name);
-    if (prepared === undefined) return undefined;
-    if (prepared.by === "sql")
-      return prepared.epoch === classifier.epoch ? prepared.statement : undefined;
-    if (prepared.plan.epoch === classifier.epoch) return prepared.plan.statements[0];
-    const plan = classifier.classify(prepared.plan.text, NO_NAMES);
-    return "unclassified" in plan ? undefined : plan.statements[0];
-  }
-
-  #decide(
-    requestId: string,
-    plan: QueryPlan,
-    portal: Portal | undefined,
-    buffer: Buffer,
-    start: number,
-    end: number,
-  ): Verdict {
-    const { book } = this.#state.context;
-    const command: HeldCommand = { requestId, plan, portal, bytes: { buffer, start, end } };
-    const released = this.#holds.take(command);
-    if (released !== undefined) {
-      if ("error" in released) return { error: released.error, denial: released.denial };
-      return { permit: released.permit, approvedBy: released.approvedBy };
-    }
-    const decision = book.decide(plan.operation);
-    if (decision.verdict === "permit") return { permit: decision.permit, approvedBy: undefined };
-    if (decision.verdict === "deny")
-      return { error: denialError(decision.denial, requestId), denial: decision.denial };
-    // What came before is answered first, so that the transaction's state is known while it waits.
-    if (this.#state.tracker.depth > 0) {
-      this.#waitForReplies();
-      return "wait";
-    }
-    this.#control.waitFor(this.#holds.wait(command, decision));
-    return "wait";
-  }
-
   #intent(
     requestId: string,
     plan: QueryPlan,
     portal: Portal | undefined,
-    verdict: Exclude<Verdict, "wait" | { readonly error: StatementError }>,
+    verdict: Exclude<Verdict, Wait | { readonly error: StatementError }>,
   ): void {
     const { book } = this.#state.context;
     book.intent(requestId, plan, portal, verdict.permit, verdict.approvedBy);
@@ -565,14 +487,10 @@ export class Requests {
   }
 
   #waitForReplies(): Handled {
-    // Without it the server may keep the replies to itself until a Sync that has not come yet.
-    this.#state.toServer.push(flush());
-    this.#control.waitForReplies();
+    waitForReplies(this.#state, this.#control);
     return "again";
   }
 }
-
-const NO_NAMES: SessionNames = { prepared: () => undefined, cursor: () => undefined };
 
 function copiesIn({ kind }: StatementPlan): boolean {
   return kind.kind === "copy" && kind.direction === "in";
@@ -591,58 +509,12 @@ function madeBySql(made: string, run: string): StatementError {
 /** What belongs to a COPY FROM STDIN or is dropped during one: d, c, f, S, H; and X. */
 const COPY_TYPES = new Set([0x64, 0x63, 0x66, 0x53, 0x48, 0x58]);
 
-/** Changes what names or objects mean for what follows. */
-function needsFence(statement: StatementPlan): boolean {
-  switch (statement.kind.kind) {
-    case "prepare":
-    case "deallocate":
-    case "declare":
-    case "close":
-    case "discard":
-    case "definition":
-    case "custody":
-      return true;
-    default:
-      return false;
-  }
-}
-
-/** What may follow a definition before its transaction ends: more of them, and the end. */
-function definesOrEnds(plan: QueryPlan): boolean {
-  return plan.statements.every(
-    ({ kind }) => kind.kind === "definition" || kind.kind === "transaction",
-  );
-}
-
-const UNSETTLED: Unclassified = {
-  unclassified: true,
-  message: "this transaction defines objects: commit it before other statements",
-  sqlState: "0A000",
-  position: undefined,
-};
-
-/** A text that gives a name a meaning and uses names is judged before either happens: refused. */
-function nameTrouble(plan: QueryPlan): Unclassified | undefined {
-  if (plan.statements.length < 2 || plan.refers.length === 0) return undefined;
-  if (!plan.statements.some(needsFence)) return undefined;
-  return {
-    unclassified: true,
-    message: "PREPARE, DECLARE and the use of such names cannot share one query text",
-    sqlState: "0A000",
-    position: undefined,
-  };
-}
-
-/** Names that a newer catalogue may know: relations, columns, functions, schemas, types. */
-function maybeStale(plan: Unclassified): boolean {
-  return ["42P01", "42703", "42883", "3F000", "42704"].includes(plan.sqlState);
-}
-
-function unclassified(plan: Unclassified, requestId: string): StatementError {
+/** As PostgreSQL itself says it, to the letter: a typo looks as it would without us. */
+function unclassified(plan: Unclassified): StatementError {
   return {
     sqlState: plan.sqlState,
     message: plan.message,
-    detail: `Request ${requestId}.`,
+    detail: undefined,
     hint: undefined,
     position: plan.position,
   };

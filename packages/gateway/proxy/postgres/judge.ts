@@ -1,0 +1,171 @@
+// What a command text means in this session now, and whether it may run: the classifier with the
+// session's names, the catalogue read again when a name is unknown, the decision, the hold. Requests
+// ask; "wait" means ask again when the relay goes on.
+
+import { flush } from "@custody/wire/postgres/frontend.ts";
+import type { Denial, Permit } from "../../access/operation.ts";
+import type { Portal } from "./exchange.ts";
+import { denialError, type StatementError } from "./faults.ts";
+import { type HeldCommand, Holds } from "./holds.ts";
+import type { QueryPlan, SessionNames, StatementPlan, Unclassified } from "./plan.ts";
+import type { RelayControl, RelayState } from "./relay-state.ts";
+
+/** The session waits for something: the same message is handled again afterwards. */
+export type Wait = "wait";
+
+/** A permitted command, or the error its client gets. */
+export type Verdict =
+  | { readonly permit: Permit; readonly approvedBy: readonly string[] | undefined }
+  | { readonly error: StatementError; readonly denial: Denial | undefined }
+  | Wait;
+
+export class Judge {
+  readonly #state: RelayState;
+  readonly #control: RelayControl;
+  readonly #holds: Holds;
+  /** The message at hand already had the catalogue read again for it. */
+  #refreshed = false;
+
+  constructor(state: RelayState, control: RelayControl) {
+    this.#state = state;
+    this.#control = control;
+    this.#holds = new Holds(state, control);
+  }
+
+  /** The message at hand is done with. */
+  nextMessage(): void {
+    this.#refreshed = false;
+  }
+
+  /** True when a hold was waiting and now ends as cancelled. */
+  cancelHold(): boolean {
+    return this.#holds.cancel();
+  }
+
+  close(): void {
+    this.#holds.close();
+  }
+
+  /** The plan, or why there is none; the catalogue is read again once for a name it does not know. */
+  classify(text: string): QueryPlan | Unclassified | Wait {
+    const { classifier } = this.#state.context;
+    const plan = classifier.classify(text, this.#names);
+    if (!("unclassified" in plan))
+      return this.#state.uncommittedDefinition && !definesOrEnds(plan) ? UNSETTLED : plan;
+    if (this.#refreshed || !maybeStale(plan)) return plan;
+    this.#refreshed = true;
+    this.#control.waitFor(classifier.refresh());
+    return "wait";
+  }
+
+  /** A plan of an older catalogue, or one whose names may mean something else now, is made anew. */
+  currentPlan(plan: QueryPlan): QueryPlan | Unclassified | Wait {
+    if (plan.refers.length > 0) {
+      if (this.#state.tracker.depth > 0) return this.#waitForReplies();
+    } else if (
+      plan.epoch === this.#state.context.classifier.epoch &&
+      !this.#state.uncommittedDefinition
+    )
+      return plan;
+    return this.classify(plan.text);
+  }
+
+  readonly #names: SessionNames = {
+    prepared: (name) => this.#preparedStatement(name),
+    cursor: (name) => {
+      const portal = this.#state.portals.confirmed(name);
+      return portal?.by === "message" ? portal.plan.statements[0] : portal?.statement;
+    },
+  };
+
+  /** In the catalogue as it is now; undefined when it was prepared in an older one by SQL. */
+  #preparedStatement(name: string): StatementPlan | undefined {
+    const { classifier } = this.#state.context;
+    const prepared = this.#state.statements.confirmed(name);
+    if (prepared === undefined) return undefined;
+    if (prepared.by === "sql")
+      return prepared.epoch === classifier.epoch ? prepared.statement : undefined;
+    if (prepared.plan.epoch === classifier.epoch) return prepared.plan.statements[0];
+    const plan = classifier.classify(prepared.plan.text, NO_NAMES);
+    return "unclassified" in plan ? undefined : plan.statements[0];
+  }
+
+  decide(requestId: string, plan: QueryPlan, portal: Portal | undefined): Verdict {
+    const { book } = this.#state.context;
+    const command: HeldCommand = { requestId, plan, portal };
+    const released = this.#holds.take(command);
+    if (released !== undefined) {
+      if ("error" in released) return { error: released.error, denial: released.denial };
+      return { permit: released.permit, approvedBy: released.approvedBy };
+    }
+    const decision = book.decide(plan.operation);
+    if (decision.verdict === "permit") return { permit: decision.permit, approvedBy: undefined };
+    if (decision.verdict === "deny")
+      return { error: denialError(decision.denial, requestId), denial: decision.denial };
+    // What came before is answered first, so that the transaction's state is known while it waits.
+    if (this.#state.tracker.depth > 0) return this.#waitForReplies();
+    this.#control.waitFor(this.#holds.wait(command, decision));
+    return "wait";
+  }
+
+  #waitForReplies(): Wait {
+    waitForReplies(this.#state, this.#control);
+    return "wait";
+  }
+}
+
+/** The session goes on when everything sent so far was answered. */
+export function waitForReplies(state: RelayState, control: RelayControl): void {
+  // Without it the server may keep the replies to itself until a Sync that has not come yet.
+  state.toServer.push(flush());
+  control.waitForReplies();
+}
+
+const NO_NAMES: SessionNames = { prepared: () => undefined, cursor: () => undefined };
+
+/** What may follow a definition before its transaction ends: more of them, and the end. */
+function definesOrEnds(plan: QueryPlan): boolean {
+  return plan.statements.every(
+    ({ kind }) => kind.kind === "definition" || kind.kind === "transaction",
+  );
+}
+
+const UNSETTLED: Unclassified = {
+  unclassified: true,
+  message: "this transaction defines objects: commit it before other statements",
+  sqlState: "0A000",
+  position: undefined,
+};
+
+/** A text that gives a name a meaning and uses names is judged before either happens: refused. */
+export function nameTrouble(plan: QueryPlan): Unclassified | undefined {
+  if (plan.statements.length < 2 || plan.refers.length === 0) return undefined;
+  if (!plan.statements.some(changesNames)) return undefined;
+  return {
+    unclassified: true,
+    message: "PREPARE, DECLARE and the use of such names cannot share one query text",
+    sqlState: "0A000",
+    position: undefined,
+  };
+}
+
+/** Names that a newer catalogue may know: relations, columns, functions, schemas, types. */
+function maybeStale(plan: Unclassified): boolean {
+  return ["42P01", "42703", "42883", "3F000", "42704"].includes(plan.sqlState);
+}
+
+/** Changes what names or objects mean for what follows. */
+export function changesNames(statement: StatementPlan): boolean {
+  switch (statement.kind.kind) {
+    case "prepare":
+    case "deallocate":
+    case "declare":
+    case "close":
+    case "discard":
+    case "definition":
+    case "custody":
+      return true;
+    default:
+      return false;
+  }
+}
