@@ -247,7 +247,7 @@ class Gateway {
       account: opened.account,
       targetTags: target.tags,
       clientAddress,
-      justification: undefined,
+      justification: start.justification,
     };
     const recorder = deps.openRecorder({
       sessionId: opened.sessionId,
@@ -259,6 +259,7 @@ class Gateway {
         chain: describeChain(opened.chain),
         client: clientAddress,
         application: start.applicationName ?? "",
+        ...(start.justification === undefined ? {} : { justification: start.justification }),
       },
     });
     const book = new CommandBook(subject, {

@@ -43,6 +43,8 @@ export interface SessionStart {
   readonly settings: ReadonlyMap<string, string>;
   /** Recorded and echoed; the server is told the chain instead. */
   readonly applicationName: string | undefined;
+  /** `-c custody.justification=…` in PGOPTIONS; kept here, never sent on. */
+  readonly justification: string | undefined;
 }
 
 /**
@@ -110,8 +112,10 @@ async function startTls(
       socket.off("error", finish);
       socket.off("close", onClose);
       signal.removeEventListener("abort", onAbort);
-      if (error === undefined) resolve();
-      else reject(new GatewayError("protocol", "TLS handshake failed", { cause: error }));
+      if (error === undefined) return resolve();
+      // In the middle of a handshake there is no form in which a message could be understood.
+      socket.destroy();
+      reject(new GatewayError("protocol", "TLS handshake failed", { cause: error }));
     };
     const onClose = () => finish(new Error("closed"));
     const onAbort = () => finish(signal.reason);
@@ -224,6 +228,7 @@ async function finishStartup(
     password,
     settings: parameters.settings,
     applicationName: parameters.applicationName,
+    justification: parameters.justification,
   };
 }
 
@@ -254,6 +259,7 @@ interface JudgedParameters {
   readonly user: string;
   readonly database: string | undefined;
   readonly applicationName: string | undefined;
+  readonly justification: string | undefined;
   readonly settings: ReadonlyMap<string, string>;
   readonly extensions: readonly string[];
 }
@@ -263,6 +269,7 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
   const settings = new Map<string, string>();
   const extensions: string[] = [];
   let applicationName: string | undefined;
+  let justification: string | undefined;
   const judge = (name: string, value: string) => {
     const judged = judgeSetting(name, value);
     if (!judged.ok)
@@ -270,6 +277,7 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
         hint: "leave it out; the gateway sets what the session needs",
       });
     if (judged.name === "application_name") applicationName = value;
+    else if (judged.kind === "custody") justification = value;
     else if (judged.kind === "free" || judged.kind === "tighten") settings.set(judged.name, value);
   };
   for (const [name, value] of parameters) {
@@ -292,6 +300,7 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
     user,
     database: database === "" ? undefined : database,
     applicationName,
+    justification: justification === "" ? undefined : justification,
     settings,
     extensions,
   };
