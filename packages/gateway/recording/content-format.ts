@@ -8,7 +8,7 @@
 // next frame), milliseconds since the start u32, length of the request id u8, the id, length u32,
 // payload. Numbers are big-endian. No frame crosses a piece. The file is audit/content-store.ts's.
 
-import { createCipheriv, createDecipheriv, hash } from "node:crypto";
+import { createCipheriv, createDecipheriv, hash, type KeyObject } from "node:crypto";
 import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
 import { COUNTER_BYTES, pieceCounter } from "../audit/content-store.ts";
 import { GatewayError } from "../base/errors.ts";
@@ -32,7 +32,12 @@ export function chainDigest(before: Buffer, piece: Buffer): Buffer {
   return hash("sha256", Buffer.concat([before, piece]), "buffer");
 }
 
-export function sealPiece(key: Buffer, sessionId: string, counter: number, plain: Buffer): Buffer {
+export function sealPiece(
+  key: KeyObject,
+  sessionId: string,
+  counter: number,
+  plain: Buffer,
+): Buffer {
   const piece = Buffer.allocUnsafe(COUNTER_BYTES + plain.length + TAG_BYTES);
   piece.writeBigUInt64BE(BigInt(counter), 0);
   const cipher = createCipheriv("aes-256-gcm", key, nonceOf(piece));
