@@ -27,6 +27,7 @@ export const API_ERROR_CODES = [
   "evidence_unavailable",
   "revoked",
   "shutdown",
+  "idle",
   "configuration",
   "internal",
 ] as const;

@@ -13,6 +13,8 @@ import { createSecureContext, type SecureContext } from "node:tls";
 import { createAccess, DEFAULT_ACCESS_LIMITS } from "./access/authorize.ts";
 import { type ControlAccess, createControlAccess } from "./access/control.ts";
 import type { Access, Operation } from "./access/operation.ts";
+import { type Admin, startAdmin } from "./api/admin.ts";
+import type { ApiTls } from "./api/deps.ts";
 import { startApi } from "./api/server.ts";
 import { createApprovals } from "./approval/approvals.ts";
 import { openJournal } from "./audit/journal-writer.ts";
@@ -61,6 +63,7 @@ export interface Address {
 export interface Gateway extends AsyncDisposable {
   readonly postgres: Address | undefined;
   readonly https: Address;
+  readonly admin: Address | undefined;
   readonly fingerprint: string;
   /** Sessions are judged by the new settings from their next command on. */
   apply(settings: Settings): void;
@@ -107,7 +110,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const access = createAccess({
     policies: () => live.policies,
     clock,
-    limits: DEFAULT_ACCESS_LIMITS,
+    limits: { ...DEFAULT_ACCESS_LIMITS, decisionsPerSession: limits.decisionCacheEntries },
   });
   const control = createControlAccess({ policies: () => live.policies, clock });
   const certificates = stack.use(
@@ -216,6 +219,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     openDatabases({ standing, clock, masks: () => live.config.masks, limits, log }),
   );
 
+  const tls = apiTls(certificates);
+  const ready = () => ({ journal: journal.failure === undefined, store: works(store.check) });
   const api = await startApi(
     {
       delegations: { tree, tokens, exchange, lifecycle, authenticate, people: () => people },
@@ -235,30 +240,31 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       authority: authorityOf(control, () => live.config),
       outside: {
         clock,
-        tls: {
-          current: () => certificates.current(),
-          onRenew(listener) {
-            let listening = true;
-            certificates.onRenew(() => {
-              if (listening) listener();
-            });
-            return () => {
-              listening = false;
-            };
-          },
-        },
-        ready: () => ({ journal: journal.failure === undefined, store: works(store.check) }),
+        tls,
+        limits,
+        ready,
         onFault,
       },
     },
     https,
   );
   stack.use(api);
+  const admin = await listenAdmin();
 
   const postgres = await listen();
   if (postgres !== undefined) stack.use(postgres.listener);
   await broker.clearLeftovers(config.targets.values());
   const disposal = stack.move();
+
+  async function listenAdmin(): Promise<Admin | undefined> {
+    if (config.listen.admin === undefined) return undefined;
+    const metrics = {
+      meter: journal.meter,
+      sessions: () => registry.under(undefined).length,
+      residentBytes: () => process.memoryUsage.rss(),
+    };
+    return stack.use(await startAdmin({ tls, metrics, ready }, config.listen.admin));
+  }
 
   async function listen() {
     const at = config.listen.postgres;
@@ -292,6 +298,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   return {
     postgres: postgres?.address,
     https: { host: api.host, port: api.port },
+    admin: admin === undefined ? undefined : { host: admin.host, port: admin.port },
     fingerprint: certificates.fingerprint,
     apply(settings) {
       const before = live;
@@ -411,6 +418,21 @@ function keepPruned(
   stack.defer(() => clearInterval(timer));
 }
 
+function apiTls(certificates: Certificates): ApiTls {
+  return {
+    current: () => certificates.current(),
+    onRenew(listener) {
+      let listening = true;
+      certificates.onRenew(() => {
+        if (listening) listener();
+      });
+      return () => {
+        listening = false;
+      };
+    },
+  };
+}
+
 /** One context until the certificate is renewed. */
 function contextOf(certificates: Certificates): () => SecureContext {
   const make = () => {
@@ -429,6 +451,8 @@ function postgresLimits({ limits }: Config): PostgresLimits {
     maxConnections: limits.connections,
     startupTimeoutMs: limits.startupTimeoutMs,
     targetConnectTimeoutMs: limits.targetConnectTimeoutMs,
+    sessionIdleMs: limits.sessionIdleMs,
+    shutdownGraceMs: limits.shutdownGraceMs,
     maxFrameBytes: limits.messageBytes,
     maxOutstanding: limits.pipelineMessages,
     maxNames: limits.pipelineMessages,

@@ -11,6 +11,7 @@ import { loadSettings, needsRestart, type Settings } from "./live.ts";
 export interface ListeningAddresses {
   readonly postgres: Address | undefined;
   readonly https: Address;
+  readonly admin: Address | undefined;
   /** SHA-256 of the CA that clients are to trust. */
   readonly fingerprint: string;
 }
@@ -53,8 +54,8 @@ export async function serve(options: ServeOptions): Promise<number> {
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   process.on("SIGHUP", hangUp);
-  const { postgres, https, fingerprint } = gateway;
-  options.onReady?.({ postgres, https, fingerprint });
+  const { postgres, https, admin, fingerprint } = gateway;
+  options.onReady?.({ postgres, https, admin, fingerprint });
   const code = await ended.promise;
   watch[Symbol.dispose]();
   process.off("SIGINT", stop);

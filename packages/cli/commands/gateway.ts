@@ -117,11 +117,12 @@ async function serveGateway(invocation: Invocation, file: string): Promise<void>
     configPath: file,
     onReady: (listening) =>
       invocation.print({ ready: true, ...listening }, () => {
-        const { postgres, https, fingerprint } = listening;
+        const { postgres, https, admin, fingerprint } = listening;
         const url = `https://${hostPort(https)}`;
         const list = facts(io, [
           ["control API", url],
           ["PostgreSQL", postgres && hostPort(postgres)],
+          ["health and metrics", admin && `https://${hostPort(admin)}`],
           ["CA fingerprint", fingerprint],
         ]);
         const login = `custody login ${url} --ca-fingerprint ${fingerprint} --token-file TOKEN`;

@@ -21,6 +21,12 @@ export interface ApiTls {
   onRenew(listener: () => void): () => void;
 }
 
+export interface ApiLimits {
+  readonly apiBodyBytes: number;
+  /** Of one client address. */
+  readonly apiRequestsPerMinute: number;
+}
+
 /** Policy questions of the API. Approving and administering are for a User at depth 0 only. */
 export interface Authority {
   mayAdminister(chain: Chain): boolean;
@@ -67,6 +73,7 @@ export interface ApiDeps {
   readonly outside: {
     readonly clock: Clock;
     readonly tls: ApiTls;
+    readonly limits: ApiLimits;
     /** Each check by name; all true is ready. */
     readonly ready: () => Readonly<Record<string, boolean>>;
     readonly onFault: (thrown: unknown) => void;

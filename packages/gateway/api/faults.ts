@@ -18,6 +18,7 @@ export const STATUS: Readonly<Record<ErrorCode, number>> = {
   evidence_unavailable: 503,
   revoked: 401,
   shutdown: 503,
+  idle: 401,
   configuration: 500,
   internal: 500,
 };
@@ -35,6 +36,7 @@ const OAUTH: Readonly<Record<ErrorCode, OAuthError["error"]>> = {
   evidence_unavailable: "temporarily_unavailable",
   revoked: "invalid_client",
   shutdown: "temporarily_unavailable",
+  idle: "invalid_client",
   configuration: "server_error",
   internal: "server_error",
 };

@@ -8,22 +8,19 @@ export interface RateLimit {
   allow(address: string): boolean;
 }
 
-export interface Rate {
-  /** Requests at once. */
-  readonly burst: number;
-  readonly perSecond: number;
-}
-
 const MAX_ADDRESSES = 10_000;
+const MINUTE_MS = 60_000;
 
-export function createRateLimit(rate: Rate, clock: Clock): RateLimit {
+/** A minute's requests may come at once; they come back evenly over a minute. */
+export function createRateLimit(perMinute: number, clock: Clock): RateLimit {
+  const most = Math.max(1, perMinute);
   const buckets = new Map<string, { tokens: number; atMs: number }>();
   return {
     allow(address) {
       const nowMs = clock.monotonicMs();
-      const known = buckets.get(address) ?? { tokens: rate.burst, atMs: nowMs };
-      const refilled = known.tokens + ((nowMs - known.atMs) / 1000) * rate.perSecond;
-      const tokens = Math.min(rate.burst, refilled);
+      const known = buckets.get(address) ?? { tokens: most, atMs: nowMs };
+      const refilled = known.tokens + ((nowMs - known.atMs) / MINUTE_MS) * perMinute;
+      const tokens = Math.min(most, refilled);
       const allowed = tokens >= 1;
       // Deleted and set again: a Map keeps the order of insertion, so the first is the oldest.
       buckets.delete(address);

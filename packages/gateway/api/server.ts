@@ -23,13 +23,11 @@ export interface Api extends AsyncDisposable {
   readonly port: number;
 }
 
-const MAX_BODY_BYTES = 128 * 1024;
 const REQUEST_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 1000;
-const RATE = { burst: 400, perSecond: 100 };
-// Each costs a signature to check or a leaf to write, whoever sends it.
-const TOKEN_RATE = { burst: 100, perSecond: 20 };
+/** Each costs a signature to check or a leaf to write, whoever sends it. */
+const TOKEN_SHARE = 1 / 4;
 const OAUTH_PATHS: ReadonlySet<string> = new Set(["/token", "/revoke", "/introspect"]);
 
 /** Listens; port 0 is any free port. Throws GatewayError "configuration" when it cannot. */
@@ -66,10 +64,10 @@ export async function startApi(
 }
 
 function createServer(deps: ApiDeps): FastifyInstance {
-  const { tls, onFault } = deps.outside;
+  const { tls, limits, onFault } = deps.outside;
   const server = Fastify({
     https: { ...tls.current(), minVersion: "TLSv1.2" },
-    bodyLimit: MAX_BODY_BYTES,
+    bodyLimit: limits.apiBodyBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,
     trustProxy: false,
     genReqId: () => newId("r", 10, systemRandom),
@@ -117,8 +115,9 @@ function addParsers(server: FastifyInstance): void {
 }
 
 function addGuards(server: FastifyInstance, deps: ApiDeps): void {
-  const general = createRateLimit(RATE, deps.outside.clock);
-  const tokens = createRateLimit(TOKEN_RATE, deps.outside.clock);
+  const { clock, limits } = deps.outside;
+  const general = createRateLimit(limits.apiRequestsPerMinute, clock);
+  const tokens = createRateLimit(limits.apiRequestsPerMinute * TOKEN_SHARE, clock);
   server.addHook("onRequest", async (request, reply) => {
     reply.headers({
       "cache-control": "no-store",

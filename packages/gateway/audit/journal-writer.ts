@@ -33,6 +33,7 @@ import {
   SEGMENT_HEADER_BYTES,
   sha256,
 } from "./journal-format.ts";
+import { countFlush, countLeaf, createJournalMeter, type JournalMeter } from "./journal-meter.ts";
 import { recoverJournal } from "./journal-recovery.ts";
 
 export interface JournalOptions {
@@ -70,6 +71,7 @@ export interface OpenJournal extends Journal {
   settled(): Promise<void>;
   /** undefined while all is well. */
   readonly failure: GatewayError | undefined;
+  readonly meter: Readonly<JournalMeter>;
 }
 
 const DEFAULT_SEGMENT_BYTES = 16 << 20;
@@ -132,6 +134,7 @@ class JournalWriter implements OpenJournal {
   readonly durable = new BigInt64Array(new SharedArrayBuffer(8));
   recovery: JournalRecovery = { indeterminate: [], unclosedSessions: [], tornBytes: 0 };
   failure: GatewayError | undefined;
+  readonly meter = createJournalMeter();
 
   readonly #worker: number;
   readonly #clock: Clock;
@@ -199,6 +202,7 @@ class JournalWriter implements OpenJournal {
   append(draft: LeafDraft): number {
     const seq = this.#nextSeq++;
     if (this.failure !== undefined) return seq;
+    countLeaf(this.meter, draft.event);
     const at = draft.at ?? this.#clock.nowMs();
     let text = leafText(draft, at, this.#worker, seq);
     if (text.length > MAX_LEAF_BYTES / 3) text = fitLeaf(draft, at, this.#worker, seq);
@@ -490,6 +494,7 @@ class JournalWriter implements OpenJournal {
     if (this.#isFlushing || this.failure !== undefined) return;
     this.#isFlushing = true;
     const covered = { written: this.#written, number: this.#number, offset: this.#offset };
+    const beganMs = this.#clock.monotonicMs();
     // Captured now: the writer may go to the next segment while this flush runs.
     const current = this.#fd;
     const filled = this.#filled;
@@ -499,8 +504,10 @@ class JournalWriter implements OpenJournal {
       this.#disk.datasync(fd ?? current, (error) => {
         if (error !== null) this.#fail("the journal cannot be flushed", error);
         if (this.failure !== undefined) return;
-        if (fd === undefined) this.#onFlushed(covered);
-        else {
+        if (fd === undefined) {
+          countFlush(this.meter, (this.#clock.monotonicMs() - beganMs) / 1000);
+          this.#onFlushed(covered);
+        } else {
           this.#disk.close(fd, () => undefined);
           next();
         }

@@ -27,6 +27,8 @@ export const ERROR_CODES = [
   "revoked",
   /** The gateway is stopping. */
   "shutdown",
+  /** The session sent no command for too long. */
+  "idle",
   /** Configuration or policies are invalid. */
   "configuration",
   /** A fault of our own. The session closes. */

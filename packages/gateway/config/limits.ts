@@ -41,7 +41,7 @@ export const LIMITS = {
   sessionMax: duration(12 * HOUR, MINUTE, 7 * DAY, "The longest a session lives."),
   sessionIdle: duration(
     8 * HOUR,
-    MINUTE,
+    SECOND,
     7 * DAY,
     "A session that sent no command for this long is ended.",
   ),
@@ -118,7 +118,7 @@ export const LIMITS = {
     2 * MINUTE,
     "How long a program that gives a secret (`exec:`) may take.",
   ),
-  decisionCacheEntries: count(10_000, 0, 10_000_000, "Decisions kept, over all sessions."),
+  decisionCacheEntries: count(512, 0, 100_000, "Decisions kept of each session."),
   planCacheBytes: size(
     32 * MIB,
     0,
@@ -132,7 +132,12 @@ export const LIMITS = {
     "How old a target's catalogue may be before it is read again.",
   ),
   apiBodyBytes: size(256 * KIB, KIB, 16 * MIB, "The largest body of a control API request."),
-  apiRequestsPerMinute: count(600, 1, 1_000_000, "Control API requests of one client address."),
+  apiRequestsPerMinute: count(
+    1200,
+    1,
+    1_000_000,
+    "Control API requests of one client address; of those for tokens a quarter.",
+  ),
   journalSegmentBytes: size(64 * MIB, MIB, 4 * GIB, "Size of a journal segment."),
   shutdownGrace: duration(
     10 * SECOND,

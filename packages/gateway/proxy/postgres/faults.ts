@@ -19,6 +19,7 @@ const SQL_STATE: Readonly<Record<ErrorCode, string>> = {
   evidence_unavailable: "58030",
   revoked: "57P01",
   shutdown: "57P01",
+  idle: "57P05",
   configuration: "F0000",
   internal: "XX000",
 };

@@ -28,7 +28,7 @@ import { Relay } from "./relay.ts";
 import type { RelayLimits } from "./relay-state.ts";
 import type { ResultMasks } from "./row-check.ts";
 import { upstreamSettings } from "./session-settings.ts";
-import { receiveStartup, type SessionStart, type StartupDeps } from "./startup.ts";
+import { receiveStartup, type SessionStart } from "./startup.ts";
 import { cancelUpstream, connectUpstream, type Upstream, type UpstreamDeps } from "./upstream.ts";
 
 export interface PostgresListenerDeps {
@@ -57,6 +57,10 @@ export interface PostgresLimits extends RelayLimits {
   readonly maxConnections: number;
   readonly startupTimeoutMs: number;
   readonly targetConnectTimeoutMs: number;
+  /** A session that sent no command for so long, and waits for no answer, is ended. */
+  readonly sessionIdleMs: number;
+  /** How long running commands may go on once the listener closes. */
+  readonly shutdownGraceMs: number;
 }
 
 export interface PostgresListener extends AsyncDisposable {
@@ -67,6 +71,8 @@ export interface PostgresListener extends AsyncDisposable {
 
 const MAX_STARTUP_BYTES = 10_000;
 const MAX_PASSWORD_BYTES = 65_536;
+/** How late an idle session may be noticed. */
+const IDLE_SWEEP_MS = 1000;
 
 export async function listenPostgres(deps: PostgresListenerDeps): Promise<PostgresListener> {
   const gateway = new Gateway(deps);
@@ -104,11 +110,17 @@ class Gateway {
   readonly #deps: PostgresListenerDeps;
   readonly #cancels: CancelRegistry;
   readonly #sockets = new Set<Socket>();
-  readonly #relays = new Map<Relay, Promise<unknown>>();
+  /** With when they were last seen to do something, by the monotonic clock. */
+  readonly #relays = new Map<Relay, number>();
+  readonly #startups = new Set<AbortController>();
+  readonly #serving = new Set<Promise<void>>();
+  readonly #idleTimer: NodeJS.Timeout;
+  #closing: GatewayError | undefined;
 
   constructor(deps: PostgresListenerDeps) {
     this.#deps = deps;
     this.#cancels = new CancelRegistry(deps.random);
+    this.#idleTimer = setInterval(() => this.#endIdle(), IDLE_SWEEP_MS).unref();
   }
 
   get sessions(): number {
@@ -119,33 +131,51 @@ class Gateway {
     this.#sockets.add(socket);
     socket.on("error", () => socket.destroy());
     socket.on("close", () => this.#sockets.delete(socket));
-    this.#serve(socket).catch((error) => {
-      this.#deps.log("connection ended by a fault", error);
-      socket.destroy();
-    });
+    const serving = this.#serve(socket)
+      .catch((error) => {
+        this.#deps.log("connection ended by a fault", error);
+        socket.destroy();
+      })
+      .finally(() => this.#serving.delete(serving));
+    this.#serving.add(serving);
   }
 
+  /** What runs may end by itself for a while; settles when every session is closed and its role gone. */
   async close(): Promise<void> {
     const error = new GatewayError("shutdown", "the gateway is stopping", {
       hint: "connect again in a moment",
     });
-    const ending = [...this.#relays.values()];
-    for (const relay of this.#relays.keys()) relay.end(error);
-    await Promise.all(ending);
+    this.#closing = error;
+    clearInterval(this.#idleTimer);
+    for (const startup of this.#startups) startup.abort(error);
+    for (const relay of this.#relays.keys()) relay.drain(error);
+    const grace = setTimeout(() => {
+      for (const relay of this.#relays.keys()) relay.end(error);
+    }, this.#deps.limits.shutdownGraceMs);
+    await Promise.all(this.#serving);
+    clearTimeout(grace);
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #endIdle(): void {
+    const { clock, limits } = this.#deps;
+    const nowMs = clock.monotonicMs();
+    for (const [relay, seenMs] of this.#relays) {
+      if (relay.takeActivity()) this.#relays.set(relay, nowMs);
+      else if (nowMs - seenMs >= limits.sessionIdleMs)
+        relay.end(
+          new GatewayError("idle", "this session sent no command for too long and was ended", {
+            hint: "connect again",
+          }),
+        );
+    }
   }
 
   async #serve(accepted: Socket): Promise<void> {
     const deps = this.#deps;
-    const signal = AbortSignal.timeout(deps.limits.startupTimeoutMs);
     let speaking: Socket = accepted;
     try {
-      const startup: StartupDeps = {
-        secureContext: deps.secureContext,
-        maxStartupBytes: MAX_STARTUP_BYTES,
-        maxPasswordBytes: MAX_PASSWORD_BYTES,
-      };
-      const start = await receiveStartup(accepted, startup, signal, (secure) => {
+      const start = await this.#receiveStartup(accepted, (secure) => {
         speaking = secure;
       });
       if (start === undefined) accepted.destroy();
@@ -154,13 +184,31 @@ class Gateway {
         speaking.end();
       } else await this.#openSession(start, accepted);
     } catch (thrown) {
-      const error = signal.aborted
-        ? new GatewayError("protocol", "signing in took too long")
-        : toGatewayError(thrown);
+      const error = toGatewayError(thrown);
       if (error.code === "internal" || error.code === "target_unavailable")
         deps.log(error.message, error.cause);
       if (speaking.writable) speaking.end(fatalResponse(error));
       setTimeout(() => accepted.destroy(), 1_000).unref();
+    }
+  }
+
+  /** The dialogue before a session, which ends in time whatever the peer does or does not do. */
+  async #receiveStartup(accepted: Socket, onSecure: (socket: TLSSocket) => void) {
+    const { secureContext, limits } = this.#deps;
+    const startup = new AbortController();
+    const timer = setTimeout(
+      () => startup.abort(new GatewayError("protocol", "signing in took too long")),
+      limits.startupTimeoutMs,
+    );
+    this.#startups.add(startup);
+    try {
+      const sizes = { maxStartupBytes: MAX_STARTUP_BYTES, maxPasswordBytes: MAX_PASSWORD_BYTES };
+      return await receiveStartup(accepted, { secureContext, ...sizes }, startup.signal, onSecure);
+    } catch (thrown) {
+      throw startup.signal.aborted ? startup.signal.reason : thrown;
+    } finally {
+      clearTimeout(timer);
+      this.#startups.delete(startup);
     }
   }
 
@@ -191,12 +239,13 @@ class Gateway {
     try {
       const session = await this.#connect(start, opened, clientAddress);
       relay = session.relay;
+      ending ??= this.#closing;
       if (ending !== undefined) {
         session.upstream.socket.destroy();
         throw ending;
       }
       const running = relay.run();
-      this.#relays.set(relay, running);
+      this.#relays.set(relay, this.#deps.clock.monotonicMs());
       greet(start, session.upstream, session.key);
       reason = await running;
       this.#relays.delete(relay);

@@ -66,6 +66,8 @@ export async function startRelay(postgres: TestPostgres): Promise<RelayHarness> 
       maxBacklogBytes: 1 << 20,
       holdWaitMs: 5_000,
       holdWaitInTransactionMs: 2_000,
+      sessionIdleMs: 60_000,
+      shutdownGraceMs: 0,
       holdReminderMs: 1_000,
     },
     log: () => undefined,

@@ -38,6 +38,8 @@ export class Relay {
   #blocked = false;
   #again = false;
   #waitsForQuiet = false;
+  #active = false;
+  #draining: GatewayError | undefined;
   #ended = false;
   #resolveEnd: (reason: string) => void = () => undefined;
 
@@ -107,6 +109,19 @@ export class Relay {
     this.#finish(error.code);
   }
 
+  /** Ends the session once nothing runs; what waits for people does not run. */
+  drain(error: GatewayError): void {
+    this.#draining = error;
+    if (this.#state.tracker.depth === 0) this.end(error);
+  }
+
+  /** Whether anything came from either side since this was last asked, or an answer is still due. */
+  takeActivity(): boolean {
+    const active = this.#active || this.#blocked || this.#state.tracker.depth > 0;
+    this.#active = false;
+    return active;
+  }
+
   notice(text: NoticeText): void {
     if (this.#ended) return;
     this.#state.context.book.recorder.event(text.requestId, "notice", { message: text.message });
@@ -123,6 +138,7 @@ export class Relay {
 
   #onClientData(chunk: Buffer): void {
     if (this.#ended) return;
+    this.#active = true;
     this.#backlog.push(chunk);
     this.#backlogBytes += chunk.length;
     this.#pump();
@@ -188,12 +204,15 @@ export class Relay {
 
   #onServerData(chunk: Buffer): void {
     if (this.#ended) return;
+    this.#active = true;
     try {
       this.#fromServer.push(chunk);
       while (this.#fromServer.next()) this.#replies.handle(this.#fromServer);
       this.#replies.endBatch();
       if (!this.#state.toClient.flush()) this.#upstream.socket.pause();
       if (this.#replies.takeLimitHit()) this.cancel();
+      if (this.#draining !== undefined && this.#state.tracker.depth === 0)
+        return this.end(this.#draining);
       const work = this.#replies.takeWork();
       if (work !== undefined) this.#waitFor(work);
       else if (this.#waitsForQuiet && this.#state.tracker.depth === 0) this.#unblock();

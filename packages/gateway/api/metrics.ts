@@ -1,0 +1,71 @@
+// Metrics in Prometheus' text format 0.0.4. Labels are events and verdicts, never who or what.
+
+import type { LeafEvent } from "@custody/evidence/core/leaf.ts";
+import { FLUSH_BUCKETS, type JournalMeter } from "../audit/journal-meter.ts";
+
+export interface MetricSources {
+  readonly meter: JournalMeter;
+  readonly sessions: () => number;
+  readonly residentBytes: () => number;
+}
+
+export const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+const VERDICTS: readonly (readonly [string, LeafEvent])[] = [
+  ["permit", "command.intent"],
+  ["deny", "command.denied"],
+  ["hold", "hold.requested"],
+];
+
+export function metricsText({ meter, sessions, residentBytes }: MetricSources): string {
+  const count = (event: LeafEvent) => meter.events.get(event) ?? 0;
+  return [
+    ...metric("custody_sessions", "gauge", "Sessions that are open.", [["", sessions()]]),
+    ...metric(
+      "custody_commands_total",
+      "counter",
+      "Commands by what was decided; one that was approved after a hold counts as both.",
+      VERDICTS.map(([verdict, event]) => [`{verdict="${verdict}"}`, count(event)]),
+    ),
+    ...metric("custody_holds_ended_total", "counter", "Requests for approval that ended.", [
+      ["", count("hold.ended")],
+    ]),
+    ...metric(
+      "custody_events_total",
+      "counter",
+      "Events of the journal.",
+      [...meter.events].map(([event, value]) => [`{event="${event}"}`, value]),
+    ),
+    ...flushHistogram(meter),
+    ...metric("process_resident_memory_bytes", "gauge", "Memory of the process.", [
+      ["", residentBytes()],
+    ]),
+    "",
+  ].join("\n");
+}
+
+function metric(
+  name: string,
+  type: "counter" | "gauge" | "histogram",
+  help: string,
+  samples: readonly (readonly [suffix: string, value: number])[],
+): string[] {
+  return [
+    `# HELP ${name} ${help}`,
+    `# TYPE ${name} ${type}`,
+    ...samples.map(([suffix, value]) => `${name}${suffix} ${value}`),
+  ];
+}
+
+function flushHistogram({ flushes, flushSeconds }: JournalMeter): string[] {
+  let total = 0;
+  const samples = flushes.map((own, index): [string, number] => {
+    total += own;
+    return [`_bucket{le="${FLUSH_BUCKETS[index] ?? "+Inf"}"}`, total];
+  });
+  return metric("custody_journal_flush_seconds", "histogram", "Flushes of the journal.", [
+    ...samples,
+    ["_sum", flushSeconds],
+    ["_count", total],
+  ]);
+}
