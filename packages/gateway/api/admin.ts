@@ -70,22 +70,32 @@ export async function startAdmin(
 }
 
 function answer(deps: AdminDeps, request: IncomingMessage, response: ServerResponse): void {
-  response.setHeader("cache-control", "no-store");
-  response.setHeader("x-content-type-options", "nosniff");
-  const path = request.method === "GET" ? request.url : undefined;
-  if (path === "/healthz") return send(response, 200, "text/plain", "ok\n");
-  if (path === "/metrics") return send(response, 200, METRICS_TYPE, metricsText(deps.metrics));
+  const { status, type, body } = pageOf(deps, request.method === "GET" ? request.url : undefined);
+  response.writeHead(status, {
+    "content-type": type,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    // A body that nobody reads would keep the connection; it is not worth keeping.
+    ...(status === 404 ? { connection: "close" } : {}),
+  });
+  response.end(body);
+}
+
+interface Page {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+function pageOf(deps: AdminDeps, path: string | undefined): Page {
+  if (path === "/healthz") return { status: 200, type: "text/plain", body: "ok\n" };
+  if (path === "/metrics")
+    return { status: 200, type: METRICS_TYPE, body: metricsText(deps.metrics) };
   if (path === "/readyz") {
     const checks = deps.ready();
     const ready = Object.values(checks).every((check) => check);
     const body = `${JSON.stringify({ ready, checks })}\n`;
-    return send(response, ready ? 200 : 503, "application/json", body);
+    return { status: ready ? 200 : 503, type: "application/json", body };
   }
-  // A body that nobody reads would keep the connection; it is not worth keeping.
-  response.setHeader("connection", "close");
-  send(response, 404, "text/plain", "there is /healthz, /readyz and /metrics\n");
-}
-
-function send(response: ServerResponse, status: number, type: string, body: string): void {
-  response.writeHead(status, { "content-type": type }).end(body);
+  return { status: 404, type: "text/plain", body: "there is /healthz, /readyz and /metrics\n" };
 }
