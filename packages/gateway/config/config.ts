@@ -11,6 +11,10 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+/** Platforms whose workload tokens are known. */
+export const PRESETS = ["github", "gitlab", "kubernetes", "spiffe"] as const;
+export type PresetName = (typeof PRESETS)[number];
+
 export interface Provider {
   /** Prefix of every id it vouches for: `corp/…`. */
   readonly name: string;
@@ -19,18 +23,33 @@ export interface Provider {
   /** The client tokens are issued to (`azp`); undefined: not checked beyond the audience. */
   readonly clientId: string | undefined;
   readonly kind: "users" | "workloads";
+  /** A platform whose tokens are known (identity/presets.ts); undefined: any OpenID Connect issuer. */
+  readonly preset?: PresetName | undefined;
   /** Claim that names the principal: `<provider>/<value>` is its id in policies. */
   readonly username: string;
+  /** Claim that is the stable subject; `sub` when left out. */
+  readonly subject?: string | undefined;
   /** Claim that lists groups; undefined: the provider names none. */
   readonly groups: string | undefined;
   readonly algorithms: readonly string[];
   readonly token: "id_token" | "access_token";
-  /** Claims a token must have with exactly one of these values. */
+  /**
+   * Claims a token must have with exactly one of these values. `a/b` is the claim of that name, or b
+   * within a where there is none.
+   */
   readonly claims: Readonly<Record<string, readonly (string | number | boolean)[]>>;
   /** PEM file of the CA of the provider's HTTPS; undefined: the system's. */
   readonly caFile: string | undefined;
   /** The operator allowed plain HTTP for this issuer. */
   readonly insecureHttp: boolean;
+  /** Where its keys are when not where discovery says. */
+  readonly keys?: { readonly url: string } | { readonly file: string } | undefined;
+  /** What `custody login` asks the provider for; undefined: people do not sign in there with it. */
+  readonly signIn?: { readonly scopes: readonly string[]; readonly device: boolean } | undefined;
+  /** Groups older than this have to be read again; the sign-in ends until they are. */
+  readonly groupsMaxAgeMs?: number | undefined;
+  /** Each of its tokens is taken once, by `jti`. */
+  readonly oneTime?: boolean | undefined;
 }
 
 /** What replaces a classified value. */

@@ -16,10 +16,10 @@ import type {
 import type { Config, ListenAddress, Provider } from "./config.ts";
 import type { Finding } from "./finding.ts";
 import { toLimits } from "./limits.ts";
+import { resolveProvider } from "./resolve-provider.ts";
 import type { ConfigDocument } from "./schema.ts";
 
 type TargetDocument = ConfigDocument["targets"][string];
-type OidcDocument = ConfigDocument["providers"][string]["oidc"];
 
 interface Context {
   readonly directory: string;
@@ -34,8 +34,10 @@ export function resolveConfig(
   const context: Context = { directory: dirname(file), findings: [] };
   const at = (path: string) => resolve(context.directory, path);
   const providers = new Map<string, Provider>();
+  const pem = (path: Finding["path"], written: string) => pemFile(context, path, written);
+  const inProvider = { findings: context.findings, at, pemFile: pem };
   for (const [name, provider] of Object.entries(document.providers))
-    providers.set(name, resolveProvider(context, name, provider.oidc));
+    providers.set(name, resolveProvider(inProvider, name, provider.oidc));
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(document.targets))
     targets.set(name, resolveTarget(context, name, target));
@@ -70,42 +72,6 @@ export function resolveConfig(
     limits: toLimits(definedOnly(document.limits)),
   };
   return { config, findings: context.findings };
-}
-
-function resolveProvider(context: Context, name: string, oidc: OidcDocument): Provider {
-  const path = ["providers", name, "oidc"];
-  if (new URL(oidc.issuer).protocol !== "https:" && !oidc.insecureHttp)
-    context.findings.push({
-      path: [...path, "issuer"],
-      message:
-        "is not https://; tokens are only as good as the way their keys came. " +
-        "For a provider on this machine, set insecureHttp: true",
-    });
-  if (oidc.kind === "workloads" && Object.keys(oidc.claims).length === 0)
-    context.findings.push({
-      path: [...path, "claims"],
-      message:
-        "is missing: a workload provider must pin claims (repository_id, namespace, …), " +
-        "since its issuer vouches for everybody's workloads",
-    });
-  const claims: Record<string, readonly (string | number | boolean)[]> = {};
-  for (const [claim, value] of Object.entries(oidc.claims))
-    claims[claim] = Array.isArray(value) ? value : [value];
-  return {
-    name,
-    issuer: oidc.issuer,
-    audience: oidc.audience,
-    clientId: oidc.clientId,
-    kind: oidc.kind,
-    username: oidc.username ?? (oidc.kind === "users" ? "email" : "sub"),
-    groups: oidc.groups,
-    algorithms: oidc.algorithms,
-    token: oidc.token,
-    claims,
-    caFile:
-      oidc.caFile === undefined ? undefined : pemFile(context, [...path, "caFile"], oidc.caFile),
-    insecureHttp: oidc.insecureHttp,
-  };
 }
 
 function resolveTarget(context: Context, name: string, target: TargetDocument): PostgresTarget {

@@ -5,7 +5,7 @@
 import { z } from "zod";
 
 import { parseSecretReference } from "../credential/reference-text.ts";
-import { MASKS } from "./config.ts";
+import { MASKS, PRESETS } from "./config.ts";
 import { LIMITS, type LimitName } from "./limits.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
@@ -135,17 +135,67 @@ const target = z.strictObject({
 
 const claimValue = z.union([text, z.number(), z.boolean()]);
 
+const httpUrl = z.url({ protocol: /^https?$/, error: "expected an https:// URL" });
+
 const oidc = z.strictObject({
+  preset: z
+    .enum(PRESETS)
+    .describe(
+      "A platform whose workload tokens are known: chooses issuer, names and the claims that must be pinned.",
+    )
+    .optional(),
   issuer: z
     .url({ protocol: /^https?$/, error: "expected the issuer's https:// URL" })
-    .describe("The issuer, exactly as its tokens name it."),
+    .describe(
+      "The issuer, exactly as its tokens name it. Required but for the presets github and gitlab, which know theirs, and spiffe, which has none.",
+    )
+    .optional(),
+  trustDomain: text
+    .regex(/^[a-z0-9._-]+$/, "expected a trust domain such as example.org, without spiffe://")
+    .describe("SPIFFE: the trust domain whose JWT-SVIDs are accepted.")
+    .optional(),
+  keysUrl: httpUrl
+    .describe("Key set, or SPIFFE bundle, in place of the one discovery names.")
+    .optional(),
+  keysFile: path
+    .describe(
+      "The same as a file, such as `kubectl get --raw /openid/v1/jwks` prints; read again when it changes.",
+    )
+    .optional(),
   audience: text.describe("The audience tokens must be meant for."),
   clientId: text.describe("The client tokens are issued to; checked as `azp`.").optional(),
-  kind: z.enum(["users", "workloads"]).describe("People, or workloads such as CI jobs."),
+  kind: z
+    .enum(["users", "workloads"])
+    .describe("People, or workloads such as CI jobs. Required without a preset.")
+    .optional(),
   username: text
-    .describe("Claim that names the principal. Default: `email` for users, `sub` for workloads.")
+    .describe(
+      "Claim that names the principal. Default: `email` for users, `sub` for workloads; presets choose theirs.",
+    )
     .optional(),
   groups: text.describe("Claim that lists groups. Left out: no groups.").optional(),
+  groupsMaxAge: duration(60_000, 7 * 86_400_000)
+    .describe(
+      "How old the groups a sign-in has may get: it ends then, unless it was refreshed, which reads them again. Custody refreshes by itself while the provider agrees.",
+    )
+    .prefault("12h"),
+  scopes: z
+    .array(text)
+    .min(1)
+    .describe(
+      "Users: scopes `custody login` asks for. `offline_access` lets it refresh without the person.",
+    )
+    .default(["openid", "profile", "email", "offline_access"]),
+  deviceFlow: z
+    .boolean()
+    .describe("Users: sign-in with a code on another device (RFC 8628), where the provider has it.")
+    .default(true),
+  oneTime: z
+    .boolean()
+    .describe(
+      "Take each token once, by its `jti`. Default: true for the presets github and gitlab, else false.",
+    )
+    .optional(),
   algorithms: z
     .array(
       z.enum([
@@ -170,7 +220,9 @@ const oidc = z.strictObject({
     .default("id_token"),
   claims: z
     .record(text, z.union([claimValue, z.array(claimValue).min(1)]))
-    .describe("Claims a token must have, each with a value or a list of allowed ones.")
+    .describe(
+      "Claims a token must have, each with a value or a list of allowed ones; `kubernetes.io/namespace` is the claim within the claim.",
+    )
     .default({}),
   caFile: path
     .describe("PEM file of the CA of the provider's HTTPS. Left out: the system's.")
@@ -232,6 +284,20 @@ export const configSchema = z.strictObject({
 });
 
 export type ConfigDocument = z.output<typeof configSchema>;
+
+/** Milliseconds of a written duration between two bounds. */
+function duration(minMs: number, maxMs: number) {
+  const expected = "expected a duration such as 30m or 12h";
+  return z.string({ error: expected }).transform((written, context) => {
+    const value = parseDuration(written);
+    if (value === undefined || value < minMs || value > maxMs)
+      context.addIssue({
+        code: "custom",
+        message: `${expected}, ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
+      });
+    return value ?? 0;
+  });
+}
 
 function limitShape() {
   const shape: Record<string, z.ZodOptional<z.ZodType<number>>> = {};
