@@ -118,8 +118,10 @@ function addClass(
   oid: number,
   entry: Classification,
 ): number {
-  const named = snapshot.relations.get(oid)?.columns.some((column) => column.name === entry.column);
-  if (named !== true) return 0;
+  const named = snapshot.relations.get(oid);
+  // The fields of a composite type are nobody's rows: a class on one would protect nothing.
+  if (named === undefined || named.kind === "composite" || named.kind === "index") return 0;
+  if (!named.columns.some((column) => column.name === entry.column)) return 0;
   let added = 0;
   for (const member of family.get(oid) ?? [oid]) {
     const relation = snapshot.relations.get(member);

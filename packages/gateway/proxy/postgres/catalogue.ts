@@ -134,7 +134,7 @@ const SQL = {
     FROM pg_catalog.pg_index i, LATERAL unnest(i.indkey::int2[]) AS k(attribute)
     WHERE i.indisunique OR i.indisexclusion ORDER BY 1, 2`,
   functions: `SELECT p.oid::int8 AS oid, n.nspname::text AS schema, p.proname::text AS name,
-      l.lanname::text AS language, p.provolatile::text AS volatility, p.prokind::text AS kind,
+      coalesce(f.language, l.lanname)::text AS language, p.provolatile::text AS volatility, p.prokind::text AS kind,
       p.prosecdef AS definer, p.pronargs::int4 AS inputs, p.pronargdefaults::int4 AS defaults,
       p.provariadic <> 0 AS variadic, p.proretset AS set,
       (t.typtype = 'c' OR t.typname = 'record') AS row,
@@ -142,7 +142,13 @@ const SQL = {
       pg_catalog.array_to_json(p.proargnames)::text AS names
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    JOIN pg_catalog.pg_type t ON t.oid = p.prorettype ORDER BY p.oid`,
+    JOIN pg_catalog.pg_type t ON t.oid = p.prorettype
+    -- An aggregate is "internal" itself; what runs is its functions, of which one in another language.
+    LEFT JOIN LATERAL (SELECT min(il.lanname::text) AS language FROM pg_catalog.pg_aggregate a
+      JOIN pg_catalog.pg_proc i ON i.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
+        a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[])
+      JOIN pg_catalog.pg_language il ON il.oid = i.prolang AND il.lanname NOT IN ('internal', 'c')
+      WHERE a.aggfnoid = p.oid AND p.oid >= 16384) f ON p.prokind = 'a' ORDER BY p.oid`,
   types: `SELECT t.oid::int8 AS oid, n.nspname::text AS schema, t.typname::text AS name,
       t.typtype::text AS kind
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace ORDER BY t.oid`,

@@ -2,10 +2,15 @@
 // shapes to handle one by one, so everything is walked: calls, operators and queries are judged as in
 // any statement, relations named (foreign keys, LIKE, partitions) are read.
 
-import { addCallEffects, addOperatorEffects, addTypeEffects } from "./functions.ts";
+import {
+  addAttributeEffects,
+  addCallEffects,
+  addOperatorEffects,
+  addTypeEffects,
+} from "./functions.ts";
 import { addRelationEffect, type Context, touchRelation, touchRow } from "./lineage-context.ts";
 import { resolveRelation } from "./lineage-from.ts";
-import { isTree, list, type Tree, text, Unsupported } from "./parse.ts";
+import { isTree, list, stringOf, type Tree, text, Unsupported } from "./parse.ts";
 
 /** `own`: the name of the table being made, which its own foreign keys may refer to. */
 export function definitionParts(
@@ -49,10 +54,18 @@ function walk(context: Context, at: Tree, own: string | undefined, waiting: unkn
     if (isTree(value)) {
       if (key === "FuncCall") addCallEffects(context, value);
       else if (key === "A_Expr") addOperatorEffects(context, list(value, "name"));
+      else if (key === "A_Indirection") attributes(context, list(value, "indirection"));
+      // `table.function` is a call with the whole row.
+      else if (key === "ColumnRef") attributes(context, list(value, "fields").slice(1));
       else if (key === "typeName" || key === "TypeName") typeOfColumn(context, value);
     }
     waiting.push(value);
   }
+}
+
+function attributes(context: Context, names: readonly unknown[]): void {
+  for (const name of names.map(stringOf))
+    if (name !== undefined) addAttributeEffects(context, name);
 }
 
 /** A type that is not there is the server's to tell: `serial` is one, and types made just before. */

@@ -1,7 +1,7 @@
 // Statements about the session itself: transactions, settings, names, notifications.
 
 import { databaseResource } from "./effects.ts";
-import type { Context } from "./lineage-context.ts";
+import { type Context, touchEverything } from "./lineage-context.ts";
 import { constantText, list, type Tree, text, Unsupported, unwrap } from "./parse.ts";
 import type { OutputColumn, StatementKind } from "./plan.ts";
 import { judgeSetting, mayShow, type SettingBounds } from "./settings.ts";
@@ -31,7 +31,7 @@ export const SESSION_STATEMENTS: ReadonlyMap<string, SessionHandler> = new Map<
   ["DiscardStmt", discard],
   ["ConstraintsSetStmt", (context) => changed(context, QUERY)],
   ["NotifyStmt", notification],
-  ["ListenStmt", notification],
+  ["ListenStmt", listen],
   ["UnlistenStmt", (context) => changed(context, QUERY)],
 ]);
 
@@ -128,6 +128,12 @@ function show(_context: Context, _bounds: SettingBounds, body: Tree): SessionDra
 function discard(context: Context, _bounds: SettingBounds, body: Tree): SessionDraft {
   const what = (text(body, "target") ?? "").replace("DISCARD_", "").toLowerCase();
   return changed(context, { kind: "discard", what });
+}
+
+/** Payloads come from others, triggers say, and no mask could be put on what is in them. */
+function listen(context: Context): SessionDraft {
+  touchEverything(context);
+  return notification(context);
 }
 
 /** What is sent to a channel, everybody who listens to it gets. */

@@ -89,6 +89,7 @@ function finish(context: Context, made: Draft): StatementPlan {
   const { inner, kind, columns } = made;
   const { classes } = context.catalogue;
   let reachesClassified = inner !== undefined && inner.reachesClassified !== false;
+  reachesClassified ||= context.triggers && classes.size > 0;
   for (const oid of context.reached) reachesClassified ||= classes.has(oid);
   const own: Operation = { protocol: "postgres", effects, touches, summary: summarise(effects) };
   // The same operation object for every EXECUTE of a statement: a decision is found by it.
@@ -101,6 +102,7 @@ function finish(context: Context, made: Draft): StatementPlan {
     plainRead:
       reads && operation.touches.length === 0 && !context.volatile && inner?.plainRead !== false,
     reachesClassified: reachesClassified || operation.touches.length > 0,
+    changesSettings: context.changesSettings || inner?.changesSettings === true,
   };
 }
 

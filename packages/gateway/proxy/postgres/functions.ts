@@ -52,6 +52,20 @@ export function addCallEffects(context: Context, call: Tree): void {
     if (candidate.schema !== "pg_catalog") addExecuteEffect(context, candidate);
 }
 
+/**
+ * `(value).name` calls a function of one argument when the value's type has no such field, whatever the
+ * type is (ParseFuncOrColumn). Types are not known here, so each function of that name may be meant.
+ */
+export function addAttributeEffects(context: Context, name: string): void {
+  const { snapshot } = context.catalogue;
+  const found = findFunctions(snapshot, context.searchPath, undefined, name).filter((candidate) =>
+    accepts(candidate, 1, false, false),
+  );
+  if (found.some((candidate) => candidate.schema === "pg_catalog")) builtin(context, name, {});
+  for (const candidate of found)
+    if (candidate.schema !== "pg_catalog") addExecuteEffect(context, candidate);
+}
+
 /** A function by name, of which nothing else is known: an operator's, a trigger's. */
 export function addNamedFunctionEffect(context: Context, schema: string, name: string): void {
   const found = context.catalogue.snapshot.functions.get(schema)?.get(name) ?? [];
@@ -66,7 +80,9 @@ function addExecuteEffect(context: Context, candidate: FunctionInfo): void {
   context.volatile = true;
   context.effects.add("execute", resource);
   if (UNSAFE_ANYWHERE.test(candidate.name)) context.effects.add("unsafe_io", resource);
-  if (!COMPILED.has(candidate.language)) touchEverything(context);
+  if (COMPILED.has(candidate.language)) return;
+  touchEverything(context);
+  context.changesSettings = true;
 }
 
 function accepts(
@@ -126,6 +142,7 @@ function setConfig(context: Context, args: readonly unknown[]): boolean {
   if (!judged.ok || (judged.kind !== "free" && judged.kind !== "noop"))
     throw new Unsupported(judged.ok ? `use SET for parameter "${name}"` : judged.reason);
   context.volatile = true;
+  context.changesSettings = true;
   return true;
 }
 

@@ -82,6 +82,10 @@ export interface Context {
   /** Inside a view: its owner reads the tables, so reading them is no effect of the caller's. */
   readonly inView: boolean;
   volatile: boolean;
+  /** May change settings of the session. */
+  changesSettings: boolean;
+  /** Triggers run, whose errors and notices may tell anything. */
+  triggers: boolean;
   depth: number;
   readonly query: AnalyseQuery;
 }
@@ -122,6 +126,8 @@ export function createContext(
     reached: new Set(),
     inView: view !== undefined,
     volatile: false,
+    changesSettings: false,
+    triggers: false,
     depth: view?.depth ?? 0,
     query,
   };
@@ -191,6 +197,7 @@ export function addRelationEffect(
     return;
   }
   if (context.inView && action === "select") return;
+  context.triggers ||= relation.triggers > 0 && action !== "select";
   for (const { kind, schema, name } of withAncestors(snapshot, relation)) {
     const word = KIND_WORDS.get(kind) ?? "table";
     context.effects.add(action, tableResource(place, word, schema, name, judged === "harmless"));

@@ -3,7 +3,12 @@
 //
 // Every node type is listed with the fields that hold further expressions; an unlisted type is refused.
 
-import { addCallEffects, addOperatorEffects, addTypeEffects } from "./functions.ts";
+import {
+  addAttributeEffects,
+  addCallEffects,
+  addOperatorEffects,
+  addTypeEffects,
+} from "./functions.ts";
 import {
   type Column,
   type Context,
@@ -122,6 +127,11 @@ function evaluateNode(context: Context, scope: Scope, type: string, body: Tree):
     case "XmlSerialize":
       addTypeEffects(context, child(body, "typeName") ?? {});
       evaluate(context, scope, body.expr);
+      break;
+    case "A_Indirection":
+      for (const name of list(body, "indirection").map(stringOf))
+        if (name !== undefined) addAttributeEffects(context, name);
+      plain(context, scope, type, body);
       break;
     case "WindowDef":
       window(context, scope, body);

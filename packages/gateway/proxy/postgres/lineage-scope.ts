@@ -2,6 +2,7 @@
 // refnameNamespaceItem): by visible columns of the nearest query level that has the name, then by the
 // name of a relation as a whole row.
 
+import { addAttributeEffects } from "./functions.ts";
 import {
   type Column,
   type Context,
@@ -49,7 +50,11 @@ export function resolveReference(context: Context, scope: Scope, reference: Tree
   const item = findItem(context, scope, qualifiers, location);
   const column = columnOf(item, last, location);
   if (column !== undefined) return { kind: "column", column };
-  if (item.open) return { kind: "column", column: computed(last) };
+  if (item.open) {
+    // A column nobody told us of, or a function of the whole row.
+    addAttributeEffects(context, last);
+    return { kind: "column", column: computed(last) };
+  }
   throw new Unsupported(
     `column ${[...qualifiers, last].join(".")} does not exist`,
     "42703",

@@ -47,6 +47,7 @@ export function relationRows(context: Context, relation: RelationInfo): Rows {
   if (relation.kind === "view") {
     context.effects.addAll(body.context.effects.list());
     context.volatile ||= body.context.volatile;
+    context.changesSettings ||= body.context.changesSettings;
   }
   context.touches.addAll(body.context.touches.list());
   const columns = relation.columns.map((info, index) => {
@@ -103,6 +104,7 @@ function analyseView(context: Context, relation: RelationInfo, definition: strin
   }
   const unknown = createContext(context.catalogue, context.query, view);
   unknown.volatile = true;
+  unknown.changesSettings = true;
   unknown.effects.add("unknown", databaseResource(context.catalogue.place));
   for (const classed of context.catalogue.allClasses) unknown.touches.add("inner", classed);
   return { columns: undefined, context: unknown };

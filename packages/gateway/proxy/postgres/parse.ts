@@ -136,10 +136,19 @@ export function constantText(node: unknown): string | undefined {
     case "A_Const":
       return constantField(body);
     case "TypeCast":
-      return constantText(body.arg);
+      // `'search_path_'::char(11)` is another text.
+      return list(child(body, "typeName") ?? {}, "typmods").length > 0 || cutsText(body)
+        ? undefined
+        : constantText(body.arg);
     default:
       return undefined;
   }
+}
+
+/** `"char"` keeps one byte, `name` sixty-three. */
+function cutsText(cast: Tree): boolean {
+  const last = stringOf(list(child(cast, "typeName") ?? {}, "names").at(-1));
+  return last === "char" || last === "name" || last === "bpchar";
 }
 
 function constantField(body: Tree): string | undefined {

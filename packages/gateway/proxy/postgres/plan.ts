@@ -60,6 +60,8 @@ export interface StatementPlan {
    * true.
    */
   readonly reachesClassified?: boolean;
+  /** It may change settings by another way than SET: set_config(), code we do not see into. */
+  readonly changesSettings?: boolean;
 }
 
 export interface QueryPlan {

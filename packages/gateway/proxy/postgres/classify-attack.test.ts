@@ -1,0 +1,91 @@
+// Statements that once passed as something else than what they do. Each stays here.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { startPostgres } from "../../../../conformance/support/postgres-server.ts";
+import { effectsOf, openShop, type Shop, touchesOf } from "./classify-fixture.ts";
+import type { QueryPlan } from "./plan.ts";
+
+let shop: Shop;
+before(async () => {
+  const server = await startPostgres({ databases: ["shop"] });
+  shop = await openShop(server);
+  await server.query(
+    "shop",
+    `CREATE FUNCTION mail_of(orders) RETURNS text LANGUAGE sql AS 'SELECT email FROM customers LIMIT 1';
+     CREATE FUNCTION gather(text, int) RETURNS text LANGUAGE sql AS 'SELECT email FROM customers LIMIT 1';
+     CREATE AGGREGATE gathered(int) (SFUNC = gather, STYPE = text);
+     CREATE AGGREGATE longest(int) (SFUNC = int4larger, STYPE = int);
+     CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+     CREATE TABLE stamped (id int);
+     CREATE TRIGGER stamping BEFORE INSERT ON stamped FOR EACH ROW EXECUTE FUNCTION stamp();
+     CREATE TYPE contact AS (email text, phone text);`,
+  );
+  await shop.classifier.refresh();
+});
+after(async () => {
+  await shop[Symbol.asyncDispose]();
+});
+
+function planOf(text: string): QueryPlan {
+  const plan = shop.classify(text);
+  assert.ok(!("unclassified" in plan), `${text}: ${"message" in plan ? plan.message : ""}`);
+  return plan;
+}
+
+test("a function called as an attribute is a call", () => {
+  for (const text of [
+    "SELECT ('select to_tsvector(email) from customers'::text).ts_stat",
+    "SELECT ('/etc/passwd'::text).pg_read_file",
+    "SELECT ((1::oid)).lo_get",
+    "SELECT id FROM orders ORDER BY ('base'::text).pg_ls_dir",
+    "CREATE TABLE t (a text DEFAULT ('base'::text).pg_ls_dir)",
+  ])
+    assert.match(effectsOf(planOf(text)), /unsafe_io function pg_catalog\./, text);
+  for (const text of [
+    "SELECT (o).mail_of FROM orders o",
+    "SELECT (SELECT o FROM orders o LIMIT 1).mail_of",
+    "SELECT x.mail_of FROM unnest(ARRAY(SELECT o FROM orders o)) x",
+    "CREATE TABLE t (a orders, CHECK ((a).mail_of = ''))",
+  ]) {
+    const plan = planOf(text);
+    assert.match(effectsOf(plan), /execute function public\.mail_of/, text);
+    assert.match(touchesOf(plan), /inner email/, text);
+  }
+  assert.equal(touchesOf(planOf("SELECT ('a'::text).upper, (o).status FROM orders o")), "");
+});
+
+test("an aggregate is what its functions are", () => {
+  assert.match(touchesOf(planOf("SELECT gathered(1)")), /inner email/);
+  assert.equal(touchesOf(planOf("SELECT longest(1)")), "");
+});
+
+test("listening may bring anything", () => {
+  assert.match(touchesOf(planOf("LISTEN jobs")), /inner email/);
+  assert.equal(touchesOf(planOf("NOTIFY jobs, 'one'")), "");
+});
+
+test("a constant that a cast cuts is not the constant that is read", () => {
+  for (const text of [
+    "SELECT set_config('jit_'::char(3), 'off', false)",
+    "SELECT current_setting('primary_conninfo_'::varchar(16))",
+    "SELECT current_setting('restore_command'::pg_catalog.bpchar)",
+    `SELECT nextval('orders_id_seq_'::varchar(13)::regclass)`,
+  ])
+    assert.match(effectsOf(planOf(text)), /unsafe_io/, text);
+  assert.equal(effectsOf(planOf("SELECT set_config('jit'::text, 'off', false)")), "");
+});
+
+test("what changes settings besides SET is known", () => {
+  const changes = (text: string) =>
+    planOf(text).statements.some((statement) => statement.changesSettings === true);
+  assert.equal(changes("SELECT set_config('datestyle', 'DMY', false)"), true);
+  assert.equal(changes("SELECT all_mails()"), true);
+  assert.equal(changes("SELECT now(), id FROM orders"), false);
+});
+
+test("triggers may tell anything in an error, so its text is withheld", () => {
+  assert.equal(planOf("INSERT INTO stamped VALUES (1)").reachesClassified, true);
+  assert.equal(planOf("COPY stamped FROM STDIN").reachesClassified, true);
+  assert.equal(planOf("INSERT INTO orders DEFAULT VALUES").reachesClassified, false);
+});
