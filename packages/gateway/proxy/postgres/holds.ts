@@ -188,7 +188,8 @@ export class Holds {
     add(plan.epoch);
     add([leafOf(subject.chain).delegationId, subject.target, subject.account, context.database]);
     add([...context.settings]);
-    add(settingsChanged);
+    // What the client has set is counted, not kept: it is the same only while this session sets nothing.
+    add(settingsChanged === 0 ? null : [context.sessionId, settingsChanged]);
     add(decision.requirements);
     return bound.digest("base64url");
   }

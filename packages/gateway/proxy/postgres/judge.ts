@@ -102,6 +102,11 @@ export class Judge {
     if (decision.verdict === "permit") return { permit: decision.permit, approvedBy: undefined };
     if (decision.verdict === "deny")
       return { error: denialError(decision.denial, requestId), denial: decision.denial };
+    // Consent is for one exact operation, and a name can be given another meaning afterwards.
+    if (plan.refers.length > 0) {
+      const error = heldByName(decision.what);
+      return { error, denial: undefined };
+    }
     // What came before is answered first, so that the transaction's state is known while it waits.
     if (this.#state.tracker.depth > 0) return this.#waitForReplies();
     this.#control.waitFor(this.#holds.wait(command, decision));
@@ -119,6 +124,16 @@ export function waitForReplies(state: RelayState, control: RelayControl): void {
   // Without it the server may keep the replies to itself until a Sync that has not come yet.
   state.toServer.push(flush());
   control.waitForReplies();
+}
+
+function heldByName(what: string): StatementError {
+  return {
+    sqlState: "42501",
+    message: `Custody denied ${what}: it needs approval, which is not given to a name`,
+    detail: "EXECUTE and FETCH run what a name stands for at the time.",
+    hint: "send the statement itself",
+    position: undefined,
+  };
 }
 
 const NO_NAMES: SessionNames = { prepared: () => undefined, cursor: () => undefined };

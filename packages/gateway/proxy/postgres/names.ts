@@ -6,6 +6,23 @@
 // one fails, the reference is skipped with it. Everything else is "uncertain" and waits for replies.
 // (A client could otherwise have one statement judged and another one run.)
 
+import { GatewayError } from "../../base/errors.ts";
+
+/** NAMEDATALEN - 1. */
+const MAX_NAME_BYTES = 63;
+
+/**
+ * The server keeps the first 63 bytes of a name: two longer ones may be the same to it, so that one
+ * would be judged and the other run. Clients' own names are short; a longer one ends the session.
+ */
+export function requireWholeName(name: string): void {
+  if (Buffer.byteLength(name) <= MAX_NAME_BYTES) return;
+  throw new GatewayError(
+    "protocol",
+    "a name of a statement or portal is longer than 63 bytes; the session was closed",
+  );
+}
+
 /** The sync-segment of a change that no later message of its segment is skipped with (simple Query). */
 export const NEVER_CERTAIN = -1;
 

@@ -22,6 +22,10 @@ export class Replies {
   readonly #state: RelayState;
   #work: Promise<void> | undefined;
   #limitHit = false;
+  /** The open transaction wrote what may be told of when it ends: deferred constraints, triggers. */
+  #leftToTell = false;
+  /** `settingsChanged` when no transaction was open: what came since is undone with it. */
+  #settledSettings = 0;
   // Response bytes of one command that lie side by side: recorded in one piece.
   #recordFor: string | undefined;
   #recordBuffer: Buffer | undefined;
@@ -96,7 +100,8 @@ export class Replies {
           this.#push(exchange, exchange.limited);
           return;
         }
-        if (type !== 0x73) this.#statementDone(exchange);
+        if (type === 0x73) this.#suspended(exchange);
+        else this.#statementDone(exchange);
         break;
       case 0x5a: // Z
         this.#transaction(buffer[start + 5] ?? 0);
@@ -110,7 +115,10 @@ export class Replies {
 
   #transaction(status: number): void {
     this.#state.transaction = status;
-    if (status !== IDLE || !this.#state.uncommittedDefinition) return;
+    if (status !== IDLE) return;
+    this.#leftToTell = false;
+    this.#settledSettings = this.#state.settingsChanged;
+    if (!this.#state.uncommittedDefinition) return;
     this.#state.uncommittedDefinition = false;
     this.#work = this.#state.context.classifier.refresh();
   }
@@ -180,9 +188,10 @@ export class Replies {
   #error(exchange: Exchange, buffer: Buffer, start: number, end: number): void {
     const fields = decodeErrorFields(buffer, start, end);
     exchange.sqlState ??= fields.get("C") ?? "XX000";
+    this.#settingsMayRevert();
     if (exchange.instead !== undefined) this.#push(exchange, exchange.instead);
     else if (exchange.limited !== undefined) this.#push(exchange, exchange.limited);
-    else if (mayTellClassified(exchange))
+    else if (this.#mayTellClassified(exchange))
       this.#push(exchange, errorResponse(scrubbedMessage(fields, exchange.requestId ?? "unknown")));
     else this.#forward(exchange, buffer, start, end);
   }
@@ -192,12 +201,12 @@ export class Replies {
     const { context, toClient, tracker } = this.#state;
     if (type === 0x53) {
       const { name, value } = decodeParameterStatus(buffer, start, end);
-      const drift = settingDrift(name, value);
+      const drift = settingDrift(context.target, name, value);
       if (drift !== undefined) throw new GatewayError("internal", drift);
       if (name === "application_name") return;
     } else if (type === 0x4e) {
       const running = tracker.head?.tag;
-      if (running !== undefined && mayTellClassified(running)) {
+      if (running !== undefined && this.#mayTellClassified(running)) {
         const fields = decodeErrorFields(buffer, start, end);
         const scrubbed = scrubbedMessage(fields, running.requestId ?? "unknown");
         toClient.push(noticeResponse({ ...scrubbed, message: "notice withheld" }));
@@ -211,9 +220,30 @@ export class Replies {
     toClient.range(buffer, start, end);
   }
 
+  /** A part of its rows came; what it does besides is done as if all had. */
+  #suspended(exchange: Exchange): void {
+    if (exchange.statements[exchange.at]?.changesSettings === true)
+      this.#state.settingsChanged += 1;
+  }
+
+  /** SET LOCAL ends with its transaction, and SET with one that fails. */
+  #settingsMayRevert(): void {
+    if (this.#state.settingsChanged !== this.#settledSettings) this.#state.settingsChanged += 1;
+  }
+
+  /** Its errors and notices may quote a value: `DETAIL: Failing row contains (…)`. */
+  #mayTellClassified({ statements }: Exchange): boolean {
+    if (statements.some((statement) => statement.reachesClassified !== false)) return true;
+    // COMMIT, Sync, SET CONSTRAINTS: what was deferred is done now.
+    return (
+      this.#leftToTell && statements.every((statement) => statement.operation.effects.length === 0)
+    );
+  }
+
   /** One statement of the exchange has completed. */
   #statementDone(exchange: Exchange): void {
     const statement = exchange.statements[exchange.at];
+    if (statement !== undefined) this.#leftToTell ||= leavesToTell(statement);
     if (statement !== undefined && exchange.sqlState === undefined)
       this.#apply(statement, exchange);
     exchange.at += 1;
@@ -224,7 +254,11 @@ export class Replies {
   #apply(statement: StatementPlan, exchange: Exchange): void {
     const { statements, portals, context } = this.#state;
     const { kind } = statement;
+    if (statement.changesSettings === true) this.#state.settingsChanged += 1;
     switch (kind.kind) {
+      case "transaction":
+        if (kind.step !== "begin" && kind.step !== "savepoint") this.#settingsMayRevert();
+        break;
       case "prepare":
         if (!statements.assign(kind.name, sqlPrepared(kind.inner, context.classifier.epoch)))
           throw new GatewayError("limit", "too many prepared statements in one session");
@@ -327,9 +361,11 @@ export class Replies {
 const IDLE = 0x49;
 const NOTHING: ReadonlySet<string> = new Set();
 
-/** Its errors and notices may quote a value: `DETAIL: Failing row contains (…)`. */
-function mayTellClassified(exchange: Exchange): boolean {
-  return exchange.statements.some((statement) => statement.reachesClassified !== false);
+function leavesToTell({ reachesClassified, operation }: StatementPlan): boolean {
+  return (
+    reachesClassified !== false &&
+    operation.effects.some((effect) => effect.action !== "sql:select")
+  );
 }
 
 function sqlPrepared(statement: StatementPlan, epoch: number): PreparedStatement {

@@ -46,7 +46,7 @@ import {
   type Wait,
   waitForReplies,
 } from "./judge.ts";
-import { NEVER_CERTAIN } from "./names.ts";
+import { NEVER_CERTAIN, requireWholeName } from "./names.ts";
 import type { QueryPlan, StatementPlan, Unclassified } from "./plan.ts";
 import type { RelayControl, RelayState } from "./relay-state.ts";
 
@@ -211,6 +211,7 @@ export class Requests {
 
   #parse(buffer: Buffer, start: number, end: number): Handled {
     const message = decodeParse(buffer, start, end);
+    requireWholeName(message.name);
     const requestId = this.#newRequestId();
     const plan = this.#judge.classify(message.text);
     if (plan === "wait") return "again";
@@ -228,24 +229,14 @@ export class Requests {
       plan,
       parameterTypes: message.parameterTypes,
     } as const;
-    const known = statements.lookup(message.name, tracker.segment);
     // A named statement that exists cannot be parsed over: the server will refuse, and the name keeps
-    // its meaning.
-    const refused =
-      message.name !== "" && known.certain && known.value !== undefined
-        ? undefined
-        : proposeName(statements, message.name, prepared, tracker.segment);
-    if (refused === undefined && !(known.certain && known.value !== undefined))
+    // its meaning. Whether it exists is the server's to say.
+    const change = proposeName(statements, message.name, prepared, tracker.segment);
+    if (change === undefined)
       throw new GatewayError("limit", "too many prepared statements in one session");
     this.#state.context.book.prepared(requestId, plan, decision.verdict);
     this.#state.toServer.requires("ordered");
-    this.#send(
-      "parse",
-      exchange({ statements: plan.statements, change: refused }),
-      buffer,
-      start,
-      end,
-    );
+    this.#send("parse", exchange({ statements: plan.statements, change }), buffer, start, end);
     return "done";
   }
 
@@ -272,6 +263,8 @@ export class Requests {
   #bind(buffer: Buffer, start: number, end: number): Handled {
     const { statements, portals, tracker } = this.#state;
     const message = decodeBind(buffer, start, end);
+    requireWholeName(message.statement);
+    requireWholeName(message.portal);
     const statement = statements.lookup(message.statement, tracker.segment);
     if (!statement.certain) return this.#waitForReplies();
     if (statement.value === undefined)
@@ -302,6 +295,7 @@ export class Requests {
   #execute(buffer: Buffer, start: number, end: number): Handled {
     const { portals, tracker, context } = this.#state;
     const message = decodeExecute(buffer, start, end);
+    requireWholeName(message.portal);
     const found = portals.lookup(message.portal, tracker.segment);
     if (!found.certain) return this.#waitForReplies();
     const portal = found.value;
@@ -377,6 +371,7 @@ export class Requests {
   #describe(buffer: Buffer, start: number, end: number): Handled {
     const { statements, portals, tracker } = this.#state;
     const { kind, name } = decodeDescribe(buffer, start, end);
+    requireWholeName(name);
     if (kind === "statement") {
       const found = statements.lookup(name, tracker.segment);
       if (!found.certain) return this.#waitForReplies();
@@ -401,6 +396,7 @@ export class Requests {
   #close(buffer: Buffer, start: number, end: number): Handled {
     const { statements, portals, tracker } = this.#state;
     const { kind, name } = decodeClose(buffer, start, end);
+    requireWholeName(name);
     const change =
       kind === "statement"
         ? proposeName(statements, name, undefined, tracker.segment)

@@ -11,6 +11,11 @@ const PINNED_REPORTS = new Map([
   ["standard_conforming_strings", "on"],
 ]);
 
+/** As the session begins with it. Named last, pg_temp is not searched first: nothing is shadowed. */
+function searchPathOf(target: PostgresTarget): string {
+  return [...target.searchPath, "pg_temp"].map(quoteIdentifier).join(", ");
+}
+
 export function upstreamSettings(
   target: PostgresTarget,
   sessionId: string,
@@ -21,15 +26,19 @@ export function upstreamSettings(
     ...chosen,
     ["client_encoding", "UTF8"],
     ["standard_conforming_strings", "on"],
-    // Named last, it is not searched first: a temporary object shadows nothing.
-    ["search_path", [...target.searchPath, "pg_temp"].map(quoteIdentifier).join(", ")],
+    ["search_path", searchPathOf(target)],
     ["application_name", upstreamName(sessionId, chain)],
   ]);
 }
 
 /** A sentence when a pinned setting is not what it must be; then the session closes. */
-export function settingDrift(name: string, value: string): string | undefined {
-  const pinned = PINNED_REPORTS.get(name);
+export function settingDrift(
+  target: PostgresTarget,
+  name: string,
+  value: string,
+): string | undefined {
+  // PostgreSQL 18 and later report it.
+  const pinned = name === "search_path" ? searchPathOf(target) : PINNED_REPORTS.get(name);
   if (pinned === undefined || pinned === value) return undefined;
   return `the target changed ${name}, which is pinned; the session was closed`;
 }
