@@ -12,6 +12,8 @@ export interface GatewayOptions {
   readonly folder: string;
   /** The text of custody.yaml; `data`, `policies` and `listen` are put in front of it. */
   readonly configuration: string;
+  /** true: health and metrics too. */
+  readonly admin?: boolean;
   /** More policies beside the starter's: file name → text. */
   readonly policies?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
@@ -21,6 +23,8 @@ export interface TestGateway extends AsyncDisposable {
   readonly postgres: { readonly host: string; readonly port: number };
   /** `https://127.0.0.1:<port>` */
   readonly url: string;
+  /** `https://127.0.0.1:<port>` of health and metrics, where the configuration listens for them. */
+  readonly adminUrl: string | undefined;
   readonly caFile: string;
   /** As `custody login --ca-fingerprint` takes it. */
   readonly fingerprint: string;
@@ -36,8 +40,8 @@ const READY_TIMEOUT_MS = 30_000;
 const HEADER = `version: 1
 data: ./data
 policies: ./policies
-listen: { postgres: 127.0.0.1:0, https: 127.0.0.1:0 }
 `;
+const LISTEN = "postgres: 127.0.0.1:0, https: 127.0.0.1:0";
 
 /** Initialises a folder and serves from it. */
 export async function startGateway(options: GatewayOptions): Promise<TestGateway> {
@@ -46,16 +50,26 @@ export async function startGateway(options: GatewayOptions): Promise<TestGateway
   const init = await runCustody(["init", folder, "--json"], { home: folder });
   if (init.exitCode !== 0) throw new Error(`custody init failed:\n${init.stderr}${init.stdout}`);
   const configFile = join(folder, "custody.yaml");
-  writeFileSync(configFile, `${HEADER}${options.configuration}`);
+  const listen = options.admin === true ? `${LISTEN}, admin: 127.0.0.1:0` : LISTEN;
+  writeFileSync(configFile, `${HEADER}listen: { ${listen} }\n${options.configuration}`);
   for (const [name, text] of Object.entries(options.policies ?? {}))
     writeFileSync(join(folder, "policies", name), text);
   return await serve(configFile, folder, options.env ?? {});
+}
+
+/** Serves from a folder that `startGateway` has initialised, after that gateway ended. */
+export async function restartGateway(
+  folder: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<TestGateway> {
+  return await serve(join(folder, "custody.yaml"), folder, env);
 }
 
 interface ReadyLine {
   readonly postgres: { readonly host: string; readonly port: number };
   readonly https: { readonly host: string; readonly port: number };
   readonly fingerprint: string;
+  readonly admin?: { readonly host: string; readonly port: number };
 }
 
 async function serve(
@@ -82,10 +96,11 @@ async function serve(
   const timer = setTimeout(() => ready.reject(new Error("it took too long")), READY_TIMEOUT_MS);
   watched.exited.then((code) => ready.reject(new Error(`it ended with ${code}`)));
   try {
-    const { postgres, https, fingerprint } = await ready.promise;
+    const { postgres, https, admin, fingerprint } = await ready.promise;
     return {
       postgres,
       url: `https://${https.host}:${https.port}`,
+      adminUrl: admin === undefined ? undefined : `https://${admin.host}:${admin.port}`,
       caFile: join(folder, "data", "ca", "ca.pem"),
       fingerprint,
       configFile,

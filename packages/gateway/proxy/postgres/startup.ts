@@ -11,11 +11,12 @@ import {
   authenticationCleartextPassword,
   negotiateProtocolVersion,
 } from "@custody/wire/postgres/backend.ts";
+import type { FrameCursor } from "@custody/wire/postgres/frames.ts";
 import { decodePassword } from "@custody/wire/postgres/frontend.ts";
 import { decodeStartup, type StartupPacket } from "@custody/wire/postgres/startup.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
-import { readMessages } from "./message-reader.ts";
+import { type Message, readMessages } from "./message-reader.ts";
 import { judgeSetting, parseOptions } from "./settings.ts";
 
 export interface StartupDeps {
@@ -244,14 +245,25 @@ async function askPassword(
     signal,
   });
   socket.write(authenticationCleartextPassword());
+  let cursor: FrameCursor | undefined;
   try {
-    const { type, buffer, start, end } = await reader.next();
-    if (type !== 0x70) throw new GatewayError("protocol", "expected a password message");
-    return new Secret(decodePassword(buffer, start, end));
-  } finally {
-    const cursor = reader.release();
+    const message = await reader.next();
+    const secret = passwordOf(message);
+    cursor = reader.release();
     if (cursor.partial || cursor.next())
-      socket.destroy(new GatewayError("protocol", "bytes behind the password message"));
+      throw new GatewayError("protocol", "bytes behind the password message");
+    return secret;
+  } finally {
+    if (cursor === undefined) reader.release();
+  }
+}
+
+function passwordOf({ type, buffer, start, end }: Message): Secret {
+  if (type !== 0x70) throw new GatewayError("protocol", "expected a password message");
+  try {
+    return new Secret(decodePassword(buffer, start, end));
+  } catch (error) {
+    throw new GatewayError("protocol", "malformed message", { cause: error });
   }
 }
 
