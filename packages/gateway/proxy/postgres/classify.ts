@@ -13,6 +13,7 @@ import { classifiedColumns } from "./lineage.ts";
 import { TouchList } from "./lineage-context.ts";
 import { loadParser, type Parsed, parseSql, refuse, Unsupported } from "./parse.ts";
 import type { Classifier, QueryPlan, SessionNames, StatementPlan, Unclassified } from "./plan.ts";
+import { createPlanCache } from "./plan-cache.ts";
 import type { ClassifiedByOid } from "./result-mask.ts";
 import type { SettingBounds } from "./settings.ts";
 
@@ -192,42 +193,4 @@ function characterPosition(text: string, bytes: number | undefined): number | un
   if (bytes === undefined) return undefined;
   const before = Buffer.from(text).subarray(0, bytes).toString();
   return [...before].length + 1;
-}
-
-/** Plans by exact text, the least recently used one leaving first. */
-function createPlanCache(maxBytes: number) {
-  const plans = new Map<string, QueryPlan>();
-  let bytes = 0;
-  return {
-    get(text: string): QueryPlan | undefined {
-      const plan = plans.get(text);
-      if (plan === undefined) return undefined;
-      plans.delete(text);
-      plans.set(text, plan);
-      return plan;
-    },
-    set(text: string, plan: QueryPlan): void {
-      const size = sizeOf(text, plan);
-      if (size > maxBytes / 4) return;
-      plans.set(text, plan);
-      bytes += size;
-      for (const [oldest, stale] of plans) {
-        if (bytes <= maxBytes) break;
-        plans.delete(oldest);
-        bytes -= sizeOf(oldest, stale);
-      }
-    },
-    clear(): void {
-      plans.clear();
-      bytes = 0;
-    },
-  };
-}
-
-/** An estimate: the text in UTF-16 and what its plan's parts take. */
-function sizeOf(text: string, plan: QueryPlan): number {
-  let parts = 4;
-  for (const { columns, operation } of plan.statements)
-    parts += (columns?.length ?? 0) + operation.effects.length + operation.touches.length + 4;
-  return text.length * 2 + parts * 160;
 }
