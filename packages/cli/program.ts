@@ -8,6 +8,7 @@ import { addDelegationCommands } from "./commands/delegation.ts";
 import { addGatewayCommands } from "./commands/gateway.ts";
 import { addLoginCommands } from "./commands/login.ts";
 import { addRequestCommands } from "./commands/requests.ts";
+import { addRunCommand } from "./commands/run.ts";
 import { addSessionCommands } from "./commands/sessions.ts";
 import { addTargetCommands } from "./commands/targets.ts";
 import { type CliError, EXIT_CODE_HELP, EXIT_CODES, toCliError } from "./faults.ts";
@@ -19,6 +20,7 @@ export const ENVIRONMENT_HELP: readonly (readonly [string, string])[] = [
   ["CUSTODY_URL", "the gateway's https address, instead of a context"],
   ["CUSTODY_CA", "PEM file of the CA to trust for CUSTODY_URL"],
   ["CUSTODY_CONTEXT", "the context to use, instead of the current one"],
+  ["CUSTODY_JUSTIFICATION", "why, for `custody run` without --why; it sets this for its program"],
   ["CUSTODY_HOME", "folder of the contexts; default: $XDG_CONFIG_HOME/custody, ~/.config/custody"],
   ["NO_COLOR", "when set: no colours"],
 ];
@@ -45,6 +47,7 @@ export function buildProgram(io: Io, passedOn: readonly string[] = []): Command 
   addLoginCommands(program, io);
   addDelegationCommands(program, io);
   addTargetCommands(program, io, passedOn);
+  addRunCommand(program, io, passedOn);
   addRequestCommands(program, io);
   addSessionCommands(program, io);
   addAuditCommands(program, io);
@@ -54,7 +57,7 @@ export function buildProgram(io: Io, passedOn: readonly string[] = []): Command 
 
 /** The exit code. Prints every error itself; never throws. */
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
-  const at = args.includes("connect") ? args.indexOf("--") : -1;
+  const at = args.some((one) => STARTS_A_PROGRAM.has(one)) ? args.indexOf("--") : -1;
   const own = at < 0 ? args : args.slice(0, at);
   const passedOn = at < 0 ? [] : args.slice(at + 1);
   try {
@@ -94,4 +97,5 @@ function closingHelp(): string {
   return `\nEnvironment:\n${list(ENVIRONMENT_HELP)}\n\nExit codes:\n${list(codes)}`;
 }
 
+const STARTS_A_PROGRAM: ReadonlySet<string> = new Set(["connect", "run"]);
 const VERSION = "0.1.0";

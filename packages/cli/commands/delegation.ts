@@ -390,7 +390,7 @@ async function revoke(
   );
 }
 
-function ownToken(invocation: Invocation): string {
+export function ownToken(invocation: Invocation): string {
   const gateway = invocation.gateway();
   if (gateway.token !== undefined) return gateway.token;
   throw new CliError("unauthenticated", "nobody is signed in here", {
@@ -398,11 +398,11 @@ function ownToken(invocation: Invocation): string {
   });
 }
 
-function typeOf(credential: string): string {
+export function typeOf(credential: string): string {
   return credential.startsWith("cst_") ? TOKEN_TYPE.handle : TOKEN_TYPE.jwt;
 }
 
-function words(values: readonly string[] = []): string[] {
+export function words(values: readonly string[] = []): string[] {
   return values.flatMap((value) => value.split(",")).filter((value) => value !== "");
 }
 

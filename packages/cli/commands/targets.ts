@@ -157,21 +157,34 @@ function settingsOf(gateway: Gateway, list: TargetList, options: ConnectOptions)
     throw new CliError("usage", "which database?", {
       hint: `custody connect ${options.target} DATABASE${target.databases ? ` (${target.databases.join(", ")})` : ""}`,
     });
-  const listener = list.listeners.postgres;
+  const listener = postgresAddress(gateway, list);
   if (listener === undefined)
     throw new CliError("refused", "this gateway has no PostgreSQL listener");
-  const everywhere = listener.host === "0.0.0.0" || listener.host === "::";
-  const host = everywhere
-    ? new URL(gateway.url).hostname.replace(/^\[(.*)\]$/, "$1")
-    : listener.host;
   return {
-    host,
+    host: listener.host,
     port: String(listener.port),
     user: options.target,
     database,
     sslmode: "verify-full",
     sslrootcert: gateway.caFile ?? "system",
   };
+}
+
+/** Where clients reach the PostgreSQL listener from here; undefined: there is none. */
+export function postgresAddress(
+  gateway: Gateway,
+  list: TargetList,
+): { readonly host: string; readonly port: number } | undefined {
+  const listener = list.listeners.postgres;
+  if (listener === undefined) return undefined;
+  const everywhere = listener.host === "0.0.0.0" || listener.host === "::";
+  const host = everywhere ? hostOf(gateway) : listener.host;
+  return { host, port: listener.port };
+}
+
+/** The gateway's name or address, an IPv6 one without brackets. */
+export function hostOf(gateway: Gateway): string {
+  return new URL(gateway.url).hostname.replace(/^\[(.*)\]$/, "$1");
 }
 
 function printed(invocation: Invocation, settings: Settings, token: string): string {
