@@ -26,7 +26,7 @@ export const COUNTER_BYTES = 8;
 const MAX_OPEN_FILES = 64;
 
 export interface ContentStore {
-  /** Appends one piece, once: what is in the file already is passed over. Not durable before `sync`. */
+  /** Takes one piece, once: what is in the file already is passed over. Written and durable by `sync`. */
   append(sessionId: string, piece: Buffer): void;
   sync(): void;
   close(): void;
@@ -64,6 +64,8 @@ interface OpenFile {
   readonly fd: number;
   lastCounter: number;
   offset: number;
+  /** Framed pieces not yet written: a busy session has hundreds of small ones a step. */
+  pending: Buffer[];
 }
 
 export function openContentStore(dataDirectory: string, files: LogFiles): ContentStore {
@@ -83,7 +85,7 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
     return file;
   };
   const leave = (file: OpenFile): void => {
-    if (dirty.delete(file)) fdatasyncSync(file.fd);
+    if (dirty.delete(file)) flush(file);
     closeSync(file.fd);
   };
   return {
@@ -98,10 +100,9 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
       }
       const file = enter(sessionId);
       if (counter <= file.lastCounter) return;
-      const framed = Buffer.allocUnsafe(4 + piece.length);
-      framed.writeUInt32BE(piece.length, 0);
-      piece.copy(framed, 4);
-      file.offset += writeFully(file.fd, framed, file.offset);
+      const length = Buffer.allocUnsafe(4);
+      length.writeUInt32BE(piece.length, 0);
+      file.pending.push(length, piece);
       file.lastCounter = counter;
       dirty.add(file);
       if (open.size > MAX_OPEN_FILES) {
@@ -111,7 +112,7 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
       }
     },
     sync() {
-      for (const file of dirty) fdatasyncSync(file.fd);
+      for (const file of dirty) flush(file);
       dirty.clear();
       if (hasNewNames) syncDirectory(directory);
       hasNewNames = false;
@@ -123,6 +124,13 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
   };
 }
 
+/** What a step appended, in one write, and onto the disk. */
+function flush(file: OpenFile): void {
+  file.offset += writeFully(file.fd, Buffer.concat(file.pending), file.offset);
+  file.pending = [];
+  fdatasyncSync(file.fd);
+}
+
 /** Cuts a piece that a crash left incomplete; finds how far the file goes. */
 function openFile(path: string): OpenFile {
   const fd = openSync(path, "a+", 0o600);
@@ -132,7 +140,8 @@ function openFile(path: string): OpenFile {
   const file = openSync(path, "r+");
   ftruncateSync(file, end);
   const offset = end === 0 ? writeFully(file, RECORDING_MAGIC, 0) : end;
-  return { fd: file, offset, lastCounter: last === undefined ? 0 : pieceCounter(last) };
+  const lastCounter = last === undefined ? 0 : pieceCounter(last);
+  return { fd: file, offset, lastCounter, pending: [] };
 }
 
 function writeKey(directory: string, sessionId: string, piece: Buffer, files: LogFiles): void {
