@@ -16,10 +16,13 @@ import { createAuthenticate } from "@custody/gateway/delegation/authenticate.ts"
 import { type Chain, depthOf, rootOf } from "@custody/gateway/delegation/chain.ts";
 import { createExchange } from "@custody/gateway/delegation/exchange.ts";
 import { createLifecycle } from "@custody/gateway/delegation/lifecycle.ts";
+import { createKeyProofs } from "@custody/gateway/delegation/proof.ts";
+import { createProviderSessions } from "@custody/gateway/delegation/provider-sessions.ts";
 import { createTokens, openSigningKey } from "@custody/gateway/delegation/tokens.ts";
 import { createTree, type TreeLimits } from "@custody/gateway/delegation/tree.ts";
 import { createIdentity } from "@custody/gateway/identity/oidc.ts";
 import { createPeople } from "@custody/gateway/identity/people.ts";
+import { createSignIns } from "@custody/gateway/identity/sign-ins.ts";
 import type { CredentialBroker } from "@custody/gateway/session/broker.ts";
 import { createControl } from "@custody/gateway/session/create-control.ts";
 import { createRegistry } from "@custody/gateway/session/registry.ts";
@@ -40,6 +43,7 @@ export interface ControlSideOptions {
   /** Members of this group administer and replay. */
   readonly administrators?: string;
   readonly mayConnect?: (chain: Chain) => { readonly allowed: boolean; readonly message?: string };
+  readonly mayDelegate?: (chain: Chain) => { readonly allowed: boolean; readonly message?: string };
   readonly broker?: CredentialBroker;
 }
 
@@ -138,13 +142,22 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     signInTtlMs: 12 * HOUR_MS,
     ...options.limits,
   };
+  const signIns = createSignIns(identity, store.signIns);
   const tree = createTree({ store: store.delegations, clock, random, limits });
   const key = await openSigningKey(join(directory, "keys", "delegation.key"));
   const issuer = "https://custody.test";
   const tokens = createTokens({ key, issuer, clock, random });
-  const authenticate = createAuthenticate(tree, tokens);
-  const mayDelegate = () => ({ allowed: true });
-  const exchange = createExchange({ tree, tokens, identity, authenticate, journal, mayDelegate });
+  const mayDelegate = options.mayDelegate ?? (() => ({ allowed: true }));
+  const authenticate = createAuthenticate({ tree, tokens, journal, clock, mayDelegate });
+  const exchange = createExchange({
+    tree,
+    tokens,
+    identity: signIns,
+    authenticate,
+    journal,
+    mayDelegate,
+    nowMs: clock.nowMs,
+  });
   const broker = options.broker ?? recordingBroker();
   const registry = undo.use(
     createRegistry({
@@ -155,6 +168,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
       },
       endBackends: (sessionIds) => broker.endBackends(sessionIds),
       aliveUntil: tree.aliveUntil,
+      chain: tree.unrevoked,
       onFault,
     }),
   );
@@ -177,17 +191,25 @@ export async function startControlSide(options: ControlSideOptions = {}) {
   );
   const mayAdminister = (chain: Chain): boolean =>
     depthOf(chain) === 0 && rootOf(chain).groups.includes(options.administrators ?? "none");
+  const onRevoked = (delegationId: string): number => {
+    const message = "the delegation was revoked";
+    const count = registry.endUnder(delegationId, { code: "revoked", message, hint: undefined });
+    approvals.revoked(delegationId);
+    return count;
+  };
   const lifecycle = createLifecycle({
     tree,
     journal,
     mayAdminister,
-    onRevoked: (delegationId) => {
-      const message = "the delegation was revoked";
-      const count = registry.endUnder(delegationId, { code: "revoked", message, hint: undefined });
-      approvals.revoked(delegationId);
-      return count;
-    },
+    onRevoked,
     onRenewed: registry.renewed,
+  });
+  const providerSessions = createProviderSessions({
+    tree,
+    signIns,
+    journal,
+    onRevoked,
+    onRefreshed: registry.refreshed,
   });
   const control = createControl(sessions, approvals);
   const authority = createTestAuthority("Throw-away CA of a test control side");
@@ -200,7 +222,16 @@ export async function startControlSide(options: ControlSideOptions = {}) {
       return () => renewed.delete(listener);
     },
   };
-  const parts = { tree, tokens, exchange, lifecycle, authenticate, people: () => people };
+  const keyProofs = createKeyProofs(clock);
+  const parts = {
+    tree,
+    tokens,
+    exchange,
+    lifecycle,
+    authenticate,
+    keyProofs,
+    people: () => people,
+  };
   const api = undo.use(
     await startApi(
       {

@@ -29,6 +29,10 @@ export const delegationSchema = z.object({
   provenance: provenanceSchema,
   /** null at the root, which may ask for whatever policies permit it. */
   grant: authorizationDetailsSchema.nullable(),
+  /** RFC 7638 thumbprint of the key it is bound to; null: to none. */
+  keyThumbprint: z.string().nullable().default(null),
+  /** At a root: holders of keys below it may sign children without asking first. */
+  offlineChildren: z.boolean().default(false),
   status: delegationStatusSchema,
   createdAt: timeSchema,
   expiresAt: timeSchema,
@@ -39,6 +43,14 @@ export const delegationSchema = z.object({
   revokeReason: z.string().nullable(),
   /** Live sessions at or below this node. */
   liveSessions: z.number().int().nonnegative(),
+});
+
+/** One delegation, with what can be checked about it by whoever holds its parent's public key. */
+export const delegationDetailSchema = delegationSchema.extend({
+  /** The public key that it is bound to, as a JWK; null: none. */
+  key: z.record(z.string(), z.string()).nullable().default(null),
+  /** What the parent signed about this hop (compact JWS); null: the parent has no key. */
+  statement: z.string().nullable().default(null),
 });
 export type DelegationView = z.infer<typeof delegationSchema>;
 

@@ -6,8 +6,8 @@
 
 import { z } from "zod";
 import {
+  delegationDetailSchema,
   delegationListSchema,
-  delegationSchema,
   renewBodySchema,
   renewResponseSchema,
   revokeDelegationBodySchema,
@@ -24,6 +24,12 @@ import {
   tokenRequestSchema,
   tokenResponseSchema,
 } from "./oauth.ts";
+import {
+  logoutRequestSchema,
+  providerListSchema,
+  refreshBodySchema,
+  refreshResponseSchema,
+} from "./providers.ts";
 import {
   approvalRequestSchema,
   requestListQuerySchema,
@@ -49,8 +55,8 @@ export interface Endpoint {
   readonly auth: "none" | "bearer";
   readonly summary: string;
   readonly query: z.ZodType;
-  /** How the body is encoded; "none" has no body. */
-  readonly encoding: "none" | "json" | "form";
+  /** How the body is encoded; "none" has no body, "jwt" is a signed token as it stands. */
+  readonly encoding: "none" | "json" | "form" | "jwt";
   readonly body: z.ZodType;
   readonly answer: "json" | "ndjson" | "bytes" | "text";
   readonly response: z.ZodType;
@@ -125,6 +131,34 @@ export const endpoints = {
     encoding: "form",
   },
 
+  providers: get(
+    "/v1/providers",
+    "Where people sign in, and as which client",
+    providerListSchema,
+    "none",
+  ),
+  backchannelLogout: {
+    ...post(
+      "/oidc/:provider/backchannel-logout",
+      "A provider ended a session (OpenID Connect Back-Channel Logout 1.0)",
+      logoutRequestSchema,
+      nothing,
+    ),
+    auth: "none",
+    encoding: "form",
+  },
+  securityEvents: {
+    ...post(
+      "/oidc/:provider/events",
+      "A provider pushes a security event: CAEP session-revoked (RFC 8935)",
+      z.string().min(1).max(16_384),
+      z.string(),
+    ),
+    auth: "none",
+    encoding: "jwt",
+    answer: "text",
+  },
+
   whoami: get("/v1/whoami", "Who the caller is, by chain", whoamiSchema),
   targets: get("/v1/targets", "Targets and where to reach them", targetListSchema),
 
@@ -133,7 +167,7 @@ export const endpoints = {
     "The caller's subtree; administrators: all",
     delegationListSchema,
   ),
-  delegation: get("/v1/delegations/:id", "One delegation", delegationSchema),
+  delegation: get("/v1/delegations/:id", "One delegation", delegationDetailSchema),
   revokeDelegation: post(
     "/v1/delegations/:id/revoke",
     "Revoke a delegation and everything below it",
@@ -145,6 +179,12 @@ export const endpoints = {
     "Extend a delegation, never past its parent",
     renewBodySchema,
     renewResponseSchema,
+  ),
+  refreshDelegation: post(
+    "/v1/delegations/:id/refresh",
+    "A sign-in vouched for anew by its provider: groups are read again",
+    refreshBodySchema,
+    refreshResponseSchema,
   ),
 
   requests: {

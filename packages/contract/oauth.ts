@@ -27,6 +27,7 @@ export const metadataSchema = z.object({
   response_types_supported: z.array(z.string()),
   token_endpoint_auth_methods_supported: z.array(z.string()),
   authorization_details_types_supported: z.array(z.string()),
+  dpop_signing_alg_values_supported: z.array(z.string()),
 });
 export type Metadata = z.infer<typeof metadataSchema>;
 
@@ -55,6 +56,16 @@ export const tokenRequestSchema = z.strictObject({
     .string()
     .regex(/^[1-9][0-9]{0,8}$/, "a whole number of seconds")
     .optional(),
+  /**
+   * What a parent that is bound to a key signs about the child (compact JWS, `typ: custody-hop+jwt`);
+   * required then, refused otherwise.
+   */
+  hop_statement: z.string().min(1).max(12_288).optional(),
+  /**
+   * At a sign-in with a DPoP proof: delegations below it may be signed by their parents without asking
+   * here first.
+   */
+  offline_children: z.enum(["true", "false"]).optional(),
   /** When given, must be the gateway's own issuer. */
   audience: z.string().max(2000).optional(),
   resource: z.string().max(2000).optional(),
@@ -68,7 +79,8 @@ export type TokenRequest = z.infer<typeof tokenRequestSchema>;
 export const tokenResponseSchema = z.object({
   access_token: z.string(),
   issued_token_type: z.string(),
-  token_type: z.literal("Bearer"),
+  /** "DPoP": bound to the key that was proved (RFC 9449); each use needs a proof. */
+  token_type: z.enum(["Bearer", "DPoP"]),
   /** Seconds. */
   expires_in: z.number().int(),
   /** The grant of the new delegation; absent at a root. */
@@ -83,6 +95,7 @@ export const OAUTH_ERRORS = [
   "invalid_target",
   "invalid_client",
   "invalid_authorization_details",
+  "invalid_dpop_proof",
   "unsupported_grant_type",
   "unsupported_token_type",
   "unauthorized_client",
@@ -127,6 +140,8 @@ export const introspectResponseSchema = z.object({
   exp: z.number().optional(),
   iat: z.number().optional(),
   token_type: z.string().optional(),
+  /** RFC 7800: the thumbprint of the key it is bound to. */
+  cnf: z.object({ jkt: z.string() }).optional(),
   delegation_id: z.string().optional(),
   authorization_details: authorizationDetailsSchema.optional(),
 });

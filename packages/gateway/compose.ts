@@ -30,10 +30,13 @@ import { createAuthenticate } from "./delegation/authenticate.ts";
 import type { Chain } from "./delegation/chain.ts";
 import { createExchange } from "./delegation/exchange.ts";
 import { createLifecycle } from "./delegation/lifecycle.ts";
+import { createKeyProofs } from "./delegation/proof.ts";
+import { createProviderSessions } from "./delegation/provider-sessions.ts";
 import { createTokens, openSigningKey } from "./delegation/tokens.ts";
 import { createTree } from "./delegation/tree.ts";
 import { createIdentity } from "./identity/oidc.ts";
 import { createPeople } from "./identity/people.ts";
+import { createSignIns } from "./identity/sign-ins.ts";
 import type { Settings } from "./live.ts";
 import { openDatabases } from "./proxy/postgres/databases.ts";
 import { listenPostgres, type PostgresLimits } from "./proxy/postgres/listener.ts";
@@ -73,6 +76,8 @@ export interface Gateway extends AsyncDisposable {
 
 /** One worker in this process; more come as processes with the same data side. */
 const WORKER = 0;
+/** Commands wait for the journal, never for the tree; each publication rewrites its unfinished edge. */
+const PUBLISH_EVERY_MS = 1_000;
 
 export async function compose(first: Settings, outside: Outside): Promise<Gateway> {
   const { clock, log } = outside;
@@ -94,6 +99,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const auditLog = await openLog({
     dataDirectory,
     journals: [{ worker: WORKER, journal }],
+    intervalMs: PUBLISH_EVERY_MS,
     onFailure: outside.onFailure,
   }).catch(async (error) => {
     await journal[Symbol.asyncDispose]();
@@ -120,6 +126,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   // Who asks: providers, the tree, tokens.
   const https = await reserve(config.listen.https);
   const identity = stack.use(createIdentity(config.providers.values(), limits, clock));
+  const signIns = createSignIns(identity, store.signIns);
   const tree = createTree({ store: store.delegations, clock, random: systemRandom, limits });
   const tokens = createTokens({
     key: await openSigningKey(join(dataDirectory, "keys", "token.key")),
@@ -127,14 +134,16 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     clock,
     random: systemRandom,
   });
-  const authenticate = createAuthenticate(tree, tokens);
+  const mayDelegate = (chain: Chain) => answer(control.mayDelegate(chain));
+  const authenticate = createAuthenticate({ tree, tokens, journal, clock, mayDelegate });
   const exchange = createExchange({
     tree,
     tokens,
-    identity,
+    identity: signIns,
     authenticate,
     journal,
-    mayDelegate: (chain) => answer(control.mayDelegate(chain)),
+    mayDelegate,
+    nowMs: () => clock.nowMs(),
   });
 
   // Sessions and what they need of targets.
@@ -164,23 +173,32 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       limits,
       endBackends: (sessionIds) => broker.endBackends(sessionIds),
       aliveUntil: (delegationId) => tree.aliveUntil(delegationId),
+      chain: (delegationId) => tree.unrevoked(delegationId),
       onFault,
     }),
   );
+  const onRevoked = (delegationId: string, reason: string | undefined): number => {
+    const ended = registry.endUnder(delegationId, {
+      code: "revoked",
+      message: "the delegation of this session was revoked",
+      hint: reason === undefined ? "sign in, or ask the parent, again" : reason,
+    });
+    approvals.revoked(delegationId);
+    return ended;
+  };
   const lifecycle = createLifecycle({
     tree,
     journal,
     mayAdminister: (chain) => control.mayAdminister(chain).allowed,
-    onRevoked: (delegationId, reason) => {
-      const ended = registry.endUnder(delegationId, {
-        code: "revoked",
-        message: "the delegation of this session was revoked",
-        hint: reason === undefined ? "sign in, or ask the parent, again" : reason,
-      });
-      approvals.revoked(delegationId);
-      return ended;
-    },
+    onRevoked,
     onRenewed: (delegationId) => registry.renewed(delegationId),
+  });
+  const providerSessions = createProviderSessions({
+    tree,
+    signIns,
+    journal,
+    onRevoked,
+    onRefreshed: (delegationId) => registry.refreshed(delegationId),
   });
   const sessions = createSessions(
     {
@@ -223,7 +241,15 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const ready = () => ({ journal: journal.failure === undefined, store: works(store.check) });
   const api = await startApi(
     {
-      delegations: { tree, tokens, exchange, lifecycle, authenticate, people: () => people },
+      delegations: {
+        tree,
+        tokens,
+        exchange,
+        lifecycle,
+        authenticate,
+        keyProofs: createKeyProofs(clock),
+        people: () => people,
+      },
       approvals,
       sessions: {
         registry,

@@ -34,9 +34,11 @@ export function addDelegationRoutes(router: Router, deps: ApiDeps): void {
       truncated: nodes.length > MAX_LISTED,
     };
   });
-  router.holder("delegation", async ({ chain, parameters }) =>
-    view(lifecycle.visible(chain, parameters.id ?? "")),
-  );
+  router.holder("delegation", async ({ chain, parameters }) => {
+    const node = lifecycle.visible(chain, parameters.id ?? "");
+    const { key, statement = null } = node;
+    return { ...view(node), key: key === undefined ? null : { ...key.jwk }, statement };
+  });
   router.holder("revokeDelegation", async ({ chain, parameters, body }) => {
     const done = lifecycle.revoke(chain, parameters.id ?? "", body.reason);
     return {

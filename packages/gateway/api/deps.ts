@@ -3,12 +3,16 @@
 import type { Approvals } from "../approval/approvals.ts";
 import type { OpenJournal } from "../audit/journal-writer.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Provider } from "../config/config.ts";
 import type { Authenticate } from "../delegation/authenticate.ts";
 import type { Chain } from "../delegation/chain.ts";
 import type { Exchange } from "../delegation/exchange.ts";
 import type { Lifecycle } from "../delegation/lifecycle.ts";
+import type { KeyProofs } from "../delegation/proof.ts";
+import type { ProviderSessions } from "../delegation/provider-sessions.ts";
 import type { Tokens } from "../delegation/tokens.ts";
 import type { Tree } from "../delegation/tree.ts";
+import type { Identity } from "../identity/oidc.ts";
 import type { People } from "../identity/people.ts";
 import type { Registry } from "../session/registry.ts";
 import type { SessionStore } from "../session/store.ts";
@@ -40,7 +44,15 @@ export interface Delegations {
   readonly exchange: Exchange;
   readonly lifecycle: Lifecycle;
   readonly authenticate: Authenticate;
+  readonly keyProofs: KeyProofs;
   readonly people: () => People;
+  readonly providers: ProviderParts;
+}
+
+export interface ProviderParts {
+  readonly all: () => Iterable<Provider>;
+  readonly signal: Identity["signal"];
+  readonly sessions: ProviderSessions;
 }
 
 export interface SessionParts {

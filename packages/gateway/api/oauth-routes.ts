@@ -1,5 +1,6 @@
 // The OAuth endpoints: metadata (RFC 8414), keys, token exchange (RFC 8693), revocation (RFC 7009),
-// introspection (RFC 7662).
+// introspection (RFC 7662). A DPoP header at the token endpoint binds what is made to its key (RFC 9449
+// section 5).
 
 import { endpoints } from "@custody/contract/endpoints.ts";
 import {
@@ -9,15 +10,17 @@ import {
   TOKEN_TYPE,
   type TokenRequest,
 } from "@custody/contract/oauth.ts";
+import type { FastifyRequest } from "fastify";
 import { GatewayError } from "../base/errors.ts";
 import { Secret } from "../base/secret.ts";
 import { type Chain, expiryOf, leafOf, rootOf } from "../delegation/chain.ts";
 import type { ExchangeRequest } from "../delegation/exchange.ts";
+import { KEY_ALGORITHMS, type PublicKey } from "../delegation/key.ts";
 import { actorOf } from "../delegation/tokens.ts";
 import type { PresentedType } from "../identity/oidc.ts";
 import type { ApiDeps } from "./deps.ts";
 import { description } from "./faults.ts";
-import type { Router } from "./routing.ts";
+import { provedKey, type Router } from "./routing.ts";
 import { grantView } from "./views.ts";
 
 export function addOAuthRoutes(router: Router, deps: ApiDeps): void {
@@ -33,13 +36,15 @@ export function addOAuthRoutes(router: Router, deps: ApiDeps): void {
     response_types_supported: [],
     token_endpoint_auth_methods_supported: ["none"],
     authorization_details_types_supported: ["custody"],
+    dpop_signing_alg_values_supported: [...KEY_ALGORITHMS],
   }));
   router.anyone("jwks", async () => {
     const { kty = "", kid = "", alg = "", crv, x, use } = tokens.jwk;
     return { keys: [{ kty, kid, alg, crv, x, use }] };
   });
   router.anyone("token", async ({ body, request, reply }) => {
-    const result = await exchange(exchangeRequest(body, audiencesOf(request.body)));
+    const key = await proved(deps, request);
+    const result = await exchange({ ...exchangeRequest(body, audiencesOf(request.body)), key });
     if (!result.ok) throw new OAuthRefusal(result.error, result.message);
     const { minted, credential } = result;
     const { node } = minted;
@@ -47,7 +52,7 @@ export function addOAuthRoutes(router: Router, deps: ApiDeps): void {
     return {
       access_token: credential.reveal(),
       issued_token_type: minted.handle === undefined ? TOKEN_TYPE.jwt : TOKEN_TYPE.handle,
-      token_type: "Bearer" as const,
+      token_type: node.key === undefined ? ("Bearer" as const) : ("DPoP" as const),
       expires_in: Math.floor((node.expiresAtMs - deps.outside.clock.nowMs()) / 1000),
       ...(node.grant === undefined ? {} : { authorization_details: grantView(node.grant) }),
       delegation_id: node.id,
@@ -83,6 +88,8 @@ function exchangeRequest(body: TokenRequest, audiences: readonly string[]): Exch
     actor: actorFrom(body),
     shape: shapeOf(body.requested_token_type),
     authorizationDetails: detailsOf(body.authorization_details),
+    statement: body.hop_statement,
+    offlineChildren: body.offline_children === "true",
     ttlMs: body.expires_in === undefined ? undefined : Number(body.expires_in) * 1000,
     audiences,
   };
@@ -150,9 +157,19 @@ function audiencesOf(body: unknown): readonly string[] {
   );
 }
 
+async function proved(deps: ApiDeps, request: FastifyRequest): Promise<PublicKey | undefined> {
+  try {
+    return await provedKey(deps, request, undefined);
+  } catch (thrown) {
+    if (!(thrown instanceof GatewayError) || thrown.code !== "unauthenticated") throw thrown;
+    throw new OAuthRefusal("invalid_dpop_proof", thrown.message);
+  }
+}
+
+/** Giving a token back, or asking what it is, does a thief no good: its key is not asked for. */
 async function chainOrNothing(deps: ApiDeps, token: string): Promise<Chain | undefined> {
   try {
-    return await deps.delegations.authenticate(new Secret(token));
+    return await deps.delegations.authenticate(new Secret(token), "unproved-will-do");
   } catch (thrown) {
     if (thrown instanceof GatewayError && thrown.code === "unauthenticated") return undefined;
     throw thrown;
@@ -174,7 +191,9 @@ async function introspect(deps: ApiDeps, token: string): Promise<IntrospectRespo
     ...(act === undefined ? {} : { act }),
     exp: Math.floor(expiryOf(chain) / 1000),
     ...(node === undefined ? {} : { iat: Math.floor(node.createdAtMs / 1000) }),
-    token_type: "Bearer",
+    ...(leaf.jkt === undefined
+      ? { token_type: "Bearer" }
+      : { token_type: "DPoP", cnf: { jkt: leaf.jkt } }),
     delegation_id: leaf.delegationId,
     ...(leaf.grant === undefined ? {} : { authorization_details: grantView(leaf.grant) }),
   };

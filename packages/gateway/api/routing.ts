@@ -8,6 +8,7 @@ import type { z } from "zod";
 import { GatewayError } from "../base/errors.ts";
 import { Secret } from "../base/secret.ts";
 import type { Chain } from "../delegation/chain.ts";
+import type { PublicKey } from "../delegation/key.ts";
 import type { ApiDeps } from "./deps.ts";
 
 export interface Call<Name extends EndpointName> {
@@ -72,18 +73,44 @@ export function createRouter(server: FastifyInstance, deps: ApiDeps): Router {
   };
 }
 
-/** RFC 6750 section 2.1: the header, and nowhere else. */
+/** RFC 6750 section 2.1 and RFC 9449 section 7.1: the header, and nowhere else. */
 async function authenticated(
   deps: ApiDeps,
   request: FastifyRequest,
 ): Promise<{ readonly chain: Chain; readonly credential: Secret }> {
-  const header = /^Bearer ([A-Za-z0-9\-._~+/]+=*)$/i.exec(request.headers.authorization ?? "");
-  if (header?.[1] === undefined)
+  const header = /^(Bearer|DPoP) ([A-Za-z0-9\-._~+/]+=*)$/i.exec(
+    request.headers.authorization ?? "",
+  );
+  const [, scheme = "", text] = header ?? [];
+  if (text === undefined)
     throw new GatewayError("unauthenticated", "this needs a delegation as a bearer token", {
       hint: "a person: custody login; an agent: ask the parent for a delegation",
     });
-  const credential = new Secret(header[1]);
-  return { chain: await deps.delegations.authenticate(credential), credential };
+  const credential = new Secret(text);
+  if (scheme.toLowerCase() === "bearer") {
+    // A presentation is for password fields; here each request can have a proof of its own.
+    if (text.includes("~"))
+      throw new GatewayError("unauthenticated", "a delegation with a key is shown with DPoP here");
+    return { chain: await deps.delegations.authenticate(credential), credential };
+  }
+  const shown = await provedKey(deps, request, text);
+  if (shown === undefined)
+    throw new GatewayError("unauthenticated", "the DPoP header with the key proof is missing");
+  return { chain: await deps.delegations.authenticate(credential, shown), credential };
+}
+
+/** The key that the request's DPoP header proves (RFC 9449); undefined: it has none. */
+export async function provedKey(
+  deps: ApiDeps,
+  request: FastifyRequest,
+  credential: string | undefined,
+): Promise<PublicKey | undefined> {
+  const { keyProofs, tokens } = deps.delegations;
+  // Several lines of it are joined by Node with a comma, which no proof holds.
+  const proof = request.headers.dpop;
+  if (proof === undefined) return undefined;
+  const url = new URL(request.url, tokens.issuer).href;
+  return keyProofs.verify(String(proof), { method: request.method, url, credential });
 }
 
 function read<Name extends EndpointName>(

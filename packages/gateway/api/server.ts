@@ -7,12 +7,14 @@ import type { AddressInfo } from "node:net";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { GatewayError } from "../base/errors.ts";
 import { newId, systemRandom } from "../base/ids.ts";
+import { KEY_ALGORITHMS } from "../delegation/key.ts";
 import { addAuditRoutes } from "./audit-routes.ts";
 import { addDelegationRoutes } from "./delegation-routes.ts";
 import type { ApiDeps } from "./deps.ts";
 import { apiError, faultOf, oauthError, STATUS } from "./faults.ts";
 import { parseForm } from "./form.ts";
 import { addOAuthRoutes, OAuthRefusal } from "./oauth-routes.ts";
+import { addProviderRoutes, EventRefusal } from "./provider-routes.ts";
 import { createRateLimit } from "./rate-limit.ts";
 import { addRequestRoutes } from "./request-routes.ts";
 import { createRouter } from "./routing.ts";
@@ -28,6 +30,7 @@ const HEADERS_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 1000;
 /** Each costs a signature to check or a leaf to write, whoever sends it. */
 const TOKEN_SHARE = 1 / 4;
+const CHALLENGE = `Bearer realm="custody", DPoP realm="custody", algs="${KEY_ALGORITHMS.join(" ")}"`;
 const OAUTH_PATHS: ReadonlySet<string> = new Set(["/token", "/revoke", "/introspect"]);
 
 /** Listens; port 0 is any free port. Throws GatewayError "configuration" when it cannot. */
@@ -38,6 +41,7 @@ export async function startApi(
   const server = createServer(deps);
   const router = createRouter(server, deps);
   addOAuthRoutes(router, deps);
+  addProviderRoutes(router, deps);
   addDelegationRoutes(router, deps);
   addRequestRoutes(router, deps);
   addSessionRoutes(router, deps);
@@ -85,7 +89,7 @@ function createServer(deps: ApiDeps): FastifyInstance {
   });
   server.setErrorHandler((thrown, request, reply) => {
     const error = faultOf(thrown);
-    if (error.code === "internal" && !(thrown instanceof OAuthRefusal)) onFault(thrown);
+    if (error.code === "internal" && !isAnswer(thrown)) onFault(thrown);
     return answerFault(thrown, error, request, reply);
   });
   return server;
@@ -99,6 +103,14 @@ function addParsers(server: FastifyInstance): void {
     (request, body, done) => {
       if (isOAuth(request)) done(null, parseForm(String(body)));
       else done(new GatewayError("invalid", "this endpoint reads JSON"));
+    },
+  );
+  server.addContentTypeParser(
+    "application/secevent+jwt",
+    { parseAs: "string" },
+    (request, body, done) => {
+      if (isSecurityEvent(request)) done(null, String(body).trim());
+      else done(new GatewayError("invalid", "this endpoint reads no security events"));
     },
   );
   server.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
@@ -128,7 +140,7 @@ function addGuards(server: FastifyInstance, deps: ApiDeps): void {
       "x-request-id": request.id,
     });
     const address = request.socket.remoteAddress ?? "";
-    const limits = isOAuth(request) ? [general, tokens] : [general];
+    const limits = isOAuth(request) || isSecurityEvent(request) ? [general, tokens] : [general];
     if (limits.every((limit) => limit.allow(address))) return;
     reply.header("retry-after", "1");
     throw new GatewayError("limit", "too many requests from this address; wait a second");
@@ -141,14 +153,24 @@ function answerFault(
   request: FastifyRequest,
   reply: FastifyReply,
 ): FastifyReply {
-  if (thrown instanceof OAuthRefusal) return reply.code(400).send(thrown.body);
+  if (isAnswer(thrown)) return reply.code(400).send(thrown.body);
   const status = Object(thrown).statusCode === 413 ? 413 : STATUS[error.code];
-  // RFC 6750 section 3.
-  if (status === 401) reply.header("www-authenticate", 'Bearer realm="custody"');
+  // RFC 6750 section 3, RFC 9449 section 7.1.
+  if (status === 401) reply.header("www-authenticate", CHALLENGE);
   if (!isOAuth(request)) return reply.code(status).send(apiError(error, request.id));
   return reply.code(status).send(oauthError(error));
 }
 
+/** Refusals that are written down in their own endpoint's words already. */
+function isAnswer(thrown: unknown): thrown is OAuthRefusal | EventRefusal {
+  return thrown instanceof OAuthRefusal || thrown instanceof EventRefusal;
+}
+
+function isSecurityEvent(request: FastifyRequest): boolean {
+  return /^\/oidc\/[^/]+\/events$/.test(request.url.split("?", 1)[0] ?? "");
+}
+
 function isOAuth(request: FastifyRequest): boolean {
-  return OAUTH_PATHS.has(request.url.split("?", 1)[0] ?? "");
+  const path = request.url.split("?", 1)[0] ?? "";
+  return OAUTH_PATHS.has(path) || /^\/oidc\/[^/]+\/backchannel-logout$/.test(path);
 }

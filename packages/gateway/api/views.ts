@@ -51,6 +51,8 @@ export function delegationView(
     groupsAt: iso(node.groupsAtMs),
     provenance: node.provenance,
     grant: node.grant === undefined ? null : grantView(node.grant),
+    keyThumbprint: node.key?.jkt ?? null,
+    offlineChildren: node.offlineChildren,
     status,
     createdAt: iso(node.createdAtMs),
     expiresAt: iso(node.expiresAtMs),

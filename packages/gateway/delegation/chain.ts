@@ -29,6 +29,8 @@ export interface Hop {
   /** undefined at the root only: the root may ask for whatever policies permit it. */
   readonly grant: Grant | undefined;
   readonly expiresAtMs: number;
+  /** Thumbprint of the key it is bound to (RFC 7638); absent: to none. */
+  readonly jkt?: string;
 }
 
 export interface Chain {

@@ -3,6 +3,9 @@
 //   sign-in   subject = a provider's token, no actor           → a root, depth 0
 //   delegate  subject = a delegation, actor = who is to act    → a child of that delegation
 //
+// Either may bind what it makes to a key that was proved with the request; a parent that holds a key says
+// with a hop statement, signed with it, what its child is (hop-statement.ts).
+//
 // A delegation without an actor would be impersonation and is refused; so is everything that is
 // neither of the two, rather than read as one of them. Each outcome is a leaf of the log.
 
@@ -10,13 +13,18 @@ import { createHash } from "node:crypto";
 import type { Journal } from "../audit/journal.ts";
 import { GatewayError } from "../base/errors.ts";
 import { Secret } from "../base/secret.ts";
-import type { Identity, PresentedType } from "../identity/oidc.ts";
+import type { PresentedType } from "../identity/oidc.ts";
+import type { SignIns } from "../identity/sign-ins.ts";
 import type { Authenticate } from "./authenticate.ts";
 import type { Chain } from "./chain.ts";
-import { leafOf } from "./chain.ts";
+import { leafOf, rootOf } from "./chain.ts";
+import { createdLeaf } from "./created-leaf.ts";
+import { parseCredential } from "./credential.ts";
 import { type Grant, grantToDetails, parseGrant } from "./grant.ts";
-import { looksLikeHandle } from "./handles.ts";
+import { type HopStatement, verifyStatement } from "./hop-statement.ts";
+import type { PublicKey } from "./key.ts";
 import { leafChain } from "./leaf-chain.ts";
+import { AGENT_NAME } from "./offline.ts";
 import type { Tokens } from "./tokens.ts";
 import {
   isRefused,
@@ -39,6 +47,12 @@ export interface ExchangeRequest {
   readonly ttlMs: number | undefined;
   /** `audience` and `resource` of the request: each has to be this gateway. */
   readonly audiences: readonly string[];
+  /** Proved with this request: what is made is bound to it. */
+  readonly key?: PublicKey | undefined;
+  /** What the parent, which holds a key, signed about the child. */
+  readonly statement?: string | undefined;
+  /** At sign-in: holders of keys below may sign children without asking. */
+  readonly offlineChildren?: boolean;
 }
 
 export type ExchangeError =
@@ -54,11 +68,12 @@ export type ExchangeResult =
 export interface ExchangeDeps {
   readonly tree: Tree;
   readonly tokens: Tokens;
-  readonly identity: Identity;
+  readonly identity: Pick<SignIns, "verify" | "admit">;
   readonly authenticate: Authenticate;
   readonly journal: Journal;
   /** Whether policies let this chain delegate at all; the message when not. */
   readonly mayDelegate: (chain: Chain) => { readonly allowed: boolean; readonly message?: string };
+  readonly nowMs: () => number;
 }
 
 /** Throws GatewayError "dependency_unavailable" only; a request that cannot be met is a value. */
@@ -66,10 +81,8 @@ export type Exchange = (request: ExchangeRequest) => Promise<ExchangeResult>;
 
 /** A JWT with its grant still has to fit into a password field and our own limit on credentials. */
 const MAX_GRANT_LENGTH = 8192;
-/** In a leaf; of a longer one there is the digest. */
-const MAX_LOGGED_GRANT_LENGTH = 2048;
-// No "@" and no "/": an agent's claimed name cannot be taken for a user's or a workload's id.
-const AGENT_NAME = /^[A-Za-z0-9]([A-Za-z0-9 ._:-]{0,62}[A-Za-z0-9])?$/;
+/** A hop statement is as fresh as this when it is shown, give or take the signer's clock. */
+const STATEMENT_WINDOW_MS = 300_000;
 
 interface Refusal {
   readonly error: ExchangeError;
@@ -123,17 +136,28 @@ async function signIn(deps: ExchangeDeps, request: ExchangeRequest): Promise<Min
       "invalid_authorization_details",
       "a sign-in carries no grant: policies say what a root may do",
     );
+  if (request.statement !== undefined)
+    return refusal("invalid_request", "hop_statement: a sign-in has no parent that could sign it");
   if (subject.type === "handle") return refusal("invalid_request", "subject_token is no handle");
   const principal = await deps.identity.verify(subject.token, subject.type);
-  return settle(deps.tree.signIn(principal, request.ttlMs, request.shape), undefined);
+  const { ttlMs, shape, key, offlineChildren = false } = request;
+  const minted = deps.identity.admit(
+    principal,
+    () => deps.tree.signIn(principal, ttlMs, shape, { key, offlineChildren }),
+    (made) => (isRefused(made) ? undefined : rootOf(made.chain).delegationId),
+  );
+  return settle(minted, undefined);
 }
 
 async function delegate(deps: ExchangeDeps, request: ExchangeRequest): Promise<Minted | Refusal> {
   const { subject } = request;
-  const isHandle = looksLikeHandle(subject.token.reveal());
+  const isHandle = parseCredential(subject.token.reveal())?.base.kind === "handle";
   if (isHandle !== (subject.type === "handle") || subject.type === "id_token")
     return refusal("invalid_request", "subject_token_type does not fit the subject_token");
-  const chain = await deps.authenticate(subject.token);
+  if (request.offlineChildren === true)
+    return refusal("invalid_request", "offline_children: only a sign-in can allow them");
+  // A parent that holds a key proves it with the statement it signs, below.
+  const chain = await deps.authenticate(subject.token, "unproved-will-do");
   if (request.actor === undefined)
     return refusal(
       "invalid_request",
@@ -149,11 +173,72 @@ async function delegate(deps: ExchangeDeps, request: ExchangeRequest): Promise<M
       verdict.message ?? "policies do not let this chain delegate",
       chain,
     );
+  const stated = await statementOf(deps, request, request.actor, grant.grant, chain);
+  if (stated !== undefined && "error" in stated) return { ...stated, chain };
   const actor = await actorOf(deps, request.actor);
   if ("error" in actor) return { ...actor, chain };
-  const { shape, ttlMs } = request;
-  const parentId = leafOf(chain).delegationId;
-  return settle(deps.tree.delegate(parentId, { actor, grant: grant.grant, ttlMs, shape }), chain);
+  const { shape, ttlMs, key } = request;
+  const child = { actor, grant: grant.grant, ttlMs, shape, key, statement: stated };
+  const make = () => deps.tree.delegate(leafOf(chain).delegationId, child);
+  if (actor.kind === "agent") return settle(make(), chain);
+  const minted = deps.identity.admit(actor.principal, make, (made) =>
+    isRefused(made) ? undefined : made.node.id,
+  );
+  return settle(minted, chain);
+}
+
+/** undefined: none was sent, which the tree refuses where the parent holds a key. */
+async function statementOf(
+  deps: ExchangeDeps,
+  request: ExchangeRequest,
+  actor: NonNullable<ExchangeRequest["actor"]>,
+  grant: Grant,
+  chain: Chain,
+): Promise<HopStatement | Refusal | undefined> {
+  if (request.statement === undefined) return undefined;
+  const parent = deps.tree.find(leafOf(chain).delegationId);
+  if (parent?.key === undefined)
+    return refusal("invalid_request", "hop_statement: the parent is bound to no key");
+  let statement: HopStatement;
+  try {
+    statement = await verifyStatement(request.statement, parent.key, deps.tokens.issuer);
+  } catch (thrown) {
+    if (!(thrown instanceof GatewayError) || thrown.code !== "invalid") throw thrown;
+    return refusal("invalid_request", thrown.message);
+  }
+  const why = whyNotAsked(statement, request, actor, grant, deps.nowMs());
+  return why === undefined ? statement : refusal("invalid_request", `hop_statement: ${why}`);
+}
+
+/** What was signed and what is asked for are one thing. */
+function whyNotAsked(
+  statement: HopStatement,
+  request: ExchangeRequest,
+  actor: NonNullable<ExchangeRequest["actor"]>,
+  grant: Grant,
+  nowMs: number,
+): string | undefined {
+  if (Math.abs(nowMs - statement.issuedAtMs) > STATEMENT_WINDOW_MS)
+    return "iat: sign it when it is sent";
+  const { actor: stated } = statement;
+  const sameActor =
+    actor.type === "agent-name"
+      ? stated.kind === "agent" && stated.name === actor.name
+      : stated.kind === "token" && stated.digest === digestOf(actor.token.reveal());
+  if (!sameActor) return "actor: it is about another actor";
+  if (statement.key?.jkt !== request.key?.jkt)
+    return "cnf: the key in it and the key that was proved are not one";
+  if (detailsText(statement.grant) !== detailsText(grant))
+    return "authorization_details: it is about another grant";
+  return undefined;
+}
+
+function digestOf(text: string): string {
+  return createHash("sha256").update(text).digest("base64url");
+}
+
+function detailsText(grant: Grant): string {
+  return JSON.stringify(grantToDetails(grant));
 }
 
 async function actorOf(
@@ -170,6 +255,8 @@ async function actorOf(
   if (isOurs(deps, actor.token))
     return refusal("invalid_request", "actor_token: a delegation is no proof of who acts");
   const principal = await deps.identity.verify(actor.token, actor.type);
+  if (principal.actors !== undefined && principal.actors.length > 0)
+    return refusal("invalid_request", "actor_token: it is a chain of its own; sign in with it");
   if (principal.kind !== "workload")
     return refusal("invalid_request", "actor_token: a user acts for themselves, not for another");
   return { kind: "workload", principal };
@@ -183,7 +270,7 @@ function readGrant(details: unknown): { readonly grant: Grant } | Refusal {
     );
   try {
     const grant = parseGrant(details);
-    if (JSON.stringify(grantToDetails(grant)).length > MAX_GRANT_LENGTH)
+    if (detailsText(grant).length > MAX_GRANT_LENGTH)
       return refusal(
         "invalid_authorization_details",
         `authorization_details: longer than ${MAX_GRANT_LENGTH} characters`,
@@ -204,7 +291,8 @@ function settle(result: Minted | Refused, chain: Chain | undefined): Minted | Re
 /** Ours by its shape; whether it is a good one is for `authenticate`. */
 function isOurs(deps: ExchangeDeps, token: Secret): boolean {
   const text = token.reveal();
-  if (looksLikeHandle(text)) return true;
+  const kind = parseCredential(text)?.base.kind;
+  if (kind === "handle" || kind === "statements") return true;
   const claims = text.split(".")[1];
   if (claims === undefined) return false;
   try {
@@ -213,25 +301,6 @@ function isOurs(deps: ExchangeDeps, token: Secret): boolean {
   } catch {
     return false;
   }
-}
-
-function createdLeaf(minted: Minted, shape: Shape): Parameters<Journal["append"]>[0] {
-  const { node, chain } = minted;
-  const grant = node.grant === undefined ? undefined : JSON.stringify(grantToDetails(node.grant));
-  return {
-    event: "delegation.created",
-    chain: leafChain(chain),
-    detail: {
-      shape,
-      expires: node.expiresAtMs,
-      ...(grant === undefined
-        ? {}
-        : {
-            grantDigest: createHash("sha256").update(grant).digest("base64url"),
-            ...(grant.length <= MAX_LOGGED_GRANT_LENGTH ? { grant } : {}),
-          }),
-    },
-  };
 }
 
 function withHint(error: GatewayError): string {

@@ -3,6 +3,7 @@
 
 import type { HopKind, Provenance } from "./chain.ts";
 import type { Grant } from "./grant.ts";
+import type { PublicKey } from "./key.ts";
 
 export interface DelegationNode {
   readonly id: string;
@@ -26,8 +27,19 @@ export interface DelegationNode {
   readonly renewableUntilMs: number;
   /** SHA-256 of the handle's secret (handles.ts); undefined when the delegation is a JWT. */
   readonly handleVerifier: Uint8Array | undefined;
+  /** Who uses the delegation has to prove this key; undefined: whoever shows it may use it. */
+  readonly key: PublicKey | undefined;
+  /** The parent's signed word about this hop (hop-statement.ts): there whenever the parent has a key. */
+  readonly statement: string | undefined;
+  /** At a root: delegations below it may be signed by their parents without asking (offline.ts). */
+  readonly offlineChildren: boolean;
   readonly revocation: Revocation | undefined;
 }
+
+export type RefreshedRoot = Pick<
+  DelegationNode,
+  "groups" | "groupsAtMs" | "expiresAtMs" | "renewableUntilMs"
+>;
 
 export interface Revocation {
   readonly atMs: number;
@@ -52,4 +64,6 @@ export interface DelegationStore {
   /** Marks what is not revoked yet at or below `id`; returns these ids. */
   revokeSubtree(id: string, revocation: Revocation): readonly string[];
   extend(id: string, expiresAtMs: number): void;
+  /** The root's row as it is now, and with its maximum that of the whole tree. */
+  refreshRoot(id: string, next: RefreshedRoot): void;
 }

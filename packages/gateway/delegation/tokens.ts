@@ -100,6 +100,7 @@ export function createTokens(deps: TokenDeps): Tokens {
         agreesWith: (chain) =>
           leafOf(chain).delegationId === delegationId &&
           payload.sub === rootOf(chain).subject &&
+          confirmedKey(payload) === leafOf(chain).jkt &&
           JSON.stringify(payload.act) === JSON.stringify(actorOf(chain)),
       };
     },
@@ -133,9 +134,15 @@ function claimsOf(chain: Chain): JWTPayload {
   return {
     sub: rootOf(chain).subject,
     ...(act === undefined ? {} : { act }),
+    ...(leaf.jkt === undefined ? {} : { cnf: { jkt: leaf.jkt } }),
     ...(leaf.grant === undefined ? {} : { authorization_details: grantToDetails(leaf.grant) }),
     delegation_id: leaf.delegationId,
   };
+}
+
+/** RFC 9449 section 6.1; undefined: bound to none. */
+function confirmedKey(payload: JWTPayload): unknown {
+  return Object(payload.cnf).jkt;
 }
 
 /** undefined at a root, which acts for itself. */

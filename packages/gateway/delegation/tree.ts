@@ -1,9 +1,10 @@
 // The delegation tree: the authority for every chain. Tokens and handles only point at its nodes.
 //
 // What holds for every node but a root (I3, I9): its grant is a subset of its parent's, it expires no
-// later than its parent, its root is its parent's root, and it is revoked when its parent is. These are
-// made true when a node is made and checked again whenever a chain is read, so that a store somebody
-// edited gives an error and not a chain.
+// later than its parent, its root is its parent's root, it is revoked when its parent is, and it has its
+// parent's signed word when the parent holds a key (hop-statement.ts). These are made true when a node is
+// made and checked again whenever a chain is read, so that a store somebody edited gives an error and not
+// a chain.
 //
 // Owns no state but the store's. Synchronous: a check and the write it allows are one transaction.
 
@@ -15,7 +16,10 @@ import type { Principal } from "../identity/principal.ts";
 import type { Chain, Hop, HopKind, Provenance } from "./chain.ts";
 import { type Grant, isSubset, narrowGrant } from "./grant.ts";
 import { newHandle } from "./handles.ts";
+import { type HopStatement, whyUnfit } from "./hop-statement.ts";
+import type { PublicKey } from "./key.ts";
 import type { DelegationNode, DelegationStore } from "./node.ts";
+import { type Refreshed, refreshRoot, signInUntil } from "./sign-in-refresh.ts";
 
 export interface TreeLimits {
   /** Hops below the root. */
@@ -52,17 +56,28 @@ export interface Minted {
 
 /** Not a fault: what was asked cannot be had, and why. */
 export interface Refused {
-  readonly refused: "grant" | "expiry" | "limit";
+  readonly refused: "grant" | "expiry" | "limit" | "statement";
   readonly message: string;
 }
 
 export type NodeStatus = "active" | "expired" | "revoked";
 
 export interface Tree {
-  signIn(principal: Principal, ttlMs: number | undefined, shape: Shape): Minted | Refused;
+  /**
+   * A root; below it one asserted hop for each actor the provider's token names, the last of which is
+   * what is minted.
+   */
+  signIn(
+    principal: Principal,
+    ttlMs: number | undefined,
+    shape: Shape,
+    binding?: RootBinding,
+  ): Minted | Refused;
   delegate(parentId: string, child: ChildRequest): Minted | Refused;
   /** Throws GatewayError "unauthenticated" unless every hop is alive. */
   chain(id: string): Chain;
+  /** The chain even if a hop has expired; undefined: one was revoked, or it is unknown. */
+  unrevoked(id: string): Chain | undefined;
   /** Until when the chain lives, as the tree has it now; undefined: revoked, or unknown. */
   aliveUntil(id: string): number | undefined;
   find(id: string): DelegationNode | undefined;
@@ -74,6 +89,8 @@ export interface Tree {
   revoke(id: string, by: string, reason: string | undefined): readonly string[];
   /** The same node with a later expiry; never past its parent's or the root's maximum. */
   renew(id: string, ttlMs: number | undefined): DelegationNode | Refused;
+  /** A root that its provider vouches for again; throws as sign-in-refresh.ts says. */
+  refresh(id: string, principal: Principal): Refreshed;
 }
 
 export interface ChildRequest {
@@ -81,6 +98,17 @@ export interface ChildRequest {
   readonly grant: Grant;
   readonly ttlMs: number | undefined;
   readonly shape: Shape;
+  /** The child's own, proved; with a statement, the one that it names. */
+  readonly key?: PublicKey | undefined;
+  /** Its signature was checked with the parent's key; whether it fits the parent is checked here. */
+  readonly statement?: HopStatement | undefined;
+  /** The gateway was not asked before: only where the root allows it, and only with a statement. */
+  readonly offline?: boolean;
+}
+
+export interface RootBinding {
+  readonly key: PublicKey | undefined;
+  readonly offlineChildren: boolean;
 }
 
 const ID_LENGTH = 12;
@@ -90,10 +118,11 @@ const MAX_ROOTS_PER_SUBJECT = 1000;
 export function createTree(deps: TreeDeps): Tree {
   const { store, clock } = deps;
   return {
-    signIn: (principal, ttlMs, shape) =>
-      store.atomically(() => signIn(deps, principal, ttlMs, shape)),
+    signIn: (principal, ttlMs, shape, binding = UNBOUND) =>
+      store.atomically(() => signIn(deps, principal, ttlMs, shape, binding)),
     delegate: (parentId, child) => store.atomically(() => delegate(deps, parentId, child)),
     chain: (id) => chainOf(store.path(id), id, clock.nowMs()),
+    unrevoked: (id) => unrevoked(store.path(id)),
     aliveUntil: (id) => aliveUntil(store.path(id)),
     find: (id) => store.find(id),
     path: (id) => store.path(id),
@@ -101,6 +130,10 @@ export function createTree(deps: TreeDeps): Tree {
     status: (node) => statusOf(node, clock.nowMs()),
     revoke: (id, by, reason) => store.revokeSubtree(id, { atMs: clock.nowMs(), by, reason }),
     renew: (id, ttlMs) => store.atomically(() => renew(deps, id, ttlMs)),
+    refresh: (id, principal) =>
+      store.atomically(() =>
+        refreshRoot({ store, clock, signInTtlMs: deps.limits.signInTtlMs }, id, principal),
+      ),
   };
 }
 
@@ -113,18 +146,30 @@ function signIn(
   principal: Principal,
   ttlMs: number | undefined,
   shape: Shape,
+  binding: RootBinding,
 ): Minted | Refused {
   const { limits } = deps;
   const nowMs = deps.clock.nowMs();
+  const actors = principal.actors ?? [];
+  if (actors.length > limits.delegationDepth)
+    return {
+      refused: "limit",
+      message: `the token names ${actors.length} actors; at most ${limits.delegationDepth} hops are allowed`,
+    };
+  if (binding.offlineChildren && binding.key === undefined)
+    return { refused: "statement", message: "offline children need a sign-in bound to a key" };
   if (ttlMs !== undefined && ttlMs > limits.signInTtlMs)
     return tooLong("a sign-in lives", limits.signInTtlMs);
+  const untilMs = signInUntil(principal, nowMs, limits.signInTtlMs);
+  if (untilMs <= nowMs)
+    return { refused: "expiry", message: "the groups in this token are too old; take a new one" };
   if (deps.store.countLiveRoots(principal.subject, nowMs) >= MAX_ROOTS_PER_SUBJECT)
     return {
       refused: "limit",
       message: `${principal.id} is signed in ${MAX_ROOTS_PER_SUBJECT} times; revoke some first`,
     };
   const id = newId("d", ID_LENGTH, deps.random);
-  return mint(deps, shape, [], {
+  const root: DelegationNode = {
     id,
     parentId: undefined,
     rootId: id,
@@ -138,11 +183,55 @@ function signIn(
     provenance: "attested",
     grant: undefined,
     createdAtMs: nowMs,
-    expiresAtMs: nowMs + (ttlMs ?? limits.signInTtlMs),
-    renewableUntilMs: nowMs + limits.signInTtlMs,
+    expiresAtMs: Math.min(nowMs + (ttlMs ?? limits.signInTtlMs), untilMs),
+    renewableUntilMs: untilMs,
     handleVerifier: undefined,
+    key: actors.length === 0 ? binding.key : undefined,
+    statement: undefined,
+    offlineChildren: binding.offlineChildren,
     revocation: undefined,
-  });
+  };
+  if (actors.length === 0) return mint(deps, shape, [], root);
+  return mintAsserted(deps, shape, root, actors, binding.key);
+}
+
+const UNBOUND: RootBinding = { key: undefined, offlineChildren: false };
+
+/** What a claimed actor may do is what the root may, except to see what is masked. */
+const ASSERTED_GRANT: Grant = [
+  { targets: ["*"], accounts: ["*"], actions: ["*"], resources: ["*"], unmask: [], limits: {} },
+];
+
+/** The actors a provider's token names between its subject and whoever shows it, oldest first. */
+function mintAsserted(
+  deps: TreeDeps,
+  shape: Shape,
+  root: DelegationNode,
+  actors: NonNullable<Principal["actors"]>,
+  key: PublicKey | undefined,
+): Minted {
+  let minted = mint(deps, "jwt", [], root);
+  for (const [index, actor] of actors.entries()) {
+    const id = newId("d", ID_LENGTH, deps.random);
+    const isLast = index === actors.length - 1;
+    minted = mint(deps, isLast ? shape : "jwt", minted.chain.hops, {
+      ...root,
+      id,
+      parentId: minted.node.id,
+      depth: index + 1,
+      kind: "agent",
+      // A name that somebody claimed is no identity; it only excludes its person from approving.
+      entityId: id,
+      name: actor.name,
+      subject: actor.subject,
+      groups: [],
+      provenance: "asserted",
+      grant: ASSERTED_GRANT,
+      key: isLast ? key : undefined,
+      offlineChildren: false,
+    });
+  }
+  return minted;
 }
 
 function delegate(deps: TreeDeps, parentId: string, child: ChildRequest): Minted | Refused {
@@ -162,24 +251,57 @@ function delegate(deps: TreeDeps, parentId: string, child: ChildRequest): Minted
       refused: "limit",
       message: `${parentId} has ${limits.delegationFanOut} live children, which is the limit`,
     };
-  const narrowed = narrowGrant(parent.grant, child.grant);
+  const { statement } = child;
+  const unstated = whyNotStated(deps, path, parent, child, nowMs);
+  if (unstated !== undefined) return { refused: "statement", message: unstated };
+  const narrowed = narrowGrant(parent.grant, statement?.grant ?? child.grant);
   if (!narrowed.ok) return { refused: "grant", message: narrowed.first };
-  const expiry = childExpiry(limits, parent, child.ttlMs, nowMs);
+  const expiry = childExpiry(limits, parent, child, nowMs);
   if (typeof expiry !== "number") return expiry;
-  const id = newId("d", ID_LENGTH, deps.random);
+  const id = statement?.delegationId ?? newId("d", ID_LENGTH, deps.random);
+  const key = statement === undefined ? child.key : statement.key;
   return mint(deps, child.shape, above.hops, {
     id,
     parentId,
     rootId: parent.rootId,
     depth: parent.depth + 1,
-    ...actorFields(child.actor, id, nowMs),
+    ...actorFields(child.actor, id, key, nowMs),
     grant: narrowed.grant,
-    createdAtMs: nowMs,
+    // A grandchild may have been signed before the child was ever shown.
+    createdAtMs: child.offline === true ? (statement?.issuedAtMs ?? nowMs) : nowMs,
     expiresAtMs: expiry,
-    renewableUntilMs: parent.renewableUntilMs,
+    // No renewal goes past what the parent signed: that would be the gateway's word alone.
+    renewableUntilMs: Math.min(
+      parent.renewableUntilMs,
+      statement?.expiresAtMs ?? Number.POSITIVE_INFINITY,
+    ),
     handleVerifier: undefined,
+    key,
+    statement: statement?.text,
+    offlineChildren: false,
     revocation: undefined,
   });
+}
+
+/** A parent that holds a key says itself what its children are; one that holds none cannot. */
+function whyNotStated(
+  deps: TreeDeps,
+  path: readonly DelegationNode[],
+  parent: DelegationNode,
+  child: ChildRequest,
+  nowMs: number,
+): string | undefined {
+  const { statement } = child;
+  if (child.offline === true && path[0]?.offlineChildren !== true)
+    return "this sign-in does not allow delegations that were signed offline";
+  if (statement === undefined)
+    return parent.key === undefined && child.offline !== true
+      ? undefined
+      : `${parent.id} is bound to a key: its children need a hop statement signed with it`;
+  if (parent.key === undefined) return `${parent.id} has no key that a hop statement could fit`;
+  if (deps.store.find(statement.delegationId) !== undefined)
+    return "this hop statement was used before: sign a new one for another child";
+  return whyUnfit(statement, parent, nowMs);
 }
 
 type ActorFields = Pick<
@@ -187,7 +309,12 @@ type ActorFields = Pick<
   "kind" | "entityId" | "name" | "subject" | "groups" | "groupsAtMs" | "provenance"
 >;
 
-function actorFields(actor: NewActor, id: string, nowMs: number): ActorFields {
+function actorFields(
+  actor: NewActor,
+  id: string,
+  key: PublicKey | undefined,
+  nowMs: number,
+): ActorFields {
   if (actor.kind === "workload") {
     const { principal } = actor;
     return {
@@ -208,7 +335,7 @@ function actorFields(actor: NewActor, id: string, nowMs: number): ActorFields {
     subject: id,
     groups: [],
     groupsAtMs: nowMs,
-    provenance: "bearer",
+    provenance: key === undefined ? "bearer" : "possession",
   };
 }
 
@@ -223,9 +350,15 @@ function mint(deps: TreeDeps, shape: Shape, above: readonly Hop[], draft: Delega
 function childExpiry(
   limits: TreeLimits,
   parent: DelegationNode,
-  ttlMs: number | undefined,
+  { ttlMs, statement }: Pick<ChildRequest, "ttlMs" | "statement">,
   nowMs: number,
 ): number | Refused {
+  if (statement !== undefined) {
+    // That it ends before its parent does was checked with the rest of the statement.
+    if (statement.expiresAtMs - nowMs > limits.delegationMaxTtlMs)
+      return tooLong("a delegation lives", limits.delegationMaxTtlMs);
+    return Math.min(statement.expiresAtMs, nowMs + (ttlMs ?? limits.delegationMaxTtlMs));
+  }
   if (ttlMs === undefined) return Math.min(nowMs + limits.delegationTtlMs, parent.expiresAtMs);
   if (ttlMs > limits.delegationMaxTtlMs)
     return tooLong("a delegation lives", limits.delegationMaxTtlMs);
@@ -275,6 +408,14 @@ function chainOf(path: readonly DelegationNode[], id: string, nowMs: number): Ch
   return { hops: [hopOf(root), ...below.map(hopOf)] };
 }
 
+function unrevoked(path: readonly DelegationNode[]): Chain | undefined {
+  const leaf = path[path.length - 1];
+  if (leaf === undefined || path.some(({ revocation }) => revocation !== undefined))
+    return undefined;
+  // As of before anything in it could have expired: everything else that holds of a chain is checked.
+  return chainOf(path, leaf.id, Number.NEGATIVE_INFINITY);
+}
+
 function aliveUntil(path: readonly DelegationNode[]): number | undefined {
   if (path.length === 0 || path.some(({ revocation }) => revocation !== undefined))
     return undefined;
@@ -305,6 +446,7 @@ function assertBelow(node: DelegationNode, parent: DelegationNode): void {
     node.rootId === parent.rootId &&
     node.depth === parent.depth + 1 &&
     node.expiresAtMs <= parent.expiresAtMs &&
+    (node.statement === undefined) === (parent.key === undefined) &&
     node.grant !== undefined &&
     isSubset(node.grant, parent.grant).ok;
   if (!sound) throw broken(node);
@@ -326,6 +468,7 @@ function hopOf(node: DelegationNode): Hop {
     provenance: node.provenance,
     grant: node.grant,
     expiresAtMs: node.expiresAtMs,
+    ...(node.key === undefined ? {} : { jkt: node.key.jkt }),
   };
 }
 

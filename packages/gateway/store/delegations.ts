@@ -2,6 +2,7 @@
 
 import type { HopKind, Provenance } from "../delegation/chain.ts";
 import type { Grant } from "../delegation/grant.ts";
+import type { PublicKey } from "../delegation/key.ts";
 import type { DelegationNode, DelegationStore } from "../delegation/node.ts";
 import {
   type Database,
@@ -33,9 +34,11 @@ const SUBTREE_CTE = `
 
 const INSERT_SQL = `
   INSERT INTO delegations (id, parent_id, root_id, depth, kind, entity_id, name, subject, groups_json,
-    groups_at, provenance, grant_json, created_at, expires_at, renewable_until, handle_verifier)
+    groups_at, provenance, grant_json, created_at, expires_at, renewable_until, handle_verifier,
+    key_json, statement, offline_children)
   VALUES ($id, $parent, $root, $depth, $kind, $entity, $name, $subject, $groups,
-    $groupsAt, $provenance, $grant, $created, $expires, $renewable, $verifier)`;
+    $groupsAt, $provenance, $grant, $created, $expires, $renewable, $verifier,
+    $key, $statement, $offline)`;
 
 export function createDelegationStore(database: Database): DelegationStore {
   return {
@@ -84,6 +87,23 @@ export function createDelegationStore(database: Database): DelegationStore {
       );
       return rows.map((row) => textOf(row, "id"));
     },
+    refreshRoot(id, next) {
+      database.run(
+        `UPDATE delegations SET renewable_until = max(renewable_until, $renewable)
+         WHERE root_id = $id`,
+        { id, renewable: next.renewableUntilMs },
+      );
+      database.run(
+        `UPDATE delegations SET groups_json = $groups, groups_at = $at, expires_at = $expires
+         WHERE id = $id`,
+        {
+          id,
+          groups: JSON.stringify(next.groups),
+          at: next.groupsAtMs,
+          expires: next.expiresAtMs,
+        },
+      );
+    },
     extend(id, expiresAtMs) {
       database.run("UPDATE delegations SET expires_at = $expiresAtMs WHERE id = $id", {
         id,
@@ -111,6 +131,9 @@ function parametersOf(node: DelegationNode): Parameters {
     expires: node.expiresAtMs,
     renewable: node.renewableUntilMs,
     verifier: node.handleVerifier ?? null,
+    key: node.key === undefined ? null : JSON.stringify(node.key),
+    statement: node.statement ?? null,
+    offline: Number(node.offlineChildren),
   };
 }
 
@@ -125,6 +148,7 @@ function count(
 // The JSON columns and the closed words are written by `insert` above and by nothing else.
 function nodeOf(row: Row): DelegationNode {
   const grant = optionalText(row, "grant_json");
+  const key = optionalText(row, "key_json");
   const revokedAtMs = optionalNumber(row, "revoked_at");
   return {
     id: textOf(row, "id"),
@@ -143,6 +167,9 @@ function nodeOf(row: Row): DelegationNode {
     expiresAtMs: numberOf(row, "expires_at"),
     renewableUntilMs: numberOf(row, "renewable_until"),
     handleVerifier: optionalBytes(row, "handle_verifier"),
+    key: key === undefined ? undefined : (JSON.parse(key) as PublicKey),
+    statement: optionalText(row, "statement"),
+    offlineChildren: numberOf(row, "offline_children") === 1,
     revocation:
       revokedAtMs === undefined
         ? undefined

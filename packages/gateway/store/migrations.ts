@@ -86,6 +86,40 @@ const STEPS: readonly string[] = [
   ) STRICT;
   CREATE INDEX sessions_by_time ON sessions (opened_at);
   `,
+  `
+  ALTER TABLE delegations ADD COLUMN key_json TEXT;
+  ALTER TABLE delegations ADD COLUMN statement TEXT;
+  ALTER TABLE delegations ADD COLUMN offline_children INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE votes ADD COLUMN delegation_id TEXT;
+  `,
+  `
+  CREATE TABLE sign_ins (
+    delegation_id TEXT PRIMARY KEY REFERENCES delegations (id) ON DELETE CASCADE,
+    provider TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    entity_id TEXT NOT NULL,
+    provider_session TEXT,
+    issued_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX sign_ins_by_subject ON sign_ins (provider, subject);
+
+  CREATE TABLE ended_sign_ins (
+    provider TEXT NOT NULL,
+    subject TEXT,
+    entity_id TEXT,
+    provider_session TEXT,
+    issued_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX ended_sign_ins_by_time ON ended_sign_ins (provider, issued_at);
+
+  CREATE TABLE spent_tokens (
+    provider TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    token_id TEXT NOT NULL,
+    kept_until INTEGER NOT NULL,
+    PRIMARY KEY (provider, purpose, token_id)
+  ) STRICT;
+  `,
 ];
 
 export function migrate(database: Database): void {
