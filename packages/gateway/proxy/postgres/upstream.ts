@@ -51,7 +51,10 @@ export async function connectUpstream(
   settings: ReadonlyMap<string, string>,
   deps: UpstreamDeps,
 ): Promise<Upstream> {
-  const signal = AbortSignal.timeout(deps.connectTimeoutMs);
+  // The socket keeps the signal for its whole life: it must never fire once the session is open.
+  const connecting = new AbortController();
+  const { signal } = connecting;
+  const timer = setTimeout(() => connecting.abort(), deps.connectTimeoutMs);
   const unavailable = (what: string) => (cause: unknown) =>
     new GatewayError("target_unavailable", `target ${target.name}: ${what}`, {
       hint: "try again; if it lasts, tell whoever runs the gateway",
@@ -74,9 +77,11 @@ export async function connectUpstream(
     return { socket, cursor: reader.release(), ...ready };
   } catch (error) {
     socket?.destroy();
-    if (error instanceof GatewayError) throw error;
+    if (error instanceof GatewayError && !signal.aborted) throw error;
     if (signal.aborted) throw unavailable("did not answer in time")(error);
     throw unavailable("cannot be reached")(error);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
