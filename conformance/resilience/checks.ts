@@ -40,6 +40,8 @@ export async function runGroups(groups: readonly Group[], world: World): Promise
       } catch (error) {
         tally.failed++;
         console.log(`FAILED   ${label}\n${indented(error)}`);
+        const said = world.latest?.gateway.output().split("\n").slice(-12).join("\n") ?? "";
+        console.log(`         the gateway said:\n${indented(said)}`);
       }
     }
   return tally;

@@ -5,10 +5,11 @@
 
 import { badInput } from "./bad-input.ts";
 import { runGroups } from "./checks.ts";
+import { kill } from "./kill.ts";
 import { openWorld } from "./world.ts";
 
 const words = process.argv.slice(2);
-const groups = [badInput].filter(
+const groups = [badInput, kill].filter(
   ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
 );
 

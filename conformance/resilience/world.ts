@@ -54,6 +54,8 @@ export interface World extends AsyncDisposable {
   readonly provider: TestOidcProvider;
   readonly passwords: { readonly admin: string; readonly fixed: string };
   subject(options?: SubjectOptions): Promise<Subject>;
+  /** The last that was made, for what its gateway had to say when a check failed. */
+  readonly latest: Subject | undefined;
   /** `postgres: …` of the target, with some of it replaced. */
   targetYaml(name: string, changes?: TargetChanges): string;
   /** Statements that came from sessions of gateways, as the server logged them. */
@@ -101,12 +103,19 @@ export async function openWorld(): Promise<World> {
   };
   const all = parts.move();
   let made = 0;
+  let latest: Subject | undefined;
   const world: World = {
     folder,
     server,
     provider,
     passwords,
-    subject: (options = {}) => openSubject(world, files, options, `gateway-${++made}`),
+    async subject(options = {}) {
+      latest = await openSubject(world, files, options, `gateway-${++made}`);
+      return latest;
+    },
+    get latest() {
+      return latest;
+    },
     targetYaml: (name, changes = {}) => targetYaml(server, files, name, changes),
     executed: () =>
       readFileSync(server.logFile, "utf8")
