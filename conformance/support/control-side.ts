@@ -223,6 +223,11 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     },
   };
   const keyProofs = createKeyProofs(clock);
+  const providers = {
+    all: () => options.providers ?? [],
+    signal: identity.signal,
+    sessions: providerSessions,
+  };
   const parts = {
     tree,
     tokens,
@@ -231,6 +236,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     authenticate,
     keyProofs,
     people: () => people,
+    providers,
   };
   const api = undo.use(
     await startApi(

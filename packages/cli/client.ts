@@ -109,7 +109,7 @@ async function dispatch(
 }
 
 function encode(
-  encoding: "none" | "json" | "form",
+  encoding: "none" | "json" | "form" | "jwt",
   body: unknown,
   headers: Record<string, string>,
 ): string | undefined {
@@ -117,6 +117,10 @@ function encode(
   if (encoding === "json") {
     headers["content-type"] = "application/json";
     return JSON.stringify(body ?? {});
+  }
+  if (encoding === "jwt") {
+    headers["content-type"] = "application/secevent+jwt";
+    return String(body);
   }
   headers["content-type"] = "application/x-www-form-urlencoded";
   const form = new URLSearchParams();

@@ -249,6 +249,11 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         authenticate,
         keyProofs: createKeyProofs(clock),
         people: () => people,
+        providers: {
+          all: () => config.providers.values(),
+          signal: identity.signal,
+          sessions: providerSessions,
+        },
       },
       approvals,
       sessions: {

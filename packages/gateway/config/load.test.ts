@@ -365,7 +365,7 @@ const WRONG: readonly (readonly [
     "GitHub without the ids that stay",
     "version: 1\nproviders:\n  gh:\n    oidc: { preset: github, audience: a, claims: { repository_id: '1' } }\n",
     4,
-    44,
+    50,
     "providers.gh.oidc.claims",
     /must pin repository_owner_id/,
   ],

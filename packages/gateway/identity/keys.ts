@@ -5,7 +5,14 @@
 // hammer the provider. While the provider is down the keys of the last success are used, for at most
 // `staleMs`: a key it withdrew meanwhile is honoured no longer than that.
 
-import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from "jose";
+import { readFile } from "node:fs/promises";
+import {
+  createLocalJWKSet,
+  errors,
+  type JSONWebKeySet,
+  type JWK,
+  type JWTVerifyGetKey,
+} from "jose";
 import { Agent, fetch } from "undici";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
@@ -26,6 +33,8 @@ export interface KeySource {
   /** PEM; undefined: the system's certificate authorities. */
   readonly ca: string | undefined;
   readonly insecureHttp: boolean;
+  /** Where the keys are when not where discovery says. */
+  readonly keys: { readonly url: string } | { readonly file: string } | undefined;
   /** How long known keys are used while the provider cannot be reached. */
   readonly staleMs: number;
 }
@@ -85,6 +94,10 @@ export function createProviderKeys(source: KeySource, clock: Clock): ProviderKey
 }
 
 async function fetchKeys(source: KeySource, agent: Agent): Promise<JSONWebKeySet> {
+  const { keys } = source;
+  if (keys !== undefined && "file" in keys)
+    return keySet(JSON.parse(await readFile(keys.file, "utf8")));
+  if (keys !== undefined) return keySet(await fetchJson(source, agent, keys.url));
   const discovery = await fetchJson(
     source,
     agent,
@@ -94,10 +107,21 @@ async function fetchKeys(source: KeySource, agent: Agent): Promise<JSONWebKeySet
   if (discovery.issuer !== source.issuer)
     throw new TypeError(`the discovery document names the issuer ${String(discovery.issuer)}`);
   if (typeof discovery.jwks_uri !== "string") throw new TypeError("no jwks_uri was found");
-  const document = await fetchJson(source, agent, discovery.jwks_uri);
-  if (!Array.isArray(document.keys)) throw new TypeError("the key set has no keys");
-  // Symmetric keys have no place in a public key set and would invite algorithm confusion.
-  return { keys: document.keys.filter((key) => Object(key).kty !== "oct") };
+  return keySet(await fetchJson(source, agent, discovery.jwks_uri));
+}
+
+function keySet(document: unknown): JSONWebKeySet {
+  const { keys } = Object(document);
+  if (!Array.isArray(keys)) throw new TypeError("the key set has no keys");
+  const usable: JWK[] = [];
+  for (const key of keys) {
+    const { kty, use } = Object(key);
+    // Symmetric keys have no place in a public key set and would invite algorithm confusion; a trust
+    // bundle also holds X.509 authorities (SPIFFE Trust Domain and Bundle section 4.2.2).
+    if (kty === "oct" || use === "x509-svid") continue;
+    usable.push(use === "jwt-svid" ? { ...key, use: "sig" } : key);
+  }
+  return { keys: usable };
 }
 
 async function fetchJson(

@@ -5,24 +5,25 @@
 // read from the payload whose signature was checked. Keys come from the provider's key set alone:
 // `jwk`, `jku` and `x5u` in a header are never followed.
 
-import { readFileSync } from "node:fs";
-import { decodeJwt, errors, type JWTPayload, type JWTVerifyResult, jwtVerify } from "jose";
+import { decodeJwt, type JWTPayload } from "jose";
 import type { Clock } from "../base/clock.ts";
-import { GatewayError } from "../base/errors.ts";
 import type { Secret } from "../base/secret.ts";
 import type { Provider } from "../config/config.ts";
-import { createProviderKeys, type ProviderKeys } from "./keys.ts";
+import {
+  checkSignature,
+  type IdentityLimits,
+  type Issuer,
+  issuedInFuture,
+  MAX_TOKEN_LENGTH,
+  openIssuer,
+  refused,
+} from "./issuers.ts";
 import { providerId } from "./names.ts";
 import type { Principal } from "./principal.ts";
+import { type Signal, type SignalKind, verifySignal } from "./signals.ts";
 
 /** What the bearer says the token is; "jwt" leaves it to the provider's configuration. */
 export type PresentedType = "id_token" | "access_token" | "jwt";
-
-export interface IdentityLimits {
-  /** How far a provider's clock may be from ours. */
-  readonly clockSkewMs: number;
-  readonly providerStaleMs: number;
-}
 
 export interface Identity extends AsyncDisposable {
   /**
@@ -30,19 +31,11 @@ export interface Identity extends AsyncDisposable {
    * provider's keys cannot be had).
    */
   verify(token: Secret, presented: PresentedType): Promise<Principal>;
+  /** What a provider tells us of its own accord. Throws GatewayError: also not_found, invalid. */
+  signal(provider: string, kind: SignalKind, token: Secret): Promise<Signal>;
 }
 
-const MAX_TOKEN_LENGTH = 16_384;
 const MAX_GROUPS = 512;
-// Asymmetric only, whatever a configuration says: an HMAC "key" would be the provider's public key.
-const ASYMMETRIC = /^(RS|PS|ES)(256|384|512)$|^EdDSA$|^Ed25519$/;
-
-interface Issuer {
-  readonly provider: Provider;
-  readonly keys: ProviderKeys;
-  readonly skewS: number;
-}
-
 export function createIdentity(
   providers: Iterable<Provider>,
   limits: IdentityLimits,
@@ -52,8 +45,8 @@ export function createIdentity(
   return {
     async verify(token, presented) {
       const text = token.reveal();
-      const named = issuerOf(text);
-      const candidates = issuers.filter(({ provider }) => provider.issuer === named);
+      const named = claimed(text);
+      const candidates = issuers.filter(({ provider }) => isOf(provider, named));
       if (candidates.length === 0) throw refused("its issuer is not a provider of this gateway");
       let last: unknown;
       // Two providers of one issuer differ in audience or pinned claims: the first that fits.
@@ -65,44 +58,37 @@ export function createIdentity(
         }
       throw last;
     },
+    signal: (provider, kind, token) =>
+      verifySignal(
+        issuers.find((issuer) => issuer.provider.name === provider),
+        kind,
+        token,
+        clock.nowMs(),
+      ),
     async [Symbol.asyncDispose]() {
       await Promise.all(issuers.map(({ keys }) => keys[Symbol.asyncDispose]()));
     },
   };
 }
 
-function openIssuer(provider: Provider, limits: IdentityLimits, clock: Clock): Issuer {
-  const unfit = provider.algorithms.find((algorithm) => !ASYMMETRIC.test(algorithm));
-  if (unfit !== undefined || provider.algorithms.length === 0)
-    throw new GatewayError(
-      "configuration",
-      `provider ${provider.name}: algorithms must be asymmetric signatures such as RS256, ES256 or EdDSA`,
-    );
-  const { name, issuer, insecureHttp } = provider;
-  const ca = provider.caFile === undefined ? undefined : readCa(provider.name, provider.caFile);
-  const source = { name, issuer, ca, insecureHttp, staleMs: limits.providerStaleMs };
-  return { provider, keys: createProviderKeys(source, clock), skewS: limits.clockSkewMs / 1000 };
-}
-
-function readCa(provider: string, file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (thrown) {
-    throw new GatewayError("configuration", `provider ${provider}: ${file} cannot be read`, {
-      cause: thrown,
-    });
-  }
-}
-
-function issuerOf(text: string): string {
+/** What the unverified token says of its origin. */
+function claimed(text: string): JWTPayload {
   if (text.length > MAX_TOKEN_LENGTH) throw refused("it is too long");
+  let payload: JWTPayload;
   try {
-    const { iss } = decodeJwt(text);
-    if (typeof iss === "string") return iss;
+    payload = decodeJwt(text);
   } catch (thrown) {
     throw refused("it is not a signed JWT", thrown);
   }
+  if (typeof payload.iss === "string" || String(payload.sub).startsWith("spiffe://"))
+    return payload;
   throw refused("it names no issuer");
+}
+
+function isOf({ preset, issuer }: Provider, { iss, sub }: JWTPayload): boolean {
+  return preset === "spiffe"
+    ? typeof sub === "string" && sub.startsWith(`${issuer}/`)
+    : iss === issuer;
 }
 
 async function verifyWith(
@@ -117,53 +103,19 @@ async function verifyWith(
       `provider ${provider.name} takes ${words(provider.token)}, and this was presented as ${words(presented)}`,
     );
   const nowMs = clock.nowMs();
-  const { payload, protectedHeader } = await checkSignature(issuer, text, nowMs);
+  // JWT-SVID section 3 asks for no iat.
+  const times = provider.preset === "spiffe" ? ["exp"] : ["exp", "iat"];
+  const expected = { audience: provider.audience, requiredClaims: ["sub", ...times] };
+  const { payload, protectedHeader } = await checkSignature(issuer, text, expected, nowMs);
   const why =
-    wrongTimes(payload, nowMs / 1000 + skewS) ??
+    (provider.preset === "spiffe" && payload.iat === undefined
+      ? undefined
+      : issuedInFuture(payload.iat, nowMs / 1000 + skewS)) ??
     wrongType(provider, protectedHeader.typ, payload) ??
     wrongParty(provider, payload) ??
     wrongPin(provider, payload);
   if (why !== undefined) throw refused(why);
   return principalOf(provider, payload, nowMs);
-}
-
-async function checkSignature(
-  { provider, keys, skewS }: Issuer,
-  text: string,
-  nowMs: number,
-): Promise<JWTVerifyResult> {
-  try {
-    return await jwtVerify(text, keys.getKey, {
-      algorithms: [...provider.algorithms],
-      issuer: provider.issuer,
-      audience: provider.audience,
-      clockTolerance: skewS,
-      requiredClaims: ["sub", "exp", "iat"],
-      currentDate: new Date(nowMs),
-    });
-  } catch (thrown) {
-    if (thrown instanceof GatewayError) throw thrown;
-    throw refused(explain(provider, thrown), thrown);
-  }
-}
-
-function explain(provider: Provider, thrown: unknown): string {
-  if (thrown instanceof errors.JWTExpired) return "it has expired";
-  if (thrown instanceof errors.JWTClaimValidationFailed) {
-    if (thrown.claim === "aud") return `its audience is not "${provider.audience}"`;
-    return `its claim "${thrown.claim}" ${thrown.reason === "missing" ? "is missing" : "does not fit"}`;
-  }
-  if (thrown instanceof errors.JOSEAlgNotAllowed)
-    return `its algorithm is not one of ${provider.algorithms.join(", ")}`;
-  if (thrown instanceof errors.JWKSNoMatchingKey)
-    return `no key of the provider ${provider.name} fits it`;
-  return `its signature is not one of the provider ${provider.name}`;
-}
-
-// jose checks exp and nbf; a token "issued" in the future is a clock or a forger to be told about.
-function wrongTimes(payload: JWTPayload, latestS: number): string | undefined {
-  const issuedAtS = payload.iat ?? Number.NaN;
-  return issuedAtS <= latestS ? undefined : "it was issued in the future";
 }
 
 // RFC 8725 section 3.11, 3.12: one kind of JWT must not pass for another. Access tokens say so in
@@ -176,7 +128,9 @@ function wrongType(
   const type = headerType?.toLowerCase().replace(/^application\//, "");
   if (provider.token === "access_token")
     return type === "at+jwt" ? undefined : "it is not an access token (typ at+jwt)";
-  const plain = type === undefined || type === "jwt";
+  // JWT-SVID section 2.3.
+  const svid = provider.preset === "spiffe" && type === "jose";
+  const plain = type === undefined || type === "jwt" || svid;
   const inside = payload.typ === undefined || payload.typ === "ID";
   const scoped = payload.scope !== undefined || payload.scp !== undefined;
   return plain && inside && !scoped ? undefined : "it is not an ID token";
@@ -198,7 +152,7 @@ function wrongParty(provider: Provider, payload: JWTPayload): string | undefined
 
 function wrongPin(provider: Provider, payload: JWTPayload): string | undefined {
   for (const [claim, allowed] of Object.entries(provider.claims)) {
-    const value = Object.hasOwn(payload, claim) ? payload[claim] : undefined;
+    const value = claimOf(payload, claim);
     if (allowed.some((wanted) => wanted === value)) continue;
     const wanted = allowed.map((one) => JSON.stringify(one)).join(" or ");
     return `claim "${claim}" is ${shown(value)}; provider ${provider.name} wants ${wanted}`;
@@ -206,23 +160,60 @@ function wrongPin(provider: Provider, payload: JWTPayload): string | undefined {
   return undefined;
 }
 
+/** The claim of that name; where there is none, `a/b` is b within a. */
+function claimOf(payload: JWTPayload, name: string): unknown {
+  if (Object.hasOwn(payload, name)) return payload[name];
+  // A claim's name may hold a slash itself: "kubernetes.io/serviceaccount/name" is found by its longest
+  // first part that is there.
+  for (let end = name.lastIndexOf("/"); end > 0; end = name.lastIndexOf("/", end - 1)) {
+    const first = name.slice(0, end);
+    const value = Object.hasOwn(payload, first) ? payload[first] : undefined;
+    if (typeof value === "object" && value !== null && !Array.isArray(value))
+      return claimOf({ ...value }, name.slice(end + 1));
+  }
+  return undefined;
+}
+
 function principalOf(provider: Provider, payload: JWTPayload, nowMs: number): Principal {
-  const claim = (name: string): unknown =>
-    Object.hasOwn(payload, name) ? payload[name] : undefined;
-  const id = providerId(provider.name, claim(provider.username), provider.username);
-  if (!id.ok) throw refused(id.why);
-  const subject = providerId(provider.name, payload.sub, "sub");
-  if (!subject.ok) throw refused(subject.why);
+  const named = (claim: string): string => {
+    const value = claimOf(payload, claim);
+    // The trust domain is the provider already.
+    const inDomain = provider.preset === "spiffe" && claim === "sub";
+    const text = inDomain ? String(value).slice(provider.issuer.length + 1) : value;
+    const id = providerId(provider.name, text, claim);
+    if (!id.ok) throw refused(id.why);
+    return id.id;
+  };
+  const id = named(provider.username);
+  const subject = named(provider.subject ?? "sub");
   // An address that its provider did not check is anybody's.
   if (provider.username === "email" && payload.email_verified !== true)
     throw refused('claim "email_verified" is not true, and the e-mail address is the name');
+  const issuedAtMs = Math.min(nowMs, (payload.iat ?? nowMs / 1000) * 1000);
+  const { jti, sid } = payload;
+  if (provider.oneTime === true && typeof jti !== "string")
+    throw refused(`claim "jti" is missing, and provider ${provider.name} takes a token once`);
+  const foreign = actorsOf(provider.name, payload);
+  if (!foreign.ok) throw refused(foreign.why);
   return {
     kind: provider.kind === "users" ? "user" : "workload",
-    id: id.id,
-    name: String(claim(provider.username)),
-    subject: subject.id,
+    id,
+    name: id.slice(provider.name.length + 1),
+    subject,
     groups: groupsOf(provider, payload),
-    verifiedAtMs: nowMs,
+    ...(foreign.actors.length === 0 ? {} : { actors: foreign.actors }),
+    verifiedAtMs: issuedAtMs,
+    groupsUntilMs:
+      provider.groups === undefined || provider.groupsMaxAgeMs === undefined
+        ? undefined
+        : issuedAtMs + provider.groupsMaxAgeMs,
+    voucher: {
+      provider: provider.name,
+      tokenId: typeof jti === "string" ? jti : undefined,
+      expiresAtMs: (payload.exp ?? 0) * 1000,
+      session: typeof sid === "string" ? sid : undefined,
+      oneTime: provider.oneTime === true,
+    },
   };
 }
 
@@ -253,10 +244,4 @@ function shown(value: unknown): string {
 
 function words(type: PresentedType): string {
   return type === "id_token" ? "ID tokens" : type === "access_token" ? "access tokens" : "JWTs";
-}
-
-function refused(why: string, cause?: unknown): GatewayError {
-  return new GatewayError("unauthenticated", `this token is not accepted: ${why}`, {
-    ...(cause === undefined ? {} : { cause }),
-  });
 }

@@ -84,6 +84,11 @@ export interface SessionEvents {
   readonly onEnd: (reason: SessionEnd) => void;
   /** Expiry is near: 5 minutes and 1 minute before. */
   readonly onWarning: (message: string) => void;
+  /**
+   * The same hops, with other groups: commands are judged by it from the next one on. A session that
+   * cannot take it over leaves this out and is ended.
+   */
+  readonly onChain?: (chain: Chain) => void;
 }
 
 export interface SessionEnd {

@@ -38,6 +38,8 @@ export interface RegistryDeps {
   readonly endBackends: (sessionIds: readonly string[]) => Promise<void>;
   /** Until when the tree lets a delegation live; undefined when it is revoked. */
   readonly aliveUntil: (delegationId: string) => number | undefined;
+  /** The chain of a delegation as the tree has it now; undefined when it is not alive. */
+  readonly chain: (delegationId: string) => Chain | undefined;
   /** A fault of ours that no caller waits for. */
   readonly onFault: (thrown: unknown) => void;
 }
@@ -60,6 +62,10 @@ export interface Registry extends Disposable {
   end(sessionId: string, end: SessionEnd): boolean;
   /** Reads again until when the sessions at or below a renewed delegation may live. */
   renewed(delegationId: string): void;
+  /**
+   * The same, and the chains themselves: a group taken away takes its rights from the next command on.
+   */
+  refreshed(delegationId: string): void;
   /** Warns and ends what is due. Runs by itself every second. */
   sweep(): void;
 }
@@ -68,6 +74,7 @@ const SWEEP_MS = 1000;
 const WARNINGS_MS = [5 * 60_000, 60_000] as const;
 
 interface Entry extends LiveSession {
+  chain: Chain;
   expiresAtMs: number;
   ending: SessionEnd | undefined;
   readonly events: SessionEvents;
@@ -136,6 +143,12 @@ export function createRegistry(deps: RegistryDeps): Registry {
     renewed(delegationId) {
       for (const entry of under(delegationId)) prolong(deps, entry);
     },
+    refreshed(delegationId) {
+      for (const entry of under(delegationId)) {
+        prolong(deps, entry);
+        replaceChain(deps, entry, (end) => endAll([entry], end));
+      }
+    },
     sweep,
     [Symbol.dispose]: () => clearInterval(timer),
   };
@@ -145,6 +158,12 @@ const EXPIRED: SessionEnd = {
   code: "revoked",
   message: "the delegation of this session has expired, or the session reached its longest life",
   hint: "a person: custody login; an agent: ask the parent to renew",
+};
+
+const OTHER_CHAIN: SessionEnd = {
+  code: "revoked",
+  message: "the groups of who asks were read again, and this session cannot take them over",
+  hint: "connect again",
 };
 
 function link(byDelegation: Map<string, Set<Entry>>, entry: Entry): void {
@@ -186,6 +205,17 @@ function prolong(deps: RegistryDeps, entry: Entry): void {
   if (expiresAtMs <= entry.expiresAtMs) return;
   entry.expiresAtMs = expiresAtMs;
   entry.warned = passedWarnings(expiresAtMs - deps.clock.nowMs());
+}
+
+// The hops are the same, so the index is: only what is known of them changed.
+function replaceChain(deps: RegistryDeps, entry: Entry, end: (end: SessionEnd) => void): void {
+  if (entry.ending !== undefined) return;
+  const chain = deps.chain(leafOf(entry.chain).delegationId);
+  if (chain === undefined) return;
+  entry.chain = chain;
+  const { onChain } = entry.events;
+  if (onChain === undefined) end(OTHER_CHAIN);
+  else guardedly(deps, () => onChain(chain));
 }
 
 function warn(deps: RegistryDeps, entry: Entry, nowMs: number): void {

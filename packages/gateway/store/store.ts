@@ -3,17 +3,20 @@
 import { join } from "node:path";
 import type { ApprovalStore } from "../approval/request.ts";
 import type { DelegationStore } from "../delegation/node.ts";
+import type { SignInStore } from "../identity/sign-ins.ts";
 import type { SessionStore } from "../session/store.ts";
 import { createApprovalStore } from "./approvals.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import { createDelegationStore } from "./delegations.ts";
 import { migrate } from "./migrations.ts";
 import { createSessionStore } from "./sessions.ts";
+import { createSignInStore, forgetSignIns } from "./sign-ins.ts";
 
 export interface Store extends Disposable {
   readonly delegations: DelegationStore;
   readonly approvals: ApprovalStore;
   readonly sessions: SessionStore;
+  readonly signIns: SignInStore;
   /** Throws GatewayError "dependency_unavailable" when the store cannot be read. For readiness. */
   check(): void;
   /**
@@ -38,6 +41,7 @@ export function openStore(
       delegations: createDelegationStore(database),
       approvals: createApprovalStore(database),
       sessions: createSessionStore(history),
+      signIns: createSignInStore(database),
       check: () => database.transaction(() => undefined),
       forget: (beforeMs) => forget(database, beforeMs),
       [Symbol.dispose]() {
@@ -63,6 +67,7 @@ function forget(database: Database, beforeMs: number): number {
     );
     database.run(`DELETE FROM requests WHERE delegation_id IN (${ENDED_TREES})`, { beforeMs });
     database.run("DELETE FROM sessions WHERE closed_at < $beforeMs", { beforeMs });
+    forgetSignIns(database, beforeMs);
     // One statement for whole trees: references are checked at its end.
     return database.run(`DELETE FROM delegations WHERE id IN (${ENDED_TREES})`, { beforeMs });
   });

@@ -27,11 +27,13 @@ export interface CommandBookDeps {
   readonly recorder: Recorder;
 }
 
+const NOBODY_WAITS = () => undefined;
 const MAX_EFFECTS_IN_LEAF = 32;
 const MAX_COPY_RECORDED_BYTES = 1 << 20;
 
 export class CommandBook {
-  readonly subject: Subject & { justification: string | undefined };
+  // Replaced, never changed: decisions are cached by it.
+  #subject: Subject;
   readonly recorder: Recorder;
   readonly #access: Access;
   readonly #journal: Journal;
@@ -40,12 +42,26 @@ export class CommandBook {
   #requests = 0;
 
   constructor(subject: Subject, deps: CommandBookDeps) {
-    this.subject = { ...subject };
+    this.#subject = { ...subject };
     this.recorder = deps.recorder;
     this.#access = deps.access;
     this.#journal = deps.journal;
     this.#chain = leafChain(subject.chain);
     this.#requestPrefix = `r-${subject.sessionId.slice(2)}-`;
+  }
+
+  get subject(): Subject {
+    return this.#subject;
+  }
+
+  /** Why, in the requestor's words, for the commands that follow. */
+  justify(justification: string | undefined): void {
+    this.#subject = { ...this.#subject, justification };
+  }
+
+  /** The same hops with other groups: the commands that follow are judged by it. */
+  replaceChain(chain: Chain): void {
+    this.#subject = { ...this.#subject, chain };
   }
 
   /** `r-<session>-<n>`: unique, and says which session it belongs to. */
@@ -131,6 +147,9 @@ export class CommandBook {
       bytes: exchange.bytes,
       ...(exchange.masked.size === 0 ? undefined : { masked: [...exchange.masked] }),
     });
+    // How a change ended is with the kernel as soon as its client knows; that of a read may wait for the
+    // next command's intent.
+    if (!exchange.plainRead) this.#journal.barrier("ordered", NOBODY_WAITS);
   }
 
   /** CopyData of a permitted COPY FROM STDIN; bounded, beyond it a count. */

@@ -16,7 +16,7 @@ import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { RandomBytes } from "../../base/ids.ts";
-import { describeChain } from "../../delegation/chain.ts";
+import { type Chain, describeChain } from "../../delegation/chain.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control, OpenedSession } from "../../session/control.ts";
 import type { PostgresTarget, Target } from "../../target/target.ts";
@@ -217,6 +217,8 @@ class Gateway {
     const clientAddress = accepted.remoteAddress ?? "unknown";
     let relay: Relay | undefined;
     let ending: GatewayError | undefined;
+    let book: CommandBook | undefined;
+    let chain: Chain | undefined;
     const opened = await control.openSession(
       {
         protocol: "postgres",
@@ -233,12 +235,19 @@ class Gateway {
         },
         onWarning: (message) =>
           relay?.notice({ requestId: undefined, message, detail: undefined, hint: undefined }),
+        onChain: (next) => {
+          chain = next;
+          book?.replaceChain(next);
+        },
       },
     );
     let reason = "sign-in failed";
     try {
       const session = await this.#connect(start, opened, clientAddress);
       relay = session.relay;
+      book = session.book;
+      // It may have changed while the target was connected to.
+      if (chain !== undefined) book.replaceChain(chain);
       ending ??= this.#closing;
       if (ending !== undefined) {
         session.upstream.socket.destroy();
@@ -333,7 +342,7 @@ class Gateway {
       log: deps.log,
     });
     const key = this.#cancels.register(start.minor, () => relay.cancel());
-    return { relay, upstream, key, recorder };
+    return { relay, book, upstream, key, recorder };
   }
 }
 
