@@ -1,5 +1,6 @@
-// The journal's writer: one for each worker. Appends gather in a buffer; once a turn of the event loop
-// the buffer goes to the kernel as one batch; then the "ordered" barriers of that batch call back.
+// The journal's writer: one for each worker. Appends gather in a buffer; at the end of a turn of the event
+// loop in which somebody asked for a barrier the buffer goes to the kernel as one batch, and the "ordered"
+// barriers of that batch call back; what nobody waits for goes along, or with the flush.
 // "strict" barriers wait for a flush that began after their write; flushes run in the thread pool, one
 // at a time, so that all who wait share the next one. What nobody waits for is flushed within 5 ms.
 //
@@ -246,7 +247,7 @@ class JournalWriter implements OpenJournal {
     at += buffer.write(sessionId, at, "latin1");
     this.#length = at + sealed.copy(buffer, at);
     this.#records++;
-    this.#scheduleWrite();
+    this.#scheduleFlush();
   }
 
   beforeFlush(seal: () => void): void {
@@ -314,7 +315,7 @@ class JournalWriter implements OpenJournal {
     this.#length = start + length;
     this.#records++;
     this.#leaves++;
-    this.#scheduleWrite();
+    this.#scheduleFlush();
   }
 
   /** Writes at once what is gathered when one more record might not fit. */
@@ -486,6 +487,7 @@ class JournalWriter implements OpenJournal {
     this.#timer = undefined;
     this.#seal();
     this.#write();
+    if (this.#tailed.length > 0 && this.failure === undefined) this.#tellTails();
     this.#flush();
   };
 

@@ -52,6 +52,7 @@ export interface Exchange {
   readonly obligations: Obligations | undefined;
   /** True when an intent was journalled, so an outcome must be. */
   readonly intent: boolean;
+  readonly plainRead: boolean;
   /** Index in `statements` of the one whose rows come now. */
   at: number;
   /** For the rows that come now. */
@@ -85,6 +86,7 @@ export function exchange(known: Partial<Exchange>): Exchange {
     portal: known.portal,
     obligations: known.obligations,
     intent: known.intent ?? false,
+    plainRead: known.plainRead ?? false,
     at: 0,
     rowCheck: known.rowCheck,
     masked: new Set(),
