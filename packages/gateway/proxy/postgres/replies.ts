@@ -287,7 +287,7 @@ export class Replies {
         break;
       case "custody":
         if (kind.name === "custody.justification") {
-          context.book.subject.justification = kind.value;
+          context.book.justify(kind.value);
           context.book.recorder.event(exchange.requestId, "justification", {
             text: kind.value ?? "",
           });
