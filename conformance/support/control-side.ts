@@ -9,6 +9,7 @@ import { createApprovals } from "@custody/gateway/approval/approvals.ts";
 import type { MayApprove } from "@custody/gateway/approval/eligibility.ts";
 import { openJournal } from "@custody/gateway/audit/journal-writer.ts";
 import type { Clock } from "@custody/gateway/base/clock.ts";
+import { GatewayError } from "@custody/gateway/base/errors.ts";
 import { systemRandom } from "@custody/gateway/base/ids.ts";
 import { Secret } from "@custody/gateway/base/secret.ts";
 import type { Provider } from "@custody/gateway/config/config.ts";
@@ -25,6 +26,7 @@ import { createPeople } from "@custody/gateway/identity/people.ts";
 import { createSignIns } from "@custody/gateway/identity/sign-ins.ts";
 import type { CredentialBroker } from "@custody/gateway/session/broker.ts";
 import { createControl } from "@custody/gateway/session/create-control.ts";
+import { createRecentDenials } from "@custody/gateway/session/recent-denials.ts";
 import { createRegistry } from "@custody/gateway/session/registry.ts";
 import { createSessions } from "@custody/gateway/session/sessions.ts";
 import { openStore } from "@custody/gateway/store/store.ts";
@@ -211,7 +213,8 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     onRevoked,
     onRefreshed: registry.refreshed,
   });
-  const control = createControl(sessions, approvals);
+  const denials = createRecentDenials(clock);
+  const control = createControl(sessions, approvals, denials);
   const authority = createTestAuthority("Throw-away CA of a test control side");
   let certificate = authority.issue(["localhost", "127.0.0.1"]);
   const renewed = new Set<() => void>();
@@ -248,6 +251,12 @@ export async function startControlSide(options: ControlSideOptions = {}) {
           store: store.sessions,
           targets: () => targets,
           listeners: () => ({ postgres: { host: "127.0.0.1", port: 7432 } }),
+        },
+        explaining: {
+          denials,
+          dryRun: async () => {
+            throw new GatewayError("target_unavailable", "there is no target behind this");
+          },
         },
         evidence: {
           journal,

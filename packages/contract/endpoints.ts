@@ -15,6 +15,7 @@ import {
   targetListSchema,
   whoamiSchema,
 } from "./delegations.ts";
+import { denialSchema, explainBodySchema, explanationSchema } from "./explanations.ts";
 import {
   introspectRequestSchema,
   introspectResponseSchema,
@@ -203,6 +204,18 @@ export const endpoints = {
     "Deny a request",
     voteBodySchema,
     approvalRequestSchema,
+  ),
+
+  denial: get(
+    "/v1/denials/:id",
+    "A command that was refused lately, and what would help",
+    denialSchema,
+  ),
+  explain: post(
+    "/v1/targets/:name/explain",
+    "What would be decided about a command, without running it",
+    explainBodySchema,
+    explanationSchema,
   ),
 
   sessions: {

@@ -22,6 +22,7 @@ import { openLog } from "./audit/log.ts";
 import type { Clock } from "./base/clock.ts";
 import { GatewayError } from "./base/errors.ts";
 import { systemRandom } from "./base/ids.ts";
+import { createDryRuns } from "./compose/dry-runs.ts";
 import { type Certificates, createCertificates } from "./config/certificates.ts";
 import type { Config } from "./config/config.ts";
 import { createSecretResolver } from "./credential/secrets.ts";
@@ -45,6 +46,7 @@ import { openRecorder } from "./recording/recorder.ts";
 import { loadRecordingKeys } from "./recording/recording-keys.ts";
 import { readRecording } from "./recording/replay.ts";
 import { createControl } from "./session/create-control.ts";
+import { createRecentDenials } from "./session/recent-denials.ts";
 import { createRegistry } from "./session/registry.ts";
 import { createSessions, type Place } from "./session/sessions.ts";
 import { openStore, type Store } from "./store/store.ts";
@@ -200,13 +202,14 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     onRevoked,
     onRefreshed: (delegationId) => registry.refreshed(delegationId),
   });
+  const doorway = () => ({
+    targets: live.config.targets,
+    mayConnect: (chain: Chain, place: Place) => mayConnect(access, chain, place),
+  });
   const sessions = createSessions(
     {
       authenticate,
-      doorway: () => ({
-        targets: live.config.targets,
-        mayConnect: (chain, place) => mayConnect(access, chain, place),
-      }),
+      doorway,
       broker,
       registry,
       store: store.sessions,
@@ -236,6 +239,13 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const databases = stack.use(
     openDatabases({ standing, clock, masks: () => live.config.masks, limits, log }),
   );
+  const denials = createRecentDenials(clock);
+  const dryRun = createDryRuns({
+    access,
+    random: systemRandom,
+    doorway,
+    classifierFor: (target, database) => databases.open(target, database),
+  });
 
   const tls = apiTls(certificates);
   const ready = () => ({ journal: journal.failure === undefined, store: works(store.check) });
@@ -262,6 +272,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         targets: () => live.config.targets,
         listeners: () => (postgres === undefined ? {} : { postgres: postgres.address }),
       },
+      explaining: { denials, dryRun },
       evidence: {
         journal,
         logDirectory: auditLog.directory,
@@ -305,7 +316,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       port: at.port,
       secureContext: contextOf(certificates),
       targets: () => live.config.targets,
-      control: createControl(sessions, approvals),
+      control: createControl(sessions, approvals, denials),
       access,
       journal,
       clock,

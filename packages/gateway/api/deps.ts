@@ -1,5 +1,6 @@
 // What the control API stands on, by the part of it that each group of routes needs.
 
+import type { Decision, Operation } from "../access/operation.ts";
 import type { Approvals } from "../approval/approvals.ts";
 import type { OpenJournal } from "../audit/journal-writer.ts";
 import type { Clock } from "../base/clock.ts";
@@ -14,6 +15,7 @@ import type { Tokens } from "../delegation/tokens.ts";
 import type { Tree } from "../delegation/tree.ts";
 import type { Identity } from "../identity/oidc.ts";
 import type { People } from "../identity/people.ts";
+import type { RecentDenials } from "../session/recent-denials.ts";
 import type { Registry } from "../session/registry.ts";
 import type { SessionStore } from "../session/store.ts";
 import type { Target } from "../target/target.ts";
@@ -65,6 +67,27 @@ export interface SessionParts {
   };
 }
 
+export interface ExplainingParts {
+  readonly denials: Pick<RecentDenials, "find">;
+  /** What would be decided, without running it. Throws GatewayError as opening a session does. */
+  readonly dryRun: (
+    chain: Chain,
+    asked: {
+      readonly target: string;
+      readonly account: string | undefined;
+      readonly database: string;
+      readonly sql: string;
+      readonly justification: string | undefined;
+      readonly clientAddress: string;
+    },
+  ) => Promise<{
+    readonly decision: Decision;
+    /** undefined: it was not understood. */
+    readonly operation: Operation | undefined;
+    readonly account: string;
+  }>;
+}
+
 export interface EvidenceParts {
   /** `tail` gives leaves as JSON text, as the journal takes them. */
   readonly journal: Pick<OpenJournal, "append" | "settled" | "tail">;
@@ -80,6 +103,7 @@ export interface ApiDeps {
   readonly delegations: Delegations;
   readonly approvals: Approvals;
   readonly sessions: SessionParts;
+  readonly explaining: ExplainingParts;
   readonly evidence: EvidenceParts;
   readonly authority: Authority;
   readonly outside: {

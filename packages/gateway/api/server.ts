@@ -11,6 +11,7 @@ import { KEY_ALGORITHMS } from "../delegation/key.ts";
 import { addAuditRoutes } from "./audit-routes.ts";
 import { addDelegationRoutes } from "./delegation-routes.ts";
 import type { ApiDeps } from "./deps.ts";
+import { addExplainRoutes } from "./explain-routes.ts";
 import { apiError, faultOf, oauthError, STATUS } from "./faults.ts";
 import { parseForm } from "./form.ts";
 import { addOAuthRoutes, OAuthRefusal } from "./oauth-routes.ts";
@@ -45,6 +46,7 @@ export async function startApi(
   addDelegationRoutes(router, deps);
   addRequestRoutes(router, deps);
   addSessionRoutes(router, deps);
+  addExplainRoutes(router, deps);
   addAuditRoutes(router, deps);
   try {
     await server.listen(listen);

@@ -6,6 +6,7 @@
 import type { Denial, Requirement } from "../access/operation.ts";
 import type { Secret } from "../base/secret.ts";
 import type { Chain } from "../delegation/chain.ts";
+import type { DeniedCommand } from "./recent-denials.ts";
 
 /** What a client showed and where it wants to go, before anything is believed. */
 export interface OpenSession {
@@ -118,6 +119,8 @@ export interface Control {
   leaveHold(holdId: string, sessionId: string): void;
   /** Single use: true once for an approved hold with this binding, then never again. */
   spendApproval(holdId: string, binding: string): Promise<boolean>;
+  /** A command was denied, or waits for people: for who asks about it by its request id. */
+  noteDenial(denied: DeniedCommand): void;
   /** For the error text of a denial: is there something the chain could ask for? */
   explain?(denial: Denial): string | undefined;
 }

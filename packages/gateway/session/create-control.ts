@@ -1,10 +1,15 @@
-// The control side as the data side sees it (session/control.ts), put together from its two parts.
+// The control side as the data side sees it (session/control.ts), put together from its parts.
 
 import type { Approvals } from "../approval/approvals.ts";
 import type { Control } from "./control.ts";
+import type { RecentDenials } from "./recent-denials.ts";
 import type { Sessions } from "./sessions.ts";
 
-export function createControl(sessions: Sessions, approvals: Approvals): Control {
+export function createControl(
+  sessions: Sessions,
+  approvals: Approvals,
+  denials: Pick<RecentDenials, "note">,
+): Control {
   return {
     openSession: sessions.openSession,
     attachBackend: sessions.attachBackend,
@@ -15,5 +20,6 @@ export function createControl(sessions: Sessions, approvals: Approvals): Control
     requestApproval: approvals.request,
     leaveHold: approvals.leave,
     spendApproval: approvals.spend,
+    noteDenial: denials.note,
   };
 }

@@ -113,7 +113,13 @@ async function open(
   }
 }
 
-function placeOf(doorway: Doorway, chain: Chain, sessionId: string, request: OpenSession): Place {
+/** Throws GatewayError: not_found, forbidden. */
+export function placeOf(
+  doorway: Doorway,
+  chain: Chain,
+  sessionId: string,
+  request: Pick<OpenSession, "target" | "account" | "database" | "clientAddress">,
+): Place {
   const target = doorway.targets.get(request.target);
   if (target === undefined)
     throw new GatewayError("not_found", `there is no target ${quoted(request.target)}`, {

@@ -18,6 +18,7 @@ import type { Journal, LeafDraft } from "../../audit/journal.ts";
 import type { Chain } from "../../delegation/chain.ts";
 import { commandDigest } from "../../recording/digest.ts";
 import type { Recorder } from "../../recording/recorder.ts";
+import type { DeniedCommand } from "../../session/recent-denials.ts";
 import type { Exchange, Portal } from "./exchange.ts";
 import type { QueryPlan } from "./plan.ts";
 
@@ -25,6 +26,8 @@ export interface CommandBookDeps {
   readonly access: Access;
   readonly journal: Journal;
   readonly recorder: Recorder;
+  /** For who asks about it later by its request id. */
+  readonly denied: (denied: DeniedCommand) => void;
 }
 
 const NOBODY_WAITS = () => undefined;
@@ -37,6 +40,7 @@ export class CommandBook {
   readonly recorder: Recorder;
   readonly #access: Access;
   readonly #journal: Journal;
+  readonly #keepDenial: CommandBookDeps["denied"];
   readonly #chain: readonly LeafHop[];
   readonly #requestPrefix: string;
   #requests = 0;
@@ -46,6 +50,7 @@ export class CommandBook {
     this.recorder = deps.recorder;
     this.#access = deps.access;
     this.#journal = deps.journal;
+    this.#keepDenial = deps.denied;
     this.#chain = leafChain(subject.chain);
     this.#requestPrefix = `r-${subject.sessionId.slice(2)}-`;
   }
@@ -117,6 +122,7 @@ export class CommandBook {
 
   denied(requestId: string, text: string, plan: QueryPlan | undefined, denial: Denial): void {
     this.recorder.command(requestId, text, undefined);
+    this.#noteDenial(requestId, denial.what, plan?.operation, { denial, requirements: [] });
     this.recorder.event(requestId, "denied", {
       what: denial.what,
       message: denial.message,
@@ -165,10 +171,22 @@ export class CommandBook {
   }
 
   held(requestId: string, what: string, requirements: readonly Requirement[]): void {
+    this.#noteDenial(requestId, what, undefined, { denial: undefined, requirements });
     this.recorder.event(requestId, "held", {
       what,
       policies: requirements.map((requirement) => requirement.policyId),
     });
+  }
+
+  #noteDenial(
+    requestId: string,
+    what: string,
+    operation: Operation | undefined,
+    why: Pick<DeniedCommand, "denial" | "requirements">,
+  ): void {
+    const { sessionId, chain, target, account } = this.subject;
+    const { effects, touches } = operation ?? { effects: [], touches: [] };
+    this.#keepDenial({ requestId, sessionId, chain, target, account, what, effects, touches, ...why });
   }
 
   #about(event: LeafDraft["event"], requestId: string, plan: QueryPlan | undefined): LeafDraft {

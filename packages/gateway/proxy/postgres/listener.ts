@@ -324,6 +324,7 @@ class Gateway {
       access: deps.access,
       journal: deps.journal,
       recorder,
+      denied: (denied) => deps.control.noteDenial(denied),
     });
     const relay: Relay = new Relay(start.socket, upstream, {
       sessionId: opened.sessionId,

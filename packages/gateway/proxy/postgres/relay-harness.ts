@@ -150,6 +150,7 @@ function control(
     },
     leaveHold: () => undefined,
     spendApproval: async () => true,
+    noteDenial: () => undefined,
   };
 }
 
