@@ -177,14 +177,16 @@ export async function startControlSide(options: ControlSideOptions = {}) {
   const targets = new Map((options.targets ?? [testTarget()]).map((one) => [one.name, one]));
   const mayConnect = options.mayConnect ?? (() => ({ allowed: true }));
   const doorway = () => ({ targets, mayConnect });
-  const sessions = createSessions(
-    { authenticate, doorway, broker, registry, store: store.sessions, journal },
-    { clock, random },
+  const sessions = undo.use(
+    createSessions(
+      { authenticate, doorway, broker, registry, store: store.sessions, journal },
+      { clock, random },
+    ),
   );
   const approvals = undo.use(
     createApprovals({
       store: store.approvals,
-      chainOf: registry.chainOf,
+      chains: { ofSession: registry.chainOf, unrevoked: tree.unrevoked },
       people: () => people,
       mayApprove: options.mayApprove ?? (() => ({ allowed: true })),
       journal,

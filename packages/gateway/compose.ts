@@ -206,21 +206,26 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     targets: live.config.targets,
     mayConnect: (chain: Chain, place: Place) => mayConnect(access, chain, place),
   });
-  const sessions = createSessions(
-    {
-      authenticate,
-      doorway,
-      broker,
-      registry,
-      store: store.sessions,
-      journal,
-    },
-    { clock, random: systemRandom },
+  const sessions = stack.use(
+    createSessions(
+      {
+        authenticate,
+        doorway,
+        broker,
+        registry,
+        store: store.sessions,
+        journal,
+      },
+      { clock, random: systemRandom },
+    ),
   );
   const approvals = stack.use(
     createApprovals({
       store: store.approvals,
-      chainOf: (sessionId) => registry.chainOf(sessionId),
+      chains: {
+        ofSession: (sessionId) => registry.chainOf(sessionId),
+        unrevoked: (delegationId) => tree.unrevoked(delegationId),
+      },
       people: () => people,
       mayApprove: (approver, request) => {
         const target = live.config.targets.get(request.target);

@@ -17,12 +17,16 @@ import { leafChain } from "../delegation/leaf-chain.ts";
 import type { People } from "../identity/people.ts";
 import type { Hold, HoldRequest, HoldState } from "../session/control.ts";
 import { type Eligibility, eligibility, type MayApprove } from "./eligibility.ts";
-import type { ApprovalRequest, ApprovalStore, RequestState } from "./request.ts";
+import type { ApprovalRequest, ApprovalStore, RequestState, Vote } from "./request.ts";
 
 export interface ApprovalDeps {
   readonly store: ApprovalStore;
-  /** The chain of a live session; undefined when there is no such session. */
-  readonly chainOf: (sessionId: string) => Chain | undefined;
+  readonly chains: {
+    /** Of a live session; undefined when there is no such session. */
+    readonly ofSession: (sessionId: string) => Chain | undefined;
+    /** Of a delegation, expired or not; undefined when it, or one above it, was revoked. */
+    readonly unrevoked: (delegationId: string) => Chain | undefined;
+  };
   /** A reload gives others. */
   readonly people: () => People;
   readonly mayApprove: MayApprove;
@@ -167,7 +171,7 @@ export function holdStateOf(request: ApprovalRequest): HoldState {
 
 function open(state: State, asked: HoldRequest, onChange: OnChange): Hold {
   const { store } = state;
-  const chain = state.chainOf(asked.sessionId);
+  const chain = state.chains.ofSession(asked.sessionId);
   if (chain === undefined)
     throw new GatewayError("not_found", `there is no live session ${asked.sessionId}`);
   const nowMs = state.outside.clock.nowMs();
@@ -263,12 +267,13 @@ function cast(
     if (now.state !== "waiting")
       throw new GatewayError("invalid", `${holdId} is ${now.state}; it takes no more votes`);
     const { person, policyIds } = may;
-    const entityId = may.approver.id;
-    if (!store.addVote(holdId, { person, entityId, vote, policyIds, reason, atMs: nowMs }))
+    const { id: entityId, delegationId } = may.approver;
+    const given = { person, entityId, delegationId, vote, policyIds, reason, atMs: nowMs };
+    if (!store.addVote(holdId, given))
       throw new GatewayError("invalid", `${person} has voted on ${holdId}; a person counts once`);
     const voted = store.find(holdId) ?? now;
     if (vote === "deny") store.move(holdId, "waiting", "denied", nowMs);
-    else if (isMet(voted)) store.move(holdId, "waiting", "approved", undefined);
+    else if (isMet(standing(state, voted))) store.move(holdId, "waiting", "approved", undefined);
     return store.find(holdId) ?? voted;
   });
   state.journal.append({
@@ -286,7 +291,28 @@ function isMet(request: ApprovalRequest): boolean {
   );
 }
 
+/**
+ * The request with the votes that count now: of approvers who were not revoked since, and who may still
+ * approve it.
+ */
+function standing(state: State, request: ApprovalRequest): ApprovalRequest {
+  const votes = request.votes.flatMap((vote): readonly Vote[] => {
+    if (vote.vote !== "approve" || vote.delegationId === undefined) return [];
+    const approver = state.chains.unrevoked(vote.delegationId);
+    if (approver === undefined) return [];
+    const may = eligibility(approver, request, state.people(), state.mayApprove);
+    if (!may.ok || may.person !== vote.person) return [];
+    return [{ ...vote, policyIds: vote.policyIds.filter((id) => may.policyIds.includes(id)) }];
+  });
+  return { ...request, votes };
+}
+
 function spend(state: State, holdId: string, binding: string): boolean {
+  const approved = state.store.find(holdId);
+  if (approved?.state === "approved" && !isMet(standing(state, approved))) {
+    end(state, approved, "revoked");
+    return false;
+  }
   const spent = state.store.spend(holdId, binding, state.outside.clock.nowMs());
   if (!spent) return false;
   const request = state.store.find(holdId);

@@ -40,7 +40,11 @@ export function eligibility(
   for (const behind of request.chain.hops) {
     if (behind.id === hop.id || behind.subject === hop.subject)
       return no("nobody approves what was asked on their own behalf");
-    if (people.personOf(behind) === person)
+    // What a provider's token asserted may be a subject or a name of an account: either excludes it.
+    const claimed = { id: behind.subject, subject: behind.subject };
+    if (behind.provenance === "asserted" && behind.subject === hop.id)
+      return no("nobody approves what was asked on their own behalf");
+    if (people.personOf(behind) === person || people.personOf(claimed) === person)
       return no("nobody approves what was asked on their own behalf, with another account either");
   }
   const policyIds = request.requirements

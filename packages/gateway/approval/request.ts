@@ -9,6 +9,8 @@ export interface Vote {
   readonly person: string;
   /** The account it was given with. */
   readonly entityId: string;
+  /** The sign-in it was given with; undefined: from before that was kept, and it counts no more. */
+  readonly delegationId: string | undefined;
   readonly vote: "approve" | "deny";
   /** Requirements, by policy id, that the voter was entitled to meet. */
   readonly policyIds: readonly string[];

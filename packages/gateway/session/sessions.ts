@@ -14,6 +14,7 @@ import { leafChain } from "../delegation/leaf-chain.ts";
 import type { Target } from "../target/target.ts";
 import type { CredentialBroker, Lease } from "./broker.ts";
 import type { Control, OpenedSession, OpenSession, SessionEvents } from "./control.ts";
+import { createRefusedSignIns, type RefusedSignIns } from "./refused-sign-ins.ts";
 import type { LiveSession, Registry } from "./registry.ts";
 import type { SessionStore } from "./store.ts";
 
@@ -46,7 +47,9 @@ export interface SessionDeps {
   readonly journal: Journal;
 }
 
-export type Sessions = Pick<Control, "openSession" | "attachBackend" | "closeSession">;
+export interface Sessions
+  extends Pick<Control, "openSession" | "attachBackend" | "closeSession">,
+    Disposable {}
 
 const ID_LENGTH = 12;
 const MAX_REASON_LENGTH = 200;
@@ -57,9 +60,10 @@ export function createSessions(
 ): Sessions {
   const { clock, random } = outside;
   const leases = new Map<string, Lease>();
+  const refusals = createRefusedSignIns(deps.journal, clock);
   return {
     openSession: (request, events) =>
-      open(deps, leases, newId("s", ID_LENGTH, random), request, events),
+      open({ ...deps, leases, refusals }, newId("s", ID_LENGTH, random), request, events),
     attachBackend: (sessionId, processId) => leases.get(sessionId)?.attach(processId),
     async closeSession(sessionId, reason, recording) {
       const session = deps.registry.get(sessionId);
@@ -85,12 +89,17 @@ export function createSessions(
         await lease?.release();
       }
     },
+    [Symbol.dispose]: () => refusals[Symbol.dispose](),
   };
 }
 
+interface State extends SessionDeps {
+  readonly leases: Map<string, Lease>;
+  readonly refusals: RefusedSignIns;
+}
+
 async function open(
-  deps: SessionDeps,
-  leases: Map<string, Lease>,
+  deps: State,
   sessionId: string,
   request: OpenSession,
   events: SessionEvents,
@@ -99,10 +108,11 @@ async function open(
   try {
     chain = await deps.authenticate(request.credential);
     const place = placeOf(deps.doorway(), chain, sessionId, request);
-    return await enter(deps, leases, chain, place, request, events);
+    return await enter(deps, chain, place, request, events);
   } catch (thrown) {
     const error = toGatewayError(thrown);
-    deps.journal.append({
+    const source = `${request.clientAddress} ${chain === undefined ? "" : leafOf(chain).delegationId}`;
+    deps.refusals.tell(source, {
       event: "session.refused",
       session: sessionId,
       // Before it is known who asks, nothing of what they sent is written down.
@@ -157,8 +167,7 @@ function accountOf(target: Target, named: string | undefined): string {
 }
 
 async function enter(
-  deps: SessionDeps,
-  leases: Map<string, Lease>,
+  deps: State,
   chain: Chain,
   place: Place,
   request: OpenSession,
@@ -188,7 +197,7 @@ async function enter(
     await lease?.release();
     throw thrown;
   }
-  leases.set(sessionId, lease);
+  deps.leases.set(sessionId, lease);
   deps.journal.append({
     event: "session.opened",
     session: sessionId,

@@ -72,12 +72,14 @@ export function createApprovalStore(database: Database): ApprovalStore {
     liveUnder: (delegationId) => database.all(LIVE_UNDER_SQL, { delegationId }).map(read),
     addVote: (id, vote) =>
       database.run(
-        `INSERT INTO votes (request_id, person, entity_id, vote, policies_json, reason, at)
-         VALUES ($id, $person, $entity, $vote, $policies, $reason, $at) ON CONFLICT DO NOTHING`,
+        `INSERT INTO votes (request_id, person, entity_id, delegation_id, vote, policies_json, reason,
+           at)
+         VALUES ($id, $person, $entity, $delegation, $vote, $policies, $reason, $at) ON CONFLICT DO NOTHING`,
         {
           id,
           person: vote.person,
           entity: vote.entityId,
+          delegation: vote.delegationId ?? null,
           vote: vote.vote,
           policies: JSON.stringify(vote.policyIds),
           reason: vote.reason ?? null,
@@ -151,6 +153,7 @@ function voteOf(row: Row): Vote {
   return {
     person: textOf(row, "person"),
     entityId: textOf(row, "entity_id"),
+    delegationId: optionalText(row, "delegation_id"),
     vote: textOf(row, "vote") as Vote["vote"],
     policyIds: JSON.parse(textOf(row, "policies_json")) as string[],
     reason: optionalText(row, "reason"),
