@@ -19,7 +19,8 @@ import { createExchange } from "@custody/gateway/delegation/exchange.ts";
 import { createLifecycle } from "@custody/gateway/delegation/lifecycle.ts";
 import { createKeyProofs } from "@custody/gateway/delegation/proof.ts";
 import { createProviderSessions } from "@custody/gateway/delegation/provider-sessions.ts";
-import { createTokens, openSigningKey } from "@custody/gateway/delegation/tokens.ts";
+import { openSigningKey } from "@custody/gateway/delegation/signing-key.ts";
+import { createTokens } from "@custody/gateway/delegation/tokens.ts";
 import { createTree, type TreeLimits } from "@custody/gateway/delegation/tree.ts";
 import { createIdentity } from "@custody/gateway/identity/oidc.ts";
 import { createPeople } from "@custody/gateway/identity/people.ts";
@@ -146,7 +147,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
   };
   const signIns = createSignIns(identity, store.signIns);
   const tree = createTree({ store: store.delegations, clock, random, limits });
-  const key = await openSigningKey(join(directory, "keys", "delegation.key"));
+  const key = await openSigningKey(join(directory, "keys", "delegation.key"), clock);
   const issuer = "https://custody.test";
   const tokens = createTokens({ key, issuer, clock, random });
   const mayDelegate = options.mayDelegate ?? (() => ({ allowed: true }));

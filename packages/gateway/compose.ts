@@ -33,7 +33,8 @@ import { createExchange } from "./delegation/exchange.ts";
 import { createLifecycle } from "./delegation/lifecycle.ts";
 import { createKeyProofs } from "./delegation/proof.ts";
 import { createProviderSessions } from "./delegation/provider-sessions.ts";
-import { createTokens, openSigningKey } from "./delegation/tokens.ts";
+import { openSigningKey } from "./delegation/signing-key.ts";
+import { createTokens } from "./delegation/tokens.ts";
 import { createTree } from "./delegation/tree.ts";
 import { createIdentity } from "./identity/oidc.ts";
 import { createPeople } from "./identity/people.ts";
@@ -131,7 +132,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const signIns = createSignIns(identity, store.signIns);
   const tree = createTree({ store: store.delegations, clock, random: systemRandom, limits });
   const tokens = createTokens({
-    key: await openSigningKey(join(dataDirectory, "keys", "token.key")),
+    key: await openSigningKey(join(dataDirectory, "keys", "token.key"), clock),
     issuer: `https://${https.host.includes(":") ? `[${https.host}]` : https.host}:${https.port}`,
     clock,
     random: systemRandom,

@@ -38,10 +38,11 @@ export function addOAuthRoutes(router: Router, deps: ApiDeps): void {
     authorization_details_types_supported: ["custody"],
     dpop_signing_alg_values_supported: [...KEY_ALGORITHMS],
   }));
-  router.anyone("jwks", async () => {
-    const { kty = "", kid = "", alg = "", crv, x, use } = tokens.jwk;
-    return { keys: [{ kty, kid, alg, crv, x, use }] };
-  });
+  router.anyone("jwks", async () => ({
+    keys: tokens.jwks.map(({ kty = "", kid = "", alg = "", crv, x, use }) => {
+      return { kty, kid, alg, crv, x, use };
+    }),
+  }));
   router.anyone("token", async ({ body, request, reply }) => {
     const key = await proved(deps, request);
     const result = await exchange({ ...exchangeRequest(body, audiencesOf(request.body)), key });

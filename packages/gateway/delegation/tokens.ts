@@ -3,20 +3,13 @@
 // outermost. A signed snapshot that points at a node: whoever verifies one reads the tree again, and a
 // token that does not say what the tree says is refused.
 //
-// Owns the signing key, a PKCS #8 file that only the gateway's user reads.
+// The key that signs, and the earlier ones that still verify, are those of signing-key.ts.
 
+import type { KeyObject } from "node:crypto";
 import {
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-} from "node:crypto";
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
-import { dirname } from "node:path";
-import {
-  calculateJwkThumbprint,
   errors,
   type JWK,
+  type JWTHeaderParameters,
   type JWTPayload,
   jwtVerify,
   SignJWT,
@@ -27,16 +20,9 @@ import { base32, type RandomBytes } from "../base/ids.ts";
 import type { Chain } from "./chain.ts";
 import { expiryOf, leafOf, rootOf } from "./chain.ts";
 import { grantToDetails } from "./grant.ts";
+import type { SigningKey } from "./signing-key.ts";
 
 export const DELEGATION_TOKEN_TYPE = "custody-delegation+jwt";
-
-export interface SigningKey {
-  readonly privateKey: KeyObject;
-  readonly publicKey: KeyObject;
-  readonly kid: string;
-  /** For /jwks. */
-  readonly jwk: JWK;
-}
 
 export interface TokenActor {
   readonly sub: string;
@@ -49,7 +35,8 @@ export interface Tokens {
   /** The id of the delegation it points at; throws GatewayError "unauthenticated". */
   verify(token: string): Promise<VerifiedToken>;
   readonly issuer: string;
-  readonly jwk: JWK;
+  /** What verifies them, for /jwks: the signing one first. */
+  readonly jwks: readonly JWK[];
 }
 
 export interface VerifiedToken {
@@ -66,22 +53,11 @@ export interface TokenDeps {
   readonly random: RandomBytes;
 }
 
-/** Reads the key, or makes one at the first start. */
-export async function openSigningKey(file: string): Promise<SigningKey> {
-  const privateKey = readKey(file) ?? makeKey(file);
-  if (privateKey.asymmetricKeyType !== "ed25519")
-    throw new GatewayError("configuration", `${file}: expected an Ed25519 key`);
-  const publicKey = createPublicKey(privateKey);
-  const { kty = "OKP", crv = "Ed25519", x = "" } = publicKey.export({ format: "jwk" });
-  const kid = await calculateJwkThumbprint({ kty, crv, x });
-  return { privateKey, publicKey, kid, jwk: { kty, crv, x, kid, alg: "EdDSA", use: "sig" } };
-}
-
 export function createTokens(deps: TokenDeps): Tokens {
   const { key, issuer, clock } = deps;
   return {
     issuer,
-    jwk: key.jwk,
+    jwks: [key, ...key.earlier].map(({ jwk }) => jwk),
     sign: (chain) =>
       new SignJWT(claimsOf(chain))
         .setProtectedHeader({ alg: "EdDSA", typ: DELEGATION_TOKEN_TYPE, kid: key.kid })
@@ -109,7 +85,7 @@ export function createTokens(deps: TokenDeps): Tokens {
 
 async function verified(deps: TokenDeps, token: string): Promise<JWTPayload> {
   try {
-    const { payload } = await jwtVerify(token, deps.key.publicKey, {
+    const { payload } = await jwtVerify(token, keyOf(deps.key), {
       algorithms: ["EdDSA"],
       typ: DELEGATION_TOKEN_TYPE,
       issuer: deps.issuer,
@@ -126,6 +102,15 @@ async function verified(deps: TokenDeps, token: string): Promise<JWTPayload> {
       });
     throw invalidToken(thrown);
   }
+}
+
+/** By the header's `kid` alone, among our own. */
+function keyOf(key: SigningKey): (header: JWTHeaderParameters) => KeyObject {
+  return ({ kid }) => {
+    const known = [key, ...key.earlier].find((one) => one.kid === kid);
+    if (known === undefined) throw new errors.JWKSNoMatchingKey();
+    return known.publicKey;
+  };
 }
 
 function claimsOf(chain: Chain): JWTPayload {
@@ -155,35 +140,6 @@ export function actorOf(chain: Chain): TokenActor | undefined {
       ...(actor === undefined ? {} : { act: actor }),
     };
   return actor;
-}
-
-function readKey(file: string): KeyObject | undefined {
-  let pem: string;
-  try {
-    pem = readFileSync(file, "utf8");
-  } catch (thrown) {
-    if (Object(thrown).code === "ENOENT") return undefined;
-    throw new GatewayError("configuration", `${file}: cannot be read`, { cause: thrown });
-  }
-  try {
-    return createPrivateKey(pem);
-  } catch (thrown) {
-    throw new GatewayError("configuration", `${file}: not a private key in PEM`, { cause: thrown });
-  }
-}
-
-function makeKey(file: string): KeyObject {
-  const { privateKey } = generateKeyPairSync("ed25519");
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  // "wx": two gateways that start at once do not overwrite each other's key.
-  const descriptor = openSync(file, "wx", 0o600);
-  try {
-    writeSync(descriptor, privateKey.export({ type: "pkcs8", format: "pem" }).toString());
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-  return privateKey;
 }
 
 function invalidToken(cause?: unknown): GatewayError {
