@@ -103,7 +103,7 @@ export class Judge {
     if (decision.verdict === "deny")
       return { error: denialError(decision.denial, requestId), denial: decision.denial };
     // Consent is for one exact operation, and a name can be given another meaning afterwards.
-    if (plan.refers.length > 0) {
+    if (plan.refers.length > 0 || plan.statements.some(givesName)) {
       const error = heldByName(decision.what);
       return { error, denial: undefined };
     }
@@ -124,6 +124,10 @@ export function waitForReplies(state: RelayState, control: RelayControl): void {
   // Without it the server may keep the replies to itself until a Sync that has not come yet.
   state.toServer.push(flush());
   control.waitForReplies();
+}
+
+function givesName({ kind }: StatementPlan): boolean {
+  return kind.kind === "prepare" || kind.kind === "declare";
 }
 
 function heldByName(what: string): StatementError {

@@ -61,6 +61,8 @@ test("the gateway's own settings are answered by the gateway", () => {
 test("a secret of the server's is not shown", () => {
   assert.equal(mayShow("search_path"), true);
   assert.equal(mayShow("Primary_ConnInfo"), false);
+  assert.equal(mayShow("app.jwt_secret"), false);
+  assert.equal(mayShow("custody.justification"), true);
 });
 
 test("startup options are split as PostgreSQL splits them", () => {

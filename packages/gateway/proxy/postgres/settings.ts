@@ -129,9 +129,12 @@ export function judgeSetting(
   return { ok: false, reason: `parameter "${key}" may not be changed through the gateway` };
 }
 
-/** SHOW and current_setting(): everything that is not a secret of the server's. */
+/**
+ * SHOW and current_setting(): everything that is not a secret of the server's. Names with a dot are made
+ * up by whoever sets them, and applications keep keys there (ALTER DATABASE … SET app.secret).
+ */
 export function mayShow(name: string): boolean {
-  return !SECRET.has(canonical(name));
+  return !SECRET.has(canonical(name)) && (!name.includes(".") || CUSTODY.has(canonical(name)));
 }
 
 /**
