@@ -287,16 +287,17 @@ class Gateway {
       settings,
       upstreamDeps,
     );
-    const { classifier, masks } = await deps
-      .classifierFor(target, start.database)
-      .catch((error) => {
-        connecting.then(
-          ({ socket }) => socket.destroy(),
-          () => undefined,
-        );
-        throw error;
-      });
-    const upstream = await connecting;
+    const [connected, classifying] = await Promise.allSettled([
+      connecting,
+      deps.classifierFor(target, start.database),
+    ]);
+    if (connected.status === "rejected") throw connected.reason;
+    const upstream = connected.value;
+    if (classifying.status === "rejected") {
+      upstream.socket.destroy();
+      throw classifying.reason;
+    }
+    const { classifier, masks } = classifying.value;
     deps.control.attachBackend(opened.sessionId, upstream.processId);
     const subject: Subject = {
       sessionId: opened.sessionId,

@@ -38,6 +38,8 @@ export class Replies {
 
   handle(cursor: FrameCursor): void {
     const { type, buffer, start, end } = cursor;
+    if (type === 0x45 && this.#state.tracker.depth === 0)
+      throw this.#unaskedError(decodeErrorFields(buffer, start, end));
     const received = this.#state.tracker.received(type);
     if (received.unexpected) throw outOfStep();
     const { owner, ends, skipped } = received;
@@ -79,6 +81,17 @@ export class Replies {
     this.#flushRecording();
     const { tracker, context } = this.#state;
     for (const left of tracker.drain()) context.book.outcome(left.tag, "disconnected");
+  }
+
+  /** A server that stops or ends a backend says so to nobody's question. */
+  #unaskedError(fields: ReadonlyMap<string, string>): GatewayError {
+    if (fields.get("V") !== "FATAL" && fields.get("V") !== "PANIC") return outOfStep();
+    const { name } = this.#state.context.target;
+    const state = fields.get("C") ?? "XX000";
+    return new GatewayError("target_unavailable", `target ${name} ended the session (${state})`, {
+      hint: "connect again",
+      cause: new Error(fields.get("M") ?? "no message"),
+    });
   }
 
   #reply(type: number, exchange: Exchange, buffer: Buffer, start: number, end: number): void {

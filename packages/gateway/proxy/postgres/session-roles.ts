@@ -26,7 +26,10 @@ export interface SessionRoleDeps {
 }
 
 export interface PostgresBroker extends CredentialBroker {
-  /** Drops roles that an earlier run of this gateway left behind. */
+  /**
+   * Drops roles that an earlier run of this gateway left behind; of a target that cannot be reached, when
+   * a session of it begins.
+   */
   clearLeftovers(targets: Iterable<PostgresTarget>): Promise<void>;
 }
 
@@ -35,6 +38,13 @@ interface Leased {
   readonly login: StandingLogin;
   readonly user: string;
   processId: number | undefined;
+}
+
+interface RoleMaker extends SessionRoleDeps {
+  /** Roles of sessions of this run, from before they are made until they are dropped. */
+  readonly inUse: Set<string>;
+  /** Where a role may have been left behind: `placeOf`. */
+  readonly uncleared: Set<string>;
 }
 
 type SessionRole = Extract<AccountCredential, { kind: "session-role" }>;
@@ -46,6 +56,7 @@ const ITERATIONS = 4096;
 
 export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
   const leased = new Map<string, Leased>();
+  const maker: RoleMaker = { ...deps, inUse: new Set(), uncleared: new Set() };
   return {
     async lease(request) {
       const { target, sessionId } = request;
@@ -59,7 +70,9 @@ export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
         leased.set(sessionId, { target, login, user, processId: undefined });
         return lease(leased, sessionId, user, password, async () => undefined);
       }
-      const user = await createRole(deps, request, credential);
+      const user = await createRole(maker, request, credential);
+      if (maker.uncleared.has(placeOf(target, credential)))
+        void clearLeftovers(maker, target, credential);
       leased.set(sessionId, {
         target,
         login: credential.admin,
@@ -67,7 +80,7 @@ export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
         processId: undefined,
       });
       return lease(leased, sessionId, user.name, user.password, () =>
-        dropRole(deps, target, credential, user.name),
+        dropRole(maker, target, credential, user.name),
       );
     },
     async endBackends(sessionIds) {
@@ -84,7 +97,7 @@ export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
     async clearLeftovers(targets) {
       for (const target of targets)
         for (const { credential } of target.accounts)
-          if (credential.kind === "session-role") await clearLeftovers(deps, target, credential);
+          if (credential.kind === "session-role") await clearLeftovers(maker, target, credential);
     },
   };
 }
@@ -112,7 +125,7 @@ function lease(
 }
 
 async function createRole(
-  deps: SessionRoleDeps,
+  deps: RoleMaker,
   request: LeaseRequest,
   credential: SessionRole,
 ): Promise<{ name: string; password: Secret }> {
@@ -124,20 +137,28 @@ async function createRole(
   const verifier = await scramVerifier(password.reveal(), deps.random(SALT_BYTES), ITERATIONS);
   const until = new Date(request.expiresAtMs).toISOString();
   const role = quoteIdentifier(name);
-  await deps.standing.query(
-    target,
-    admin,
-    admin.database,
-    `CREATE ROLE ${role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT 1
-       PASSWORD '${verifier}' VALID UNTIL '${until}' IN ROLE ${quoteIdentifier(profile)};
-     ALTER ROLE ${role} SET role = ${quoteIdentifier(profile)}`,
-  );
+  deps.inUse.add(name);
+  try {
+    await deps.standing.query(
+      target,
+      admin,
+      admin.database,
+      `CREATE ROLE ${role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT 1
+         PASSWORD '${verifier}' VALID UNTIL '${until}' IN ROLE ${quoteIdentifier(profile)};
+       ALTER ROLE ${role} SET role = ${quoteIdentifier(profile)}`,
+    );
+  } catch (error) {
+    // It may have been made all the same, where the answer was lost.
+    deps.uncleared.add(placeOf(target, credential));
+    deps.inUse.delete(name);
+    throw error;
+  }
   return { name, password };
 }
 
 /** A role that came to own something cannot be dropped; what it owns goes to the profile first. */
 async function dropRole(
-  deps: SessionRoleDeps,
+  deps: RoleMaker,
   target: PostgresTarget,
   credential: SessionRole,
   name: string,
@@ -154,9 +175,12 @@ async function dropRole(
          DROP OWNED BY ${role}; DROP ROLE ${role}`,
       );
     } catch (error) {
-      // It cannot log in after its expiry; the next start tries again.
+      // It cannot log in after its expiry; the next session or start tries again.
+      deps.uncleared.add(placeOf(target, credential));
       deps.log(`role ${name} on target ${target.name} could not be dropped`, error);
     }
+  } finally {
+    deps.inUse.delete(name);
   }
 }
 
@@ -180,12 +204,15 @@ async function terminate(deps: SessionRoleDeps, batch: readonly Leased[]): Promi
   }
 }
 
+/** Never rejects: what could not be done is tried again when the next session begins there. */
 async function clearLeftovers(
-  deps: SessionRoleDeps,
+  deps: RoleMaker,
   target: PostgresTarget,
   credential: SessionRole,
 ): Promise<void> {
   const { admin } = credential;
+  const place = placeOf(target, credential);
+  deps.uncleared.delete(place);
   try {
     const rows = await deps.standing.query(
       target,
@@ -196,6 +223,7 @@ async function clearLeftovers(
     );
     for (const row of rows) {
       const name = String(row.rolname);
+      if (deps.inUse.has(name)) continue;
       await deps.standing.query(
         target,
         admin,
@@ -206,8 +234,13 @@ async function clearLeftovers(
       await dropRole(deps, target, credential, name);
     }
   } catch (error) {
+    deps.uncleared.add(place);
     deps.log(`leftover roles on target ${target.name} could not be looked for`, error);
   }
+}
+
+function placeOf(target: PostgresTarget, { admin }: SessionRole): string {
+  return JSON.stringify([target.name, admin.user, admin.database]);
 }
 
 const INSTANCE_LENGTH = 6;
