@@ -4,12 +4,17 @@
 // `N passed, N failed, N skipped`.
 
 import { badInput } from "./bad-input.ts";
+import { badRequests } from "./bad-requests.ts";
 import { runGroups } from "./checks.ts";
 import { kill } from "./kill.ts";
+import { providers } from "./providers.ts";
+import { reloading } from "./reloading.ts";
+import { stopping } from "./stopping.ts";
+import { targets } from "./targets.ts";
 import { openWorld } from "./world.ts";
 
 const words = process.argv.slice(2);
-const groups = [badInput, kill].filter(
+const groups = [badInput, badRequests, targets, providers, reloading, stopping, kill].filter(
   ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
 );
 
