@@ -1,0 +1,91 @@
+-- What the attacks are made on. Run as the superuser in the database shop; :canary_<name> are made at
+-- run time and are in nothing else.
+
+create domain codeword as text check (length(value) < 100);
+create type contact as (email text, phone text);
+create table customers (
+  id int primary key, name text not null, email text unique, phone varchar(40), ssn int, profile jsonb,
+  tags text[], code codeword, salary numeric, note text check (length(note) < 50),
+  check (note is distinct from email)
+);
+create table measured (
+  id int, mail text, mail_length int generated always as (length(mail)) stored,
+  mail_again text generated always as (mail || '') virtual
+);
+create table "Customers" (id int, email text);
+create table orders (
+  id int primary key, customer_id int references customers(id), total numeric, status text, due text
+);
+create table held (id int primary key, at text);
+create table forbidden (id int);
+create table visits (id int, visitor text) partition by range (id);
+create table visits_low partition of visits for values from (0) to (100);
+create table visits_high partition of visits for values from (100) to (1000);
+create table people (id int, secret text);
+create table staff (room text) inherits (people);
+create table holders (id int, contact contact);
+create table pairs (id int, token text, unique (id, token) deferrable initially deferred);
+create table jobs (id int, word text);
+create table scratch (id int, word text);
+create view addresses as select id, email as address, upper(email) as loud, name from customers;
+create view nested_addresses as select id, address from addresses;
+create view barrier with (security_barrier) as select id, email, name from customers where id > 0;
+create view named_like as select id, name from customers where email like 'a%';
+create materialized view mailing as select id, email from customers with no data;
+create view swapped as select id, name as label from customers;
+
+create function first_mail() returns text language sql as 'select email from customers limit 1';
+create function first_mail_pl() returns text language plpgsql as 'begin return (select email from customers limit 1); end';
+create function all_customers() returns setof customers language sql security definer as 'select * from customers';
+create function mail_of(orders) returns text language sql as 'select email from customers limit 1';
+create function tell() returns void language plpgsql as
+  $$begin raise notice '%', (select email from customers limit 1); end$$;
+create function gather(text, int) returns text language sql as 'select email from customers limit 1';
+create aggregate gathered(int) (sfunc = gather, stype = text);
+create function same_mail(int, int) returns bool language sql as 'select exists(select from customers where email > ''m'')';
+create operator === (leftarg = int, rightarg = int, function = same_mail);
+create procedure hand_out(inout mail text) language plpgsql as 'begin select email into mail from customers; end';
+create function with_path() returns text language sql set search_path = 'pg_catalog' as 'select ''x''::text';
+create function moves_path() returns text language sql as
+  'select pg_catalog.set_config(''search_path'', ''elsewhere'', false)';
+create schema elsewhere;
+create table elsewhere.orders (id int, status text);
+create function blurt() returns trigger language plpgsql as
+  $$begin
+    raise notice 'mail %', (select email from customers limit 1);
+    if new.id = 666 then raise exception 'mail %', (select email from customers limit 1); end if;
+    perform pg_notify('jobs', (select email from customers limit 1));
+    return new;
+  end$$;
+create trigger blurting before insert on jobs for each row execute function blurt();
+
+insert into customers (id, name, email, phone, ssn, profile, tags, code, salary, note) values
+  (1, 'one', :canary_email, :canary_phone, :canary_ssn, jsonb_build_object('mail', :canary_json),
+   array[:canary_tag], :canary_code, :canary_salary, 'first'),
+  (2, 'two', 'b@example.com', '2', 2, '{}', '{}', 'two', 2, 'second');
+insert into measured values (1, :canary_email);
+insert into "Customers" values (1, :canary_email);
+insert into orders values (1, 1, 10, 'open', '01/02/2024'), (2, 2, 20, 'open', '02/01/2024');
+insert into held select n, '03/04/2024' from generate_series(1, 5) n;
+insert into forbidden values (1);
+insert into visits values (1, :canary_visit), (200, :canary_visit);
+insert into people values (1, :canary_secret);
+insert into staff values (2, :canary_secret, 'room');
+insert into holders values (1, row(:canary_contact, 'x'));
+insert into pairs values (1, :canary_token), (2, :canary_token);
+refresh materialized view mailing;
+select lo_from_bytea(4711, convert_to(:canary_email, 'UTF8'));
+grant select on large object 4711 to public;
+
+create role attacked nologin;
+grant connect on database shop to attacked;
+grant usage, create on schema public to attacked;
+grant usage on schema elsewhere to attacked;
+grant all on all tables in schema public, elsewhere to attacked;
+grant execute on all functions in schema public to attacked;
+grant pg_read_all_data, pg_monitor to attacked;
+create role custody_admin login createrole password :admin_password;
+grant attacked to custody_admin with admin option;
+grant pg_signal_backend to custody_admin;
+alter database shop set app.secret = :canary_guc;
+analyze;

@@ -1,0 +1,197 @@
+// What is attacked: a real PostgreSQL with a value in every classified column that is nowhere else, an
+// identity provider, and the gateway as shipped but for policies that permit nearly everything, so that
+// what stops an attempt is the gateway's judgement and not the lack of a permit. Nobody may unmask.
+
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { runCustody } from "../../support/command-line.ts";
+import { startGateway, type TestGateway } from "../../support/gateway.ts";
+import { startOidcProvider } from "../../support/oidc-provider.ts";
+import { startPostgres, type TestPostgres } from "../../support/postgres-server.ts";
+import { type Canaries, makeCanaries } from "./canaries.ts";
+
+export const DATABASE = "shop";
+
+/**
+ * `wide` may do everything with data and schemas; `orders` may select from public.orders, nothing else.
+ */
+export type Attacker = "wide" | "orders";
+
+export interface AttackStage extends AsyncDisposable {
+  readonly server: TestPostgres;
+  readonly gateway: TestGateway;
+  readonly canaries: Canaries;
+  /** What the attacker signs in with. */
+  readonly handles: Readonly<Record<Attacker, string>>;
+  /** Runs SQL beside the gateway, as the database's superuser. */
+  outside(sql: string): Promise<Record<string, unknown>[]>;
+  /** A database administrator approves. */
+  approve(request: string): Promise<void>;
+}
+
+const CLASSES = `
+      - { column: public.customers.email, class: pii.email }
+      - { column: public.customers.phone, class: pii.phone }
+      - { column: public.customers.ssn, class: pii.ssn }
+      - { column: public.customers.profile, class: pii.profile }
+      - { column: public.customers.tags, class: pii.tags }
+      - { column: public.customers.code, class: secret.code }
+      - { column: public.customers.salary, class: pii.salary }
+      - { column: public.measured.mail, class: pii.email }
+      - { column: public.Customers.email, class: pii.email }
+      - { column: public.visits.visitor, class: pii.visitor }
+      - { column: public.people.secret, class: secret.people }
+      - { column: public.holders.contact, class: pii.contact }
+      - { column: public.pairs.token, class: secret.token }`;
+
+const POLICIES = `
+@id("attackers-do-everything")
+permit (principal, action in [SQL::Action::"data", SQL::Action::"schema"], resource);
+@id("attackers-connect")
+permit (principal, action == Custody::Action::"connect", resource);
+@id("anybody-delegates")
+permit (principal, action == Custody::Action::"delegate", resource);
+@id("dbas-approve")
+permit (principal in Custody::Group::"corp/dba", action == Custody::Action::"approve", resource);
+@id("one-table-is-out-of-reach")
+forbid (principal, action, resource == SQL::Table::"shop/shop/public/forbidden");
+@id("deletes-wait")
+@approvers("corp/dba")
+@quorum("1")
+@approval_ttl("15m")
+forbid (principal, action == SQL::Action::"delete", resource == SQL::Table::"shop/shop/public/held")
+unless { context.approved };
+`;
+
+export async function openAttackStage(): Promise<AttackStage> {
+  await using parts = new AsyncDisposableStack();
+  const folder = mkdtempSync(join(tmpdir(), "custody-attack-"));
+  parts.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const server = parts.use(await startPostgres({ databases: [DATABASE] }));
+  const provider = parts.use(
+    await startOidcProvider({
+      accounts: [
+        { name: "engineer", groups: ["engineers"] },
+        { name: "dba", groups: ["dba"] },
+      ],
+    }),
+  );
+  const canaries = makeCanaries();
+  const adminPassword = randomBytes(24).toString("base64url");
+  await seed(server, canaries, adminPassword);
+  const file = (name: string, text: string) => {
+    const path = join(folder, name);
+    writeFileSync(path, text, { mode: 0o600 });
+    return path;
+  };
+  const passwordFile = file("admin", adminPassword);
+  const gateway = parts.use(
+    await startGateway({
+      folder: join(folder, "gateway"),
+      policies: {
+        "agents.cedar": "",
+        "guards.cedar": "",
+        "people.cedar": "",
+        "operators.cedar": "",
+        "attack.cedar": POLICIES,
+      },
+      configuration: `
+providers:
+  corp:
+    oidc:
+      issuer: ${provider.issuer}
+      audience: ${provider.clientId}
+      caFile: ${file("provider-ca.pem", provider.ca)}
+      kind: users
+      username: preferred_username
+      groups: groups
+      algorithms: [ES256]
+people:
+  Erin Engineer: [corp/engineer]
+  Dana Dba: [corp/dba]
+targets:
+  shop:
+    postgres:
+      host: localhost
+      port: ${server.port}
+      tls: { caFile: ${file("database-ca.pem", server.ca ?? "")} }
+      databases: [${DATABASE}]
+      accounts:
+        app:
+          credential:
+            session-role:
+              profile: attacked
+              admin: { user: custody_admin, password: "file:${passwordFile}", database: ${DATABASE} }
+    classify:${CLASSES}
+    tags: { env: test }
+`,
+    }),
+  );
+  const custody = personOf(folder, gateway);
+  const engineer = await custody.signIn("engineer", await provider.idToken("engineer"));
+  const dba = await custody.signIn("dba", await provider.idToken("dba"));
+  const handles = {
+    wide: await delegate(engineer, "wide", "sql:data,sql:schema", "*"),
+    orders: await delegate(engineer, "orders", "sql:select", `${DATABASE}/public/orders`),
+  };
+  const all = parts.move();
+  return {
+    server,
+    gateway,
+    canaries,
+    handles,
+    outside: (sql) => server.query(DATABASE, sql),
+    async approve(request) {
+      await dba(["approve", request, "--reason", "an attack is tried"]);
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+}
+
+async function seed(server: TestPostgres, canaries: Canaries, password: string): Promise<void> {
+  let sql = readFileSync(new URL("schema.sql", import.meta.url), "utf8");
+  sql = sql.replaceAll(":admin_password", `'${password}'`);
+  for (const [name, value] of canaries.values)
+    sql = sql.replaceAll(`:canary_${name}`, typeof value === "number" ? `${value}` : `'${value}'`);
+  await server.query(DATABASE, sql);
+}
+
+type Custody = (args: readonly string[]) => Promise<unknown>;
+
+function personOf(folder: string, gateway: TestGateway) {
+  return {
+    /** The command line in a home of their own. */
+    async signIn(name: string, idToken: string): Promise<Custody> {
+      const home = join(folder, name);
+      mkdirSync(home, { mode: 0o700 });
+      const tokenFile = join(home, "token");
+      writeFileSync(tokenFile, idToken, { mode: 0o600 });
+      const custody: Custody = async (args) => {
+        const result = await runCustody([...args, "--json"], { home });
+        if (result.exitCode !== 0)
+          throw new Error(`custody ${args[0]}: ${result.stdout}${result.stderr}`);
+        return result.json;
+      };
+      await custody([
+        ...["login", gateway.url, "--ca-fingerprint", gateway.fingerprint],
+        ...["--token-file", tokenFile],
+      ]);
+      return custody;
+    },
+  };
+}
+
+async function delegate(
+  custody: Custody,
+  actor: string,
+  actions: string,
+  resources: string,
+): Promise<string> {
+  const issued = await custody([
+    ...["delegate", "--actor", actor, "--target", "shop", "--account", "app"],
+    ...["--actions", actions, "--resources", resources, "--ttl", "1h", "--handle"],
+  ]);
+  return String((issued as { access_token: string }).access_token);
+}
