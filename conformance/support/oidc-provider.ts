@@ -12,10 +12,12 @@ import {
 } from "node:crypto";
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { createServer, request } from "node:https";
+import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import Provider, { type Configuration, type JWK } from "oidc-provider";
+import { Agent, fetch } from "undici";
 import { createTestAuthority } from "./certificates.ts";
+import { createHttpBrowser, type HttpBrowser, readText } from "./http-browser.ts";
 import { createOidcStore } from "./oidc-store.ts";
 
 export interface OidcAccount {
@@ -47,6 +49,16 @@ export interface TestOidcProvider extends AsyncDisposable {
   readonly password: string;
   /** Signs the account in as a browser would and returns the ID token. */
   idToken(account: string): Promise<string>;
+  /** Enters a device's code, as a person with a browser would (RFC 8628 section 3.3). */
+  approveDevice(account: string, verificationUri: string): Promise<void>;
+  /** Ends the session that the last `idToken` of this account made; tells clients (back-channel). */
+  endSession(account: string): Promise<void>;
+  /** From now on tokens name these groups. */
+  setGroups(account: string, groups: readonly string[]): void;
+  /** Where its client is told of sessions that end, and what verifies that HTTPS. */
+  backchannelTo(uri: string, ca: string): void;
+  /** Refresh tokens it gave are good no longer. */
+  revokeRefreshTokens(): void;
   /** New signing key; tokens of the old one verify only while `keepOld` publishes it. Default true. */
   rotateKeys(options?: { keepOld?: boolean }): void;
   /** From now on every request fails so, until called with undefined. */
@@ -58,9 +70,10 @@ export interface TestOidcProvider extends AsyncDisposable {
 const HOST = "127.0.0.1";
 const CLIENT_ID = "custody";
 const REDIRECT_URI = "http://127.0.0.1/signed-in";
+/** Native clients come back to any port (RFC 8252 section 7.3); this one is the command line's. */
+const CLI_REDIRECT_URI = "http://127.0.0.1/callback";
 const SCOPES = "openid profile email groups";
-const MAX_BODY_BYTES = 65_536;
-const MAX_REDIRECTS = 10;
+const OFFLINE_SCOPES = `${SCOPES} offline_access`;
 
 /** Starts the provider on a free port. */
 export async function startOidcProvider(options: OidcOptions): Promise<TestOidcProvider> {
@@ -75,11 +88,13 @@ export async function startOidcProvider(options: OidcOptions): Promise<TestOidcP
   const requests = new Map<string, number>();
   const store = createOidcStore();
   let keys = [signingKey()];
+  const browsers = new Map<string, HttpBrowser>();
   let failure: OidcFailure | undefined;
+  let backchannel: Backchannel | undefined;
 
   const build = () => {
     const provider = new Provider(issuer, {
-      ...providerConfiguration(people, subjects, keys, options.idTokenSeconds ?? 3600),
+      ...providerConfiguration(people, subjects, keys, options.idTokenSeconds ?? 3600, backchannel),
       adapter: store,
     });
     const standard = provider.callback();
@@ -104,8 +119,26 @@ export async function startOidcProvider(options: OidcOptions): Promise<TestOidcP
     subject: (account) => known(subjects, account),
     async idToken(account) {
       known(subjects, account);
-      return await signIn({ issuer, ca: authority.cert, account, password });
+      const browser = createHttpBrowser(authority.cert);
+      browsers.set(account, browser);
+      return await signIn({ issuer, browser, account, password });
     },
+    approveDevice: (account, verificationUri) =>
+      approveDevice(createHttpBrowser(authority.cert), account, password, verificationUri),
+    async endSession(account) {
+      const browser = browsers.get(account);
+      if (browser === undefined) throw new Error(`${account} has no session`);
+      const page = await browser.visit(new URL("/session/end", issuer));
+      await browser.visit(page.action, { form: { ...page.hidden, logout: "yes" } });
+    },
+    setGroups(account, groups) {
+      people.set(account, { ...people.get(account), name: account, groups });
+    },
+    backchannelTo(uri, ca) {
+      backchannel = { uri, agent: new Agent({ connect: { ca } }) };
+      handle = build();
+    },
+    revokeRefreshTokens: () => store.forget("RefreshToken"),
     rotateKeys({ keepOld = true } = {}) {
       keys = keepOld ? [signingKey(), ...keys] : [signingKey()];
       handle = build();
@@ -138,6 +171,7 @@ function providerConfiguration(
   subjects: ReadonlyMap<string, string>,
   keys: readonly JWK[],
   idTokenSeconds: number,
+  backchannel: Backchannel | undefined,
 ): Configuration {
   const names = new Map([...subjects].map(([name, subject]) => [subject, name]));
   return {
@@ -148,15 +182,25 @@ function providerConfiguration(
         client_id: CLIENT_ID,
         client_name: "Custody",
         application_type: "native",
-        redirect_uris: [REDIRECT_URI],
+        redirect_uris: [REDIRECT_URI, CLI_REDIRECT_URI],
         response_types: ["code"],
-        grant_types: ["authorization_code"],
+        grant_types: [
+          "authorization_code",
+          "refresh_token",
+          "urn:ietf:params:oauth:grant-type:device_code",
+        ],
+        ...(backchannel === undefined
+          ? {}
+          : {
+              backchannel_logout_uri: backchannel.uri,
+              backchannel_logout_session_required: true,
+            }),
         token_endpoint_auth_method: "none",
         id_token_signed_response_alg: "ES256",
       },
     ],
     pkce: { required: () => true },
-    scopes: SCOPES.split(" "),
+    scopes: OFFLINE_SCOPES.split(" "),
     claims: {
       openid: ["sub"],
       profile: ["name", "preferred_username"],
@@ -165,12 +209,21 @@ function providerConfiguration(
     },
     // The claims of a scope belong into the ID token itself: the gateway is shown nothing else.
     conformIdTokenClaims: false,
-    features: { devInteractions: { enabled: false } },
+    features: {
+      devInteractions: { enabled: false },
+      deviceFlow: { enabled: true },
+      revocation: { enabled: true },
+      rpInitiatedLogout: { enabled: true },
+      backchannelLogout: { enabled: true },
+    },
+    ...(backchannel === undefined ? {} : { fetch: fetchVia(backchannel.agent) }),
     interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     ttl: {
       IdToken: idTokenSeconds,
       AccessToken: idTokenSeconds,
       AuthorizationCode: 60,
+      DeviceCode: 300,
+      RefreshToken: 86_400,
       Grant: 3600,
       Interaction: 600,
       Session: 3600,
@@ -196,7 +249,7 @@ function providerConfiguration(
         clientId: CLIENT_ID,
         accountId: ctx.oidc.session?.accountId ?? "",
       });
-      grant.addOIDCScope(SCOPES);
+      grant.addOIDCScope(OFFLINE_SCOPES);
       await grant.save();
       return grant;
     },
@@ -216,7 +269,7 @@ async function interact(
   subjects: ReadonlyMap<string, string>,
 ): Promise<void> {
   if (req.method !== "POST") return showForm(res, 200, "");
-  const form = new URLSearchParams(await readBody(req));
+  const form = new URLSearchParams(await readText(req));
   const accountId = subjects.get(form.get("account") ?? "");
   if (accountId === undefined || !equal(form.get("password") ?? "", password))
     return showForm(res, 401, "No such account and password.");
@@ -236,107 +289,85 @@ function equal(given: string, expected: string): boolean {
   return timingSafeEqual(digest(given), digest(expected));
 }
 
-async function readBody(message: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of message) {
-    size += chunk.length;
-    if (size > MAX_BODY_BYTES) throw new Error("the body is too large");
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
-}
-
 function answerFailure(failure: OidcFailure, res: ServerResponse): void {
   if (failure === "hang") return;
   if (failure === "unavailable") res.writeHead(503).end("down for a test");
   else res.writeHead(200, { "content-type": "application/json" }).end('{"keys": <garbage');
 }
 
+interface Backchannel {
+  readonly uri: string;
+  readonly agent: Agent;
+}
+
+/** The provider's own requests, with what verifies the other side. */
+function fetchVia(agent: Agent): NonNullable<Configuration["fetch"]> {
+  return async (url, { body, headers, method, signal } = {}) => {
+    const answer = await fetch(String(url), {
+      dispatcher: agent,
+      ...(method === undefined ? {} : { method }),
+      ...(headers === undefined ? {} : { headers: [...new Headers(headers)] }),
+      ...(body == null ? {} : { body: String(body) }),
+      ...(signal == null ? {} : { signal }),
+    });
+    return new Response(await answer.text(), { status: answer.status });
+  };
+}
+
 interface SignIn {
   readonly issuer: string;
-  readonly ca: string;
+  readonly browser: HttpBrowser;
   readonly account: string;
   readonly password: string;
 }
 
-/** The browser's part: follows redirects with cookies, posts the form, redeems the code. */
-async function signIn({ issuer, ca, account, password }: SignIn): Promise<string> {
-  const cookies = new Map<string, string>();
+async function signIn({ issuer, browser, account, password }: SignIn): Promise<string> {
   const verifier = randomBytes(32).toString("base64url");
-  const nonce = randomBytes(16).toString("base64url");
   const start = new URL("/auth", issuer);
   start.search = new URLSearchParams({
     client_id: CLIENT_ID,
     response_type: "code",
     redirect_uri: REDIRECT_URI,
     scope: SCOPES,
-    nonce,
+    nonce: randomBytes(16).toString("base64url"),
     state: randomBytes(16).toString("base64url"),
     code_challenge: createHash("sha256").update(verifier).digest("base64url"),
     code_challenge_method: "S256",
   }).toString();
-  let answer = await send(start, ca, cookies);
-  for (let step = 0; step < MAX_REDIRECTS; step++) {
-    const location = answer.location;
-    if (location?.href.startsWith(REDIRECT_URI)) {
-      const code = location.searchParams.get("code");
-      if (code === null) throw new Error(`sign-in failed: ${location.search}`);
-      return await redeem(issuer, ca, code, verifier);
-    }
-    if (location === undefined) throw new Error(`sign-in failed: ${answer.status} ${answer.body}`);
-    const isForm = location.pathname.startsWith("/interaction/");
-    const form = isForm ? new URLSearchParams({ account, password }) : undefined;
-    answer = await send(location, ca, cookies, form);
-  }
-  throw new Error("sign-in failed: too many redirects");
-}
-
-async function redeem(issuer: string, ca: string, code: string, verifier: string): Promise<string> {
-  const form = new URLSearchParams({
-    grant_type: "authorization_code",
-    client_id: CLIENT_ID,
-    redirect_uri: REDIRECT_URI,
-    code,
-    code_verifier: verifier,
+  const form = await browser.visit(start);
+  if (!form.url.pathname.startsWith("/interaction/"))
+    throw new Error(`sign-in failed: ${form.status} ${form.body}`);
+  const done = await browser.visit(form.url, {
+    form: { account, password },
+    stopAt: REDIRECT_URI,
   });
-  const answer = await send(new URL("/token", issuer), ca, new Map(), form);
+  const code = done.url.searchParams.get("code");
+  if (code === null) throw new Error(`sign-in failed: ${done.status} ${done.url.search}`);
+  const answer = await browser.visit(new URL("/token", issuer), {
+    form: {
+      grant_type: "authorization_code",
+      client_id: CLIENT_ID,
+      redirect_uri: REDIRECT_URI,
+      code,
+      code_verifier: verifier,
+    },
+  });
   const token: unknown = JSON.parse(answer.body).id_token;
   if (typeof token !== "string") throw new Error(`no ID token: ${answer.status} ${answer.body}`);
   return token;
 }
 
-interface Answer {
-  readonly status: number;
-  readonly location: URL | undefined;
-  readonly body: string;
-}
-
-async function send(
-  url: URL,
-  ca: string,
-  cookies: Map<string, string>,
-  form?: URLSearchParams,
-): Promise<Answer> {
-  const outgoing = request(url, {
-    ca,
-    agent: false,
-    method: form === undefined ? "GET" : "POST",
-    headers: {
-      cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join("; "),
-      ...(form === undefined ? {} : { "content-type": "application/x-www-form-urlencoded" }),
-    },
+async function approveDevice(
+  browser: HttpBrowser,
+  account: string,
+  password: string,
+  verificationUri: string,
+): Promise<void> {
+  const entered = await browser.visit(new URL(verificationUri));
+  const confirmed = await browser.visit(entered.action, { form: entered.hidden });
+  const signInForm = await browser.visit(confirmed.action, {
+    form: { ...confirmed.hidden, confirm: "yes" },
   });
-  outgoing.end(form?.toString());
-  const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
-  for (const line of incoming.headers["set-cookie"] ?? []) {
-    const [, name = "", value = ""] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
-    cookies.set(name, value);
-  }
-  const { location } = incoming.headers;
-  return {
-    status: incoming.statusCode ?? 0,
-    location: location === undefined ? undefined : new URL(location, url),
-    body: await readBody(incoming),
-  };
+  const done = await browser.visit(signInForm.url, { form: { account, password } });
+  if (done.status !== 200) throw new Error(`no device was approved: ${done.status} ${done.body}`);
 }

@@ -6,7 +6,9 @@ import type { Adapter, AdapterPayload } from "oidc-provider";
 const MAX_ENTRIES = 2_000;
 
 /** An adapter factory in the shape oidc-provider asks for; all models share one bounded Map. */
-export function createOidcStore(now: () => number = Date.now): (model: string) => Adapter {
+export function createOidcStore(
+  now: () => number = Date.now,
+): ((model: string) => Adapter) & { forget(model: string): void } {
   const entries = new Map<string, { payload: AdapterPayload; expiresAtMs: number }>();
   const read = (key: string): AdapterPayload | undefined => {
     const entry = entries.get(key);
@@ -19,7 +21,7 @@ export function createOidcStore(now: () => number = Date.now): (model: string) =
     }
     return undefined;
   };
-  return (model) => ({
+  const adapter = (model: string): Adapter => ({
     async upsert(id, payload, expiresInSeconds) {
       const lifeMs = (expiresInSeconds ?? 86_400) * 1000;
       entries.set(`${model}:${id}`, { payload, expiresAtMs: now() + lifeMs });
@@ -39,6 +41,12 @@ export function createOidcStore(now: () => number = Date.now): (model: string) =
     async consume(id) {
       const payload = read(`${model}:${id}`);
       if (payload !== undefined) payload.consumed = Math.floor(now() / 1000);
+    },
+  });
+  return Object.assign(adapter, {
+    /** All entries of one model. */
+    forget(model: string): void {
+      for (const key of entries.keys()) if (key.startsWith(`${model}:`)) entries.delete(key);
     },
   });
 }

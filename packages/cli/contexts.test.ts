@@ -15,6 +15,7 @@ const context = {
   ca: "-----BEGIN CERTIFICATE-----\n",
   token: "cst_x_y",
   delegationId: "d-abcd",
+  signIn: null,
 };
 const mode = (path: string) => statSync(path).mode & 0o777;
 
@@ -71,4 +72,39 @@ test("a name cannot leave the folder", () => {
   const store = openContexts({ CUSTODY_HOME: join(root, "names") });
   for (const name of ["../x", "a/b", "", ".", "..", "A"])
     assert.throws(() => store.write(name, context), /cannot be a context's name/, name);
+});
+
+test("with a keyring the file holds no secret, and nothing is read without the keyring", () => {
+  const kept = new Map<string, string>();
+  const keyring = {
+    name: "a keyring",
+    store: (account: string, secret: string) => kept.set(account, secret).size > 0,
+    read: (account: string) => kept.get(account),
+    remove: (account: string) => void kept.delete(account),
+  };
+  const home = join(root, "keyring");
+  const store = openContexts({ CUSTODY_HOME: home }, keyring);
+  const provider = {
+    name: "corp",
+    issuer: "https://id",
+    clientId: "custody",
+    scopes: ["openid"],
+    flows: ["browser" as const],
+    ca: null,
+    insecureHttp: false,
+  };
+  const at = new Date(0).toISOString();
+  const secrets = { refreshToken: "refresh-me", idToken: "who-i-am" };
+  const signIn = { provider, refreshAt: at, expiresAt: at, ...secrets };
+  assert.equal(store.write("work", { ...context, signIn }), "a keyring");
+  const text = readFileSync(join(home, "contexts/work.json"), "utf8");
+  for (const secret of [context.token, "refresh-me", "who-i-am"])
+    assert.ok(!text.includes(secret), secret);
+  assert.deepEqual(store.read("work"), { ...context, signIn });
+  assert.equal(store.peek("work")?.token, null);
+  assert.throws(() => openContexts({ CUSTODY_HOME: home }, undefined).read("work"), {
+    exit: "unauthenticated",
+  });
+  store.write("work", { ...context, token: null, delegationId: null });
+  assert.equal(kept.size, 0);
 });

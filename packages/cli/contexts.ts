@@ -1,6 +1,9 @@
 // Contexts: which gateway, which CA, which credential. One JSON file each under $CUSTODY_HOME, else
 // $XDG_CONFIG_HOME/custody, else ~/.config/custody; folder 0700, files 0600, replaced atomically. The
 // CA is a file of its own beside, for clients that want a path (sslrootcert).
+//
+// Secrets (the delegation, the provider's refresh token) are in the system's keyring where there is one
+// (keyring.ts), else in the same file.
 
 import { randomBytes } from "node:crypto";
 import {
@@ -18,9 +21,11 @@ import {
 import { homedir } from "node:os";
 import { join } from "node:path";
 
+import { providerSchema } from "@custody/contract/providers.ts";
 import { z } from "zod";
 
 import { CliError } from "./faults.ts";
+import { findKeyring, type Keyring } from "./keyring.ts";
 
 export const CONTEXT_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/;
 
@@ -32,9 +37,32 @@ const contextSchema = z.strictObject({
   /** The delegation: a handle or JWT. null after `custody logout`. */
   token: z.string().nullable(),
   delegationId: z.string().nullable(),
+  /** With which provider, so that it can be refreshed; null: with a token somebody brought. */
+  signIn: z
+    .strictObject({
+      provider: providerSchema,
+      /** When it is refreshed next, and when it ends without; ISO 8601. */
+      refreshAt: z.string(),
+      expiresAt: z.string(),
+      refreshToken: z.string().nullable(),
+      /** To sign out at the provider. */
+      idToken: z.string().nullable(),
+    })
+    .nullable()
+    .default(null),
+  /** Where token, refreshToken and idToken are: they are null in a file whose secrets are elsewhere. */
+  kept: z.enum(["file", "keyring"]).default("file"),
 });
 
-export type StoredContext = z.infer<typeof contextSchema>;
+const secretsSchema = z.strictObject({
+  token: z.string().nullable(),
+  refreshToken: z.string().nullable(),
+  idToken: z.string().nullable(),
+});
+
+type ContextFile = z.infer<typeof contextSchema>;
+export type StoredContext = Omit<ContextFile, "kept">;
+export type NewContext = Omit<StoredContext, "signIn"> & Partial<Pick<StoredContext, "signIn">>;
 
 export interface ContextStore {
   readonly directory: string;
@@ -43,7 +71,10 @@ export interface ContextStore {
   names(): readonly string[];
   /** undefined: there is none of this name. Throws CliError when its file cannot be trusted. */
   read(name: string): StoredContext | undefined;
-  write(name: string, context: StoredContext): void;
+  /** The same without its secrets, which are null: asks no keyring. */
+  peek(name: string): StoredContext | undefined;
+  /** Where its secrets were put, for people. */
+  write(name: string, context: NewContext): string;
   choose(name: string): void;
   /** Path of the context's CA in a file; undefined: the system's CAs. */
   caFile(name: string): string | undefined;
@@ -53,6 +84,7 @@ export interface ContextStore {
 
 export function openContexts(
   environment: Readonly<Record<string, string | undefined>>,
+  keyring: Keyring | undefined = findKeyring(environment),
 ): ContextStore {
   const directory =
     environment.CUSTODY_HOME ??
@@ -60,20 +92,39 @@ export function openContexts(
   const contexts = join(directory, "contexts");
   const fileOf = (name: string) => join(contexts, `${checked(name)}.json`);
   const caOf = (name: string) => join(contexts, `${checked(name)}.ca.pem`);
-  const read = (name: string) => readContext(fileOf(name));
+  const accountOf = (name: string) => `${contexts}/${name}`;
+  const read = (name: string) => {
+    const file = readContext(fileOf(name));
+    if (file === undefined) return undefined;
+    const { kept, ...context } = file;
+    if (kept === "file") return context;
+    return withSecrets(context, keyring?.read(accountOf(name)), name);
+  };
   return {
     directory,
     currentName: () => readOptional(join(directory, "current"))?.trim() || undefined,
     names: () => listNames(contexts),
     read,
-    write: (name, context) => {
+    write: (name, given) => {
+      const context: StoredContext = { ...given, signIn: given.signIn ?? null };
       mkdirSync(contexts, { recursive: true, mode: 0o700 });
       if (context.ca !== null) replace(caOf(name), context.ca);
       else rmSync(caOf(name), { force: true });
-      replace(fileOf(name), `${JSON.stringify(context, undefined, 2)}\n`);
+      const secrets = JSON.stringify(secretsOf(context));
+      const inKeyring = context.token !== null && keyring?.store(accountOf(name), secrets) === true;
+      if (context.token === null) keyring?.remove(accountOf(name));
+      const file: ContextFile = inKeyring
+        ? { ...withoutSecrets(context), kept: "keyring" }
+        : { ...context, kept: "file" };
+      replace(fileOf(name), `${JSON.stringify(file, undefined, 2)}\n`);
+      return inKeyring && keyring !== undefined ? keyring.name : `${fileOf(name)} (mode 0600)`;
+    },
+    peek: (name) => {
+      const file = readContext(fileOf(name));
+      return file === undefined ? undefined : withoutSecrets(file);
     },
     choose: (name) => replace(join(directory, "current"), `${checked(name)}\n`),
-    caFile: (name) => (read(name)?.ca == null ? undefined : caOf(name)),
+    caFile: (name) => (readContext(fileOf(name))?.ca == null ? undefined : caOf(name)),
     writePrivate: (name, text) => {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
       const path = join(directory, name);
@@ -81,6 +132,32 @@ export function openContexts(
       return path;
     },
   };
+}
+
+function secretsOf(context: StoredContext): z.infer<typeof secretsSchema> {
+  const { token, signIn } = context;
+  return {
+    token,
+    refreshToken: signIn?.refreshToken ?? null,
+    idToken: signIn?.idToken ?? null,
+  };
+}
+
+function withoutSecrets({ url, ca, delegationId, signIn }: StoredContext): StoredContext {
+  const bare = signIn === null ? null : { ...signIn, refreshToken: null, idToken: null };
+  return { url, ca, token: null, delegationId, signIn: bare };
+}
+
+function withSecrets(file: StoredContext, text: string | undefined, name: string): StoredContext {
+  const parsed = secretsSchema.safeParse(text === undefined ? undefined : JSON.parse(text));
+  if (!parsed.success)
+    throw new CliError("unauthenticated", `the keyring does not give the secrets of ${name} out`, {
+      hint: "unlock it, or custody login again",
+    });
+  const { token, refreshToken, idToken } = parsed.data;
+  const { url, ca, delegationId, signIn } = file;
+  const whole = signIn === null ? null : { ...signIn, refreshToken, idToken };
+  return { url, ca, token, delegationId, signIn: whole };
 }
 
 /** Makes or replaces a file readable by its owner only; whoever reads sees the old or the new, whole. */
@@ -96,7 +173,7 @@ export function replace(path: string, text: string): void {
   renameSync(temporary, path);
 }
 
-function readContext(file: string): StoredContext | undefined {
+function readContext(file: string): ContextFile | undefined {
   let descriptor: number;
   try {
     descriptor = openSync(file, "r");

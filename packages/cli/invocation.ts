@@ -90,7 +90,7 @@ function resolveGateway(io: Io, contexts: ContextStore, chosen: string | undefin
   const contextName = chosen ?? CUSTODY_CONTEXT ?? contexts.currentName();
   if (contextName === undefined)
     throw new CliError("unauthenticated", "no gateway is known here", {
-      hint: "custody login https://HOST:7443 --ca-fingerprint … --token-file FILE",
+      hint: "custody login https://HOST:7443 --ca-fingerprint …",
     });
   const context = contexts.read(contextName);
   if (context === undefined) {

@@ -130,7 +130,7 @@ describe("exit codes", () => {
     const unknown = await user().run("whomai");
     assert.equal(unknown.code, 2);
     assert.match(unknown.stderr, /Did you mean whoami/);
-    assert.equal((await user().run("login", url)).code, 2);
+    assert.equal((await user().run("login")).code, 2);
     assert.equal((await user().run("requests", "--state", "lost")).code, 2);
     assert.equal((await user().run("delegate", "--actor", "x")).code, 3);
     const one = await signedIn();
@@ -200,6 +200,8 @@ describe("login", () => {
       ca: ca.certificatePem,
       token: HANDLE,
       delegationId: "d-abcd",
+      signIn: null,
+      kept: "file",
     });
     assert.equal(statSync(file).mode & 0o777, 0o600);
     const form = new URLSearchParams(received.find(({ path }) => path === "/token")?.body);

@@ -5,6 +5,7 @@ import { Command, CommanderError, Help } from "commander";
 
 import { addAuditCommands } from "./commands/audit.ts";
 import { addDelegationCommands } from "./commands/delegation.ts";
+import { addExplainCommand } from "./commands/explain.ts";
 import { addGatewayCommands } from "./commands/gateway.ts";
 import { addLoginCommands } from "./commands/login.ts";
 import { addRequestCommands } from "./commands/requests.ts";
@@ -12,8 +13,9 @@ import { addRunCommand } from "./commands/run.ts";
 import { addSessionCommands } from "./commands/sessions.ts";
 import { addTargetCommands } from "./commands/targets.ts";
 import { type CliError, EXIT_CODE_HELP, EXIT_CODES, toCliError } from "./faults.ts";
-import { SaidExit } from "./invocation.ts";
+import { invocationOf, SaidExit } from "./invocation.ts";
 import { harmless, type Io, paletteOf } from "./output.ts";
+import { refreshIfDue } from "./sign-in.ts";
 
 export const ENVIRONMENT_HELP: readonly (readonly [string, string])[] = [
   ["CUSTODY_TOKEN", "the credential to act with (a handle or JWT), instead of the context's"],
@@ -22,6 +24,8 @@ export const ENVIRONMENT_HELP: readonly (readonly [string, string])[] = [
   ["CUSTODY_CONTEXT", "the context to use, instead of the current one"],
   ["CUSTODY_JUSTIFICATION", "why, for `custody run` without --why; it sets this for its program"],
   ["CUSTODY_HOME", "folder of the contexts; default: $XDG_CONFIG_HOME/custody, ~/.config/custody"],
+  ["CUSTODY_KEYRING", "off: keep secrets in files (mode 0600) even where there is a keyring"],
+  ["BROWSER", "the program that opens a page to sign in"],
   ["NO_COLOR", "when set: no colours"],
 ];
 
@@ -43,13 +47,15 @@ export function buildProgram(io: Io, passedOn: readonly string[] = []): Command 
       getOutHasColors: () => io.colour,
       getErrHasColors: () => io.colour,
     })
-    .exitOverride();
+    .exitOverride()
+    .hook("preAction", (_program, command) => refreshBefore(command, io));
   addLoginCommands(program, io);
   addDelegationCommands(program, io);
   addTargetCommands(program, io, passedOn);
   addRunCommand(program, io, passedOn);
   addRequestCommands(program, io);
   addSessionCommands(program, io);
+  addExplainCommand(program, io);
   addAuditCommands(program, io);
   addGatewayCommands(program, io);
   return program;
@@ -70,6 +76,18 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
     printError(error, io, own.includes("--json"));
     return EXIT_CODES[error.exit];
   }
+}
+
+/** Commands that act on contexts themselves, or need no gateway. */
+const NEVER_REFRESHES = new Set(["login", "logout", "context", "init", "serve", "check", "seal"]);
+
+async function refreshBefore(command: Command, io: Io): Promise<void> {
+  const { CUSTODY_TOKEN, CUSTODY_URL, CUSTODY_CONTEXT } = io.environment;
+  if (NEVER_REFRESHES.has(command.name()) || CUSTODY_TOKEN !== undefined) return;
+  const { contexts, chosenContext } = invocationOf(command, io);
+  if (CUSTODY_URL !== undefined && chosenContext === undefined) return;
+  const name = chosenContext ?? CUSTODY_CONTEXT ?? contexts.currentName();
+  if (name !== undefined) await refreshIfDue(contexts, io, name);
 }
 
 /** The order of commands in help and reference is the order in which they are defined. */

@@ -2,57 +2,65 @@
 
 import { readFileSync } from "node:fs";
 
-import { GRANT_TYPE_TOKEN_EXCHANGE, TOKEN_TYPE } from "@custody/contract/oauth.ts";
+import { TOKEN_TYPE } from "@custody/contract/oauth.ts";
+import type { ProviderView } from "@custody/contract/providers.ts";
 import { type Command, Option } from "commander";
 
+import { browserCommand, openBrowser } from "../browser.ts";
 import { createClient } from "../client.ts";
+import type { StoredContext } from "../contexts.ts";
 import { CliError } from "../faults.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
-import { facts, type Io, relative, table } from "../output.ts";
+import { facts, harmless, type Io, relative, table } from "../output.ts";
+import { signInWith } from "../sign-in.ts";
 import { fetchCa } from "../trust.ts";
 
 interface LoginOptions {
   readonly caFingerprint?: string;
   readonly caFile?: string;
+  readonly provider?: string;
+  readonly device?: boolean;
   readonly tokenFile?: string;
   readonly tokenType: "id_token" | "access_token" | "jwt";
   readonly ttl?: string;
+}
+
+interface LogoutOptions {
+  readonly keep?: boolean;
+  readonly everywhere?: boolean;
 }
 
 export function addLoginCommands(program: Command, io: Io): void {
   program.commandsGroup("Signing in:");
   program
     .command("login")
-    .description("sign in at a gateway with a token of an identity provider, and keep a context")
-    .argument("<url>", "the gateway's https address: https://custody.example.com:7443")
+    .description("sign in at a gateway with one of its identity providers, and keep a context")
+    .argument("[url]", "the gateway's https address; left out: the context's, once more")
     .option("--ca-fingerprint <sha256>", "trust the gateway's CA with this fingerprint")
     .option("--ca-file <file>", "trust the CA in this PEM file")
-    .requiredOption("--token-file <file>", "the identity provider's token; - reads standard input")
+    .option("--provider <name>", "the identity provider, where the gateway has several")
+    .option("--device", "sign in with a code on another device, even if there is a browser here")
+    .option(
+      "--token-file <file>",
+      "a token somebody else got from the provider; - reads standard input",
+    )
     .addOption(
-      new Option("--token-type <type>", "what kind of token it is")
+      new Option("--token-type <type>", "what kind of token is in the file")
         .choices(["id_token", "access_token", "jwt"])
         .default("id_token"),
     )
     .option("--ttl <duration>", "how long the sign-in lasts, at most what the gateway allows")
-    .addHelpText(
-      "after",
-      `
-The context is named by --context, else after the host. Without --ca-fingerprint or --ca-file the
-system's CAs are trusted.
-
-Examples:
-  custody login https://127.0.0.1:7443 --ca-fingerprint AB:CD:… --token-file id-token
-  get-token | custody login https://gw:7443 --ca-file ca.pem --token-file - --context work`,
-    )
-    .action(async (url: string, options: LoginOptions, command: Command) =>
+    .addHelpText("after", LOGIN_HELP)
+    .action(async (url: string | undefined, options: LoginOptions, command: Command) =>
       login(invocationOf(command, io), url, options),
     );
   program
     .command("logout")
     .description("revoke the sign-in, everything delegated from it included, and forget it")
     .option("--keep", "only forget it here; the delegations live on until they expire")
-    .action(async (options: { keep?: boolean }, command: Command) =>
-      logout(invocationOf(command, io), options.keep === true),
+    .option("--everywhere", "end the session at the identity provider too, in the browser")
+    .action(async (options: LogoutOptions, command: Command) =>
+      logout(invocationOf(command, io), options),
     );
   program
     .command("context")
@@ -63,50 +71,59 @@ Examples:
     );
 }
 
-async function login(invocation: Invocation, given: string, options: LoginOptions): Promise<void> {
+const LOGIN_HELP = `
+Opens the browser; where there is none, shows a code to enter on any other device. The sign-in is
+refreshed by itself while the provider agrees. The context is named by --context, else after the host,
+and after the provider too when the host's context is another provider's. Secrets are kept in the
+system's keyring, or in a file that only you can read where there is none (CUSTODY_KEYRING=off: always).
+Without --ca-fingerprint or --ca-file the system's CAs are trusted.
+
+Examples:
+  custody login https://gw.example.com:7443 --ca-fingerprint AB:CD:…
+  custody login gw.example.com:7443 --provider corp --device
+  get-token | custody login https://gw:7443 --ca-file ca.pem --token-file - --context work`;
+
+async function login(
+  invocation: Invocation,
+  given: string | undefined,
+  options: LoginOptions,
+): Promise<void> {
   const { contexts: store, io } = invocation;
-  const url = parseGatewayUrl(given);
-  const name =
-    invocation.chosenContext ?? url.hostname.replaceAll(/[^a-z0-9.-]/g, "-").replace(/^-+/, "");
-  if (options.tokenFile === undefined) throw new CliError("usage", "--token-file is needed");
-  const token = (await readToken(invocation, options.tokenFile)).trim();
-  const ca =
-    options.caFile !== undefined
-      ? readText(options.caFile)
-      : options.caFingerprint !== undefined
-        ? await fetchCa(url, options.caFingerprint)
-        : (store.read(name)?.ca ?? null);
-  const client = createClient({ url: url.origin, ca, token: undefined });
-  try {
-    const answer = await client.call("token", {
-      body: {
-        grant_type: GRANT_TYPE_TOKEN_EXCHANGE,
-        subject_token: token,
-        subject_token_type: SUBJECT_TYPES[options.tokenType],
-        requested_token_type: TOKEN_TYPE.handle,
-        ...(options.ttl !== undefined && { expires_in: String(parseTtl(options.ttl)) }),
-      },
-    });
-    const expiresAt = new Date(io.nowMs() + answer.expires_in * 1000).toISOString();
-    store.write(name, {
-      url: url.origin,
-      ca,
-      token: answer.access_token,
-      delegationId: answer.delegation_id,
-    });
-    store.choose(name);
-    const value = { context: name, url: url.origin, delegationId: answer.delegation_id, expiresAt };
-    invocation.print(value, () =>
+  const url = given === undefined ? currentUrl(invocation) : parseGatewayUrl(given);
+  const host = invocation.chosenContext ?? contextName(url.hostname);
+  const ca = await trustedCa(invocation, url, host, options);
+  const ttl = options.ttl === undefined ? {} : { ttlSeconds: parseTtl(options.ttl) };
+  let name = host;
+  let signedIn: Awaited<ReturnType<typeof signInWith>>;
+  let providerName: string | undefined;
+  if (options.tokenFile !== undefined) {
+    const token = (await readToken(invocation, options.tokenFile)).trim();
+    const subject = { token, type: SUBJECT_TYPES[options.tokenType], ...ttl };
+    signedIn = await signInWith(store, io, { name, url: url.origin, ca }, subject);
+  } else {
+    const provider = await chooseProvider(invocation, url, ca, host, options.provider);
+    providerName = provider.name;
+    name = invocation.chosenContext ?? nameBeside(store.peek(host), host, provider.name);
+    const tokens = await authenticate(io, provider, options.device === true);
+    const subject = { token: tokens.idToken, type: TOKEN_TYPE.idToken, ...ttl };
+    const place = { name, url: url.origin, ca };
+    signedIn = await signInWith(store, io, place, subject, { provider, tokens });
+  }
+  store.choose(name);
+  const { delegationId, expiresAt, kept } = signedIn;
+  const value = { context: name, url: url.origin, delegationId, expiresAt, kept };
+  invocation.print(
+    { ...value, ...(providerName !== undefined && { provider: providerName }) },
+    () =>
       facts(io, [
         ["signed in at", url.origin],
+        ...(providerName === undefined ? [] : [["with", providerName] as const]),
         ["context", name],
-        ["delegation", answer.delegation_id],
+        ["delegation", delegationId],
         ["expires", relative(expiresAt, io.nowMs())],
+        ["kept in", kept],
       ]),
-    );
-  } finally {
-    await client.close();
-  }
+  );
 }
 
 const SUBJECT_TYPES = {
@@ -115,13 +132,84 @@ const SUBJECT_TYPES = {
   jwt: TOKEN_TYPE.jwt,
 } as const;
 
-async function logout(invocation: Invocation, keep: boolean): Promise<void> {
+function currentUrl({ contexts: store, chosenContext }: Invocation): URL {
+  const name = chosenContext ?? store.currentName();
+  const context = name === undefined ? undefined : store.peek(name);
+  if (context === undefined)
+    throw new CliError("usage", "which gateway?", { hint: "custody login https://HOST:7443" });
+  return new URL(context.url);
+}
+
+function contextName(hostname: string): string {
+  return hostname.replaceAll(/[^a-z0-9.-]/g, "-").replace(/^-+/, "");
+}
+
+async function trustedCa(
+  { contexts: store }: Invocation,
+  url: URL,
+  name: string,
+  options: LoginOptions,
+): Promise<string | null> {
+  if (options.caFile !== undefined) return readText(options.caFile);
+  if (options.caFingerprint !== undefined) return await fetchCa(url, options.caFingerprint);
+  const known = store.peek(name);
+  return known?.url === url.origin ? known.ca : null;
+}
+
+/** Signed in with two providers at one gateway: a context each. */
+function nameBeside(context: StoredContext | undefined, host: string, provider: string): string {
+  const other = context?.delegationId != null ? context.signIn?.provider.name : undefined;
+  return other === undefined || other === provider ? host : contextName(`${host}-${provider}`);
+}
+
+async function chooseProvider(
+  { contexts: store }: Invocation,
+  url: URL,
+  ca: string | null,
+  host: string,
+  wanted: string | undefined,
+): Promise<ProviderView> {
+  const client = createClient({ url: url.origin, ca, token: undefined });
+  const { providers } = await client.call("providers").finally(() => client.close());
+  const name = wanted ?? store.peek(host)?.signIn?.provider.name;
+  const named = providers.find((one) => one.name === name);
+  const [first] = providers;
+  const names = providers.map((one) => one.name).join(", ");
+  if (first === undefined)
+    throw new CliError("refused", "this gateway has no provider that people sign in with", {
+      hint: "bring a token of one of its providers: custody login --token-file FILE",
+    });
+  if (wanted !== undefined && named === undefined)
+    throw new CliError("usage", `this gateway has no provider "${wanted}"`, {
+      hint: `there are: ${names}`,
+    });
+  if (named !== undefined) return named;
+  if (providers.length === 1) return first;
+  throw new CliError("usage", "this gateway has several identity providers", {
+    hint: `choose one: custody login --provider ${names.replaceAll(", ", " | ")}`,
+  });
+}
+
+async function authenticate(io: Io, provider: ProviderView, wantsDevice: boolean) {
+  // The library is read only where somebody signs in.
+  const { openProviderClient } = await import("../provider-client.ts");
+  await using client = await openProviderClient(provider);
+  const mayDevice = provider.flows.includes("device") && client.hasDeviceFlow;
+  if (wantsDevice && !mayDevice)
+    throw new CliError("refused", `${provider.name} has no sign-in with a code`, {
+      hint: "leave --device out, on a machine with a browser",
+    });
+  const isDevice = wantsDevice || (browserCommand(io.environment) === undefined && mayDevice);
+  return isDevice ? await client.onDevice(io) : await client.inBrowser(io);
+}
+
+async function logout(invocation: Invocation, options: LogoutOptions): Promise<void> {
   const name = invocation.chosenContext ?? invocation.contexts.currentName();
   const context = name === undefined ? undefined : invocation.contexts.read(name);
   if (name === undefined || context === undefined || context.token === null)
     throw new CliError("unauthenticated", "nobody is signed in here");
   const { token } = context;
-  if (!keep) {
+  if (options.keep !== true) {
     const client = createClient({ url: context.url, ca: context.ca, token });
     try {
       await client.call("revokeToken", { body: { token } });
@@ -129,18 +217,49 @@ async function logout(invocation: Invocation, keep: boolean): Promise<void> {
       await client.close();
     }
   }
-  invocation.contexts.write(name, { ...context, token: null, delegationId: null });
-  invocation.print({ context: name, revoked: !keep }, () =>
-    keep
+  // Forgotten here first: what the provider answers does not bring it back.
+  invocation.contexts.write(name, { ...context, token: null, delegationId: null, signIn: null });
+  const atProvider =
+    options.keep === true ? false : await leaveProvider(invocation.io, context, options);
+  invocation.print({ context: name, revoked: options.keep !== true, atProvider }, () =>
+    options.keep === true
       ? `forgotten in context ${name}; not revoked\n`
       : `signed out in context ${name}; everything delegated from it has ended\n`,
   );
 }
 
+/** Did the provider revoke what it gave us? A provider that is down does not keep anybody signed in here. */
+async function leaveProvider(
+  io: Io,
+  { signIn }: StoredContext,
+  options: LogoutOptions,
+): Promise<boolean> {
+  if (signIn === null || (signIn.refreshToken === null && options.everywhere !== true))
+    return false;
+  try {
+    const { openProviderClient } = await import("../provider-client.ts");
+    await using client = await openProviderClient(signIn.provider);
+    const revoked = signIn.refreshToken !== null && (await client.revoke(signIn.refreshToken));
+    const end =
+      options.everywhere === true && signIn.idToken !== null
+        ? client.endSessionUrl(signIn.idToken)
+        : undefined;
+    const command = browserCommand(io.environment);
+    if (end !== undefined && command !== undefined) openBrowser(command, end, io.environment);
+    if (end !== undefined)
+      io.stderr(`To end the session at the provider:\n  ${harmless(end.href)}\n`);
+    return revoked;
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error;
+    io.stderr(`custody: ${signIn.provider.name} could not be told: ${error.message}\n`);
+    return false;
+  }
+}
+
 function contexts(invocation: Invocation, name: string | undefined): void {
   const { contexts: store, io } = invocation;
   if (name !== undefined) {
-    if (store.read(name) === undefined)
+    if (store.peek(name) === undefined)
       throw new CliError("usage", `there is no context "${name}"`, {
         hint: `there are: ${store.names().join(", ") || "none; custody login makes one"}`,
       });
@@ -148,10 +267,12 @@ function contexts(invocation: Invocation, name: string | undefined): void {
   }
   const current = store.currentName();
   const rows = store.names().flatMap((one) => {
-    const context = store.read(one);
+    const context = store.peek(one);
     if (!context) return [];
-    const { url, delegationId, token } = context;
-    return [{ name: one, current: one === current, url, delegationId, signedIn: token !== null }];
+    const { url, delegationId, signIn } = context;
+    const provider = signIn?.provider.name ?? null;
+    const signedIn = delegationId !== null;
+    return [{ name: one, current: one === current, url, provider, delegationId, signedIn }];
   });
   invocation.print({ contexts: rows }, () =>
     rows.length === 0
@@ -162,6 +283,7 @@ function contexts(invocation: Invocation, name: string | undefined): void {
             { title: "", value: (row) => (row.current ? "*" : "") },
             { title: "CONTEXT", value: (row) => row.name },
             { title: "GATEWAY", value: (row) => row.url, flexible: true },
+            { title: "PROVIDER", value: (row) => row.provider ?? "" },
             { title: "DELEGATION", value: (row) => row.delegationId ?? "signed out" },
           ],
           rows,
