@@ -4,38 +4,31 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import type { DelegationView, Whoami } from "@custody/contract/delegations.ts";
 import type { ApprovalRequestView } from "@custody/contract/requests.ts";
 
-import { CUSTODY, runCustody, userEnvironment } from "../../conformance/support/command-line.ts";
-import { openStage, type Stage } from "../../demo/stage.ts";
+import { CUSTODY, userEnvironment } from "../../conformance/support/command-line.ts";
+import type { Stage } from "../../demo/stage.ts";
+import { openSignedInStage, type SignedInStage } from "./run-harness.ts";
 
+let parts: SignedInStage;
 let stage: Stage;
 before(async () => {
-  stage = await openStage(() => undefined);
-  await signIn("engineer");
-  await signIn("dba1");
+  parts = await openSignedInStage(["engineer", "dba1"]);
+  stage = parts.stage;
 });
-after(() => stage[Symbol.asyncDispose]());
+after(() => parts[Symbol.asyncDispose]());
 
-async function signIn(name: string): Promise<void> {
-  const { url, fingerprint } = stage.gateway;
-  const home = stage.home(name);
-  const token = join(home, "id-token");
-  writeFileSync(token, await stage.provider.idToken(name), { mode: 0o600 });
-  const args = ["login", url, "--ca-fingerprint", fingerprint, "--token-file", token];
-  const done = await runCustody(args, { home });
-  assert.equal(done.exitCode, 0, done.stderr);
-}
-
-/** As the engineer, who holds a sign-in. */
 function custody(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  return runCustody(args, { home: stage.home("engineer"), env });
+  return parts.as("engineer", args, env);
 }
+
+const script: SignedInStage["script"] = (name, text) => parts.script(name, text);
+const query: SignedInStage["query"] = (sql) => parts.query(sql);
 
 async function delegations(): Promise<readonly DelegationView[]> {
   const { json } = await custody(["chain", "--all", "--json"]);
@@ -49,35 +42,6 @@ async function named(name: string): Promise<DelegationView> {
 }
 
 const READ = ["run", "--target", "orders:read", "--resources", "shop/public/*"];
-
-/** Everything a client of the agent has to know is in its environment: no argument says where. */
-const QUERY = `
-import { readFileSync } from "node:fs";
-import pg from ${JSON.stringify(import.meta.resolve("pg"))};
-const ca = readFileSync(process.env.PGSSLROOTCERT, "utf8");
-const client = new pg.Client({ ssl: { ca, servername: process.env.PGHOST } });
-client.on("notice", (notice) => console.error(notice.message));
-await client.connect();
-try {
-  const { rows } = await client.query(process.argv[2]);
-  console.log(JSON.stringify(rows));
-} catch (error) {
-  console.log(JSON.stringify({ code: error.code, detail: error.detail }));
-  process.exitCode = 7;
-}
-await client.end();
-`;
-
-function script(name: string, text: string): string {
-  const folder = stage.home("programs");
-  const path = join(folder, name);
-  writeFileSync(path, text, { mode: 0o700 });
-  return path;
-}
-
-function query(sql: string): string[] {
-  return [process.execPath, script("query.mjs", QUERY), sql];
-}
 
 describe("a program that is run as an agent", () => {
   test("reaches the target by its environment alone, and no further than it was given", async () => {
@@ -166,14 +130,12 @@ exec "${process.execPath}" "${CUSTODY}" whoami --json
     const running = custody([...args, "--", ...query(sql)]);
     let request: ApprovalRequestView | undefined;
     while (request === undefined) {
-      const { json } = await runCustody(["requests", "--state", "waiting", "--json"], {
-        home: stage.home("dba1"),
-      });
+      const { json } = await parts.as("dba1", ["requests", "--state", "waiting", "--json"]);
       request = (json as { requests: ApprovalRequestView[] }).requests[0];
     }
     assert.equal(request.justification, why);
     const { id } = request;
-    await runCustody(["deny", id, "--reason", "a test"], { home: stage.home("dba1") });
+    await parts.as("dba1", ["deny", id, "--reason", "a test"]);
     assert.equal((await running).exitCode, 7);
   });
 });
@@ -204,7 +166,7 @@ describe("its life", () => {
 
   test("is renewed while the program runs, and not with --no-renew", async () => {
     const read = query("select count(*)::int as n from orders").map((one) => `'${one}'`);
-    const later = ["sh", "-c", `sleep 5; ${read.join(" ").replaceAll("'select", "'select")}`];
+    const later = ["sh", "-c", `sleep 5; ${read.join(" ")}`];
     const [renewed, ended] = await Promise.all([
       custody([...READ, "--ttl", "3s", "--name", "renewed", "--", ...later]),
       custody([...READ, "--ttl", "3s", "--no-renew", "--", ...later]),

@@ -2,11 +2,13 @@
 
 import type { DelegationView, Whoami } from "@custody/contract/delegations.ts";
 import { GRANT_TYPE_TOKEN_EXCHANGE, TOKEN_TYPE } from "@custody/contract/oauth.ts";
-import type { AuthorizationDetails, HopView } from "@custody/contract/shapes.ts";
+import type { HopView } from "@custody/contract/shapes.ts";
 import type { Command } from "commander";
 
+import { drawTree } from "../chain-tree.ts";
 import { replace } from "../contexts.ts";
 import { CliError } from "../faults.ts";
+import { describeGrant } from "../grant-text.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
 import { facts, type Io, oneLine, type Palette, relative, table } from "../output.ts";
 import { parseTtl, readToken } from "./login.ts";
@@ -36,14 +38,14 @@ export function addDelegationCommands(program: Command, io: Io): void {
     .action(async (_options: unknown, command: Command) => whoami(invocationOf(command, io)));
   program
     .command("chain")
-    .description("the chain from the original requestor to oneself, or every delegation below")
+    .description("the tree around oneself: the chain above, what was delegated below, what is live")
     .argument("[delegation]", "show this delegation, d-…")
-    .option("--all", "the whole tree one may see")
+    .option("--all", "every delegation one may see, as a table")
     .action(async (id: string | undefined, options: { all?: boolean }, command: Command) => {
       const invocation = invocationOf(command, io);
       if (id !== undefined) await showDelegation(invocation, id);
-      else if (options.all === true) await tree(invocation);
-      else await whoami(invocation);
+      else if (options.all === true) await listAll(invocation);
+      else await around(invocation);
     });
   program
     .command("token")
@@ -258,25 +260,6 @@ export function chainLine(chain: readonly HopView[]): string {
   return chain.map((hop) => (hop.kind === "agent" ? hop.name : hop.id)).join(" > ");
 }
 
-export function describeGrant(grant: AuthorizationDetails | null): string {
-  if (grant === null) return "whatever policies permit";
-  return grant
-    .map((entry) => {
-      const list = (key: string) => {
-        const value = entry[key];
-        return Array.isArray(value) ? value.join(",") : "";
-      };
-      const unmask = list("unmask");
-      const limits = Object.entries(entry.limits ?? {}).map(([name, value]) => `${name}=${value}`);
-      return [
-        `${list("actions")} on ${list("accounts")}~${list("targets")} ${list("resources")}`,
-        ...(unmask === "" ? [] : [`unmask ${unmask}`]),
-        ...limits,
-      ].join(" ");
-    })
-    .join("; ");
-}
-
 async function showDelegation(invocation: Invocation, id: string): Promise<void> {
   const { io } = invocation;
   const one = await invocation.withClient((client) =>
@@ -305,7 +288,36 @@ async function showDelegation(invocation: Invocation, id: string): Promise<void>
   );
 }
 
-async function tree(invocation: Invocation): Promise<void> {
+async function around(invocation: Invocation): Promise<void> {
+  const [own, list, { sessions }] = await invocation.withClient((client) =>
+    Promise.all([
+      client.call("whoami"),
+      client.call("delegations"),
+      client.call("sessions", { query: { state: "live" } }),
+    ]),
+  );
+  const { chain, delegation } = own;
+  const delegations = subtreeOf(delegation.id, list.delegations);
+  const ids = new Set(delegations.map((one) => one.id));
+  const below = sessions.filter((one) => ids.has(one.delegationId));
+  const { truncated } = list;
+  const shown = { chain, own: delegation, delegations, sessions: below, truncated };
+  invocation.print({ ...own, delegations, sessions: below, truncated }, () =>
+    drawTree(invocation.io, shown),
+  );
+}
+
+/** Parents come before their children; administrators are told of everybody's. */
+function subtreeOf(id: string, delegations: readonly DelegationView[]): readonly DelegationView[] {
+  const ids = new Set([id]);
+  return delegations.filter((one) => {
+    const within = ids.has(one.id) || (one.parent !== null && ids.has(one.parent));
+    if (within) ids.add(one.id);
+    return within;
+  });
+}
+
+async function listAll(invocation: Invocation): Promise<void> {
   const { io, palette } = invocation;
   const list = await invocation.withClient((client) => client.call("delegations"));
   const least = Math.min(...list.delegations.map((one) => one.depth));

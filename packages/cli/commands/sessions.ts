@@ -1,9 +1,8 @@
 // Sessions: which there are, what was said in them, what happens now.
 
-import type { EventLine, RecordingLine, SessionView } from "@custody/contract/sessions.ts";
+import type { EventLine, SessionView } from "@custody/contract/sessions.ts";
 import { type Command, Option } from "commander";
 
-import { CliError } from "../faults.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
 import { facts, type Io, oneLine, relative, table } from "../output.ts";
 import { createTranscript } from "../transcript.ts";
@@ -41,13 +40,6 @@ export function addSessionCommands(program: Command, io: Io): void {
     .addHelpText("after", "\nReading a recording is itself an event of the log.")
     .action(async (id: string, options: { rows: string }, command: Command) =>
       replay(invocationOf(command, io), id, Number.parseInt(options.rows, 10) || 0),
-    );
-  program
-    .command("explain")
-    .description("what one command was and what became of it, by the request id an error names")
-    .argument("<request>", "r-…")
-    .action(async (id: string, _options: unknown, command: Command) =>
-      explain(invocationOf(command, io), id),
     );
   program
     .command("tail")
@@ -125,30 +117,6 @@ async function replay(invocation: Invocation, id: string, rows: number): Promise
     }
     if (!invocation.json) io.stdout(transcript.end());
   });
-}
-
-/** A request's id carries its session's: `r-<session>-<number>`. */
-async function explain(invocation: Invocation, id: string): Promise<void> {
-  const session = /^r-([0-9a-z]+)-\d+$/.exec(id)?.[1];
-  if (session === undefined)
-    throw new CliError("usage", `"${id}" is not the id of a command`, {
-      hint: "it is in the DETAIL of the error: r-7f3kx0-12",
-    });
-  const { io } = invocation;
-  const found = await invocation.withClient(async (client) => {
-    const lines: RecordingLine[] = [];
-    for await (const line of client.lines("recording", { params: { id: `s-${session}` } }))
-      if (line.request === id) lines.push(line);
-    return lines;
-  });
-  if (found.length === 0)
-    throw new CliError("refused", `session s-${session} has no command ${id}`, {
-      code: "not_found",
-    });
-  const transcript = createTranscript(io, { rows: 20 });
-  invocation.print({ request: id, session: `s-${session}`, events: found }, () =>
-    found.map((line) => transcript.line(line)).join(""),
-  );
 }
 
 async function tail(invocation: Invocation): Promise<void> {
