@@ -34,17 +34,17 @@ create view named_like as select id, name from customers where email like 'a%';
 create materialized view mailing as select id, email from customers with no data;
 create view swapped as select id, name as label from customers;
 
-create function first_mail() returns text language sql as 'select email from customers limit 1';
-create function first_mail_pl() returns text language plpgsql as 'begin return (select email from customers limit 1); end';
+create function first_mail() returns text language sql as 'select email from customers where id = 1';
+create function first_mail_pl() returns text language plpgsql as 'begin return (select email from customers where id = 1); end';
 create function all_customers() returns setof customers language sql security definer as 'select * from customers';
-create function mail_of(orders) returns text language sql as 'select email from customers limit 1';
+create function mail_of(orders) returns text language sql as 'select email from customers where id = 1';
 create function tell() returns void language plpgsql as
-  $$begin raise notice '%', (select email from customers limit 1); end$$;
-create function gather(text, int) returns text language sql as 'select email from customers limit 1';
+  $$begin raise notice '%', (select email from customers where id = 1); end$$;
+create function gather(text, int) returns text language sql as 'select email from customers where id = 1';
 create aggregate gathered(int) (sfunc = gather, stype = text);
 create function same_mail(int, int) returns bool language sql as 'select exists(select from customers where email > ''m'')';
 create operator === (leftarg = int, rightarg = int, function = same_mail);
-create procedure hand_out(inout mail text) language plpgsql as 'begin select email into mail from customers; end';
+create procedure hand_out(inout mail text) language plpgsql as 'begin select email into mail from customers where id = 1; end';
 create function with_path() returns text language sql set search_path = 'pg_catalog' as 'select ''x''::text';
 create function moves_path() returns text language sql as
   'select pg_catalog.set_config(''search_path'', ''elsewhere'', false)';
@@ -52,9 +52,9 @@ create schema elsewhere;
 create table elsewhere.orders (id int, status text);
 create function blurt() returns trigger language plpgsql as
   $$begin
-    raise notice 'mail %', (select email from customers limit 1);
-    if new.id = 666 then raise exception 'mail %', (select email from customers limit 1); end if;
-    perform pg_notify('jobs', (select email from customers limit 1));
+    raise notice 'mail %', (select email from customers where id = 1);
+    if new.id = 666 then raise exception 'mail %', (select email from customers where id = 1); end if;
+    perform pg_notify('jobs', (select email from customers where id = 1));
     return new;
   end$$;
 create trigger blurting before insert on jobs for each row execute function blurt();

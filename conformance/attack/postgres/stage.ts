@@ -31,20 +31,22 @@ export interface AttackStage extends AsyncDisposable {
   approve(request: string): Promise<void>;
 }
 
-const CLASSES = `
-      - { column: public.customers.email, class: pii.email }
-      - { column: public.customers.phone, class: pii.phone }
-      - { column: public.customers.ssn, class: pii.ssn }
-      - { column: public.customers.profile, class: pii.profile }
-      - { column: public.customers.tags, class: pii.tags }
-      - { column: public.customers.code, class: secret.code }
-      - { column: public.customers.salary, class: pii.salary }
-      - { column: public.measured.mail, class: pii.email }
-      - { column: public.Customers.email, class: pii.email }
-      - { column: public.visits.visitor, class: pii.visitor }
-      - { column: public.people.secret, class: secret.people }
-      - { column: public.holders.contact, class: pii.contact }
-      - { column: public.pairs.token, class: secret.token }`;
+/** `schema.table.column`, class */
+export const CLASSES: readonly (readonly [string, string])[] = [
+  ["public.customers.email", "pii.email"],
+  ["public.customers.phone", "pii.phone"],
+  ["public.customers.ssn", "pii.ssn"],
+  ["public.customers.profile", "pii.profile"],
+  ["public.customers.tags", "pii.tags"],
+  ["public.customers.code", "secret.code"],
+  ["public.customers.salary", "pii.salary"],
+  ["public.measured.mail", "pii.email"],
+  ["public.Customers.email", "pii.email"],
+  ["public.visits.visitor", "pii.visitor"],
+  ["public.people.secret", "secret.people"],
+  ["public.holders.contact", "pii.contact"],
+  ["public.pairs.token", "secret.token"],
+];
 
 const POLICIES = `
 @id("attackers-do-everything")
@@ -124,7 +126,8 @@ targets:
             session-role:
               profile: attacked
               admin: { user: custody_admin, password: "file:${passwordFile}", database: ${DATABASE} }
-    classify:${CLASSES}
+    classify:
+${CLASSES.map(([column, name]) => `      - { column: ${column}, class: ${name} }`).join("\n")}
     tags: { env: test }
 `,
     }),
@@ -150,7 +153,12 @@ targets:
   };
 }
 
-async function seed(server: TestPostgres, canaries: Canaries, password: string): Promise<void> {
+/** Tables, functions and values, as the superuser. */
+export async function seed(
+  server: TestPostgres,
+  canaries: Canaries,
+  password: string,
+): Promise<void> {
   let sql = readFileSync(new URL("schema.sql", import.meta.url), "utf8");
   sql = sql.replaceAll(":admin_password", `'${password}'`);
   for (const [name, value] of canaries.values)

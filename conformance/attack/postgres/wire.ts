@@ -28,6 +28,8 @@ export interface Told {
 export interface Wire extends AsyncDisposable {
   /** Everything that came, decrypted. */
   received(): Buffer;
+  /** What came since it was last asked. */
+  fresh(): Buffer;
   readonly closed: boolean;
   /** Process id and key for a cancel. */
   readonly cancelKey: { readonly processId: number; readonly key: Buffer };
@@ -65,6 +67,7 @@ class Connection implements Wire {
   readonly #chunks: Buffer[] = [];
   readonly #cursor = new FrameCursor({ maxFrameBytes: 1 << 24 });
   readonly #waiting: Told[] = [];
+  #asked = 0;
   #wake: () => void = () => undefined;
   closed = false;
   cancelKey = { processId: 0, key: Buffer.alloc(4) };
@@ -101,6 +104,12 @@ class Connection implements Wire {
 
   received(): Buffer {
     return Buffer.concat(this.#chunks);
+  }
+
+  fresh(): Buffer {
+    const fresh = Buffer.concat(this.#chunks.slice(this.#asked));
+    this.#asked = this.#chunks.length;
+    return fresh;
   }
 
   send(bytes: Buffer): void {

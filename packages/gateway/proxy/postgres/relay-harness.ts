@@ -13,7 +13,7 @@ import { Secret } from "../../base/secret.ts";
 import type { Chain } from "../../delegation/chain.ts";
 import type { Control, HoldRequest, HoldState, SessionEvents } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
-import { listenPostgres, type PostgresListener } from "./listener.ts";
+import { listenPostgres, type PostgresListener, type PostgresListenerDeps } from "./listener.ts";
 import type { Classifier, QueryPlan, StatementKind, StatementPlan } from "./plan.ts";
 
 export interface RelayHarness extends AsyncDisposable {
@@ -28,7 +28,13 @@ export interface RelayHarness extends AsyncDisposable {
 
 const PERMITTED = { unmask: new Set<string>(), maxRows: undefined, maxBytes: undefined } as const;
 
-export async function startRelay(postgres: TestPostgres): Promise<RelayHarness> {
+/** Instead of the ones that judge by marks. */
+export type HarnessParts = Partial<Pick<PostgresListenerDeps, "classifierFor" | "access">>;
+
+export async function startRelay(
+  postgres: TestPostgres,
+  parts: HarnessParts = {},
+): Promise<RelayHarness> {
   const authority = createTestAuthority();
   const context = createSecureContext(authority.issue(["localhost", "127.0.0.1"]));
   const leaves: LeafDraft[] = [];
@@ -56,6 +62,7 @@ export async function startRelay(postgres: TestPostgres): Promise<RelayHarness> 
       masks: { needed: false, check: () => ({ maskedClasses: [], replace: undefined }) },
     }),
     targetCa: async () => postgres.ca,
+    ...parts,
     limits: {
       maxConnections: 50,
       startupTimeoutMs: 5_000,
