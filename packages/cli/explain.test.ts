@@ -202,5 +202,5 @@ test("custody chain draws what is above, below, live and ended", async () => {
     ["run", "--target", "orders:read", "--quiet", "--", process.execPath, CUSTODY, "chain"],
     { ...one.env, CUSTODY_HOME: join(parts.stage.folder, "nobody") },
   );
-  assert.match(nested.stdout, /^ {9}└─ node {2}d-.* {2}you$/m, nested.stderr);
+  assert.match(nested.stdout, /^ {6}└─ node {2}d-.* {2}you$/m, nested.stderr);
 });
