@@ -53,10 +53,12 @@ const PASSWORD_BYTES = 24;
 const SALT_BYTES = 16;
 /** The least a client must accept (RFC 7677); more protects guessable passwords, which these are not. */
 const ITERATIONS = 4096;
+const MAX_DROPPED_AT_ONCE = 200;
 
 export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
   const leased = new Map<string, Leased>();
   const maker: RoleMaker = { ...deps, inUse: new Set(), uncleared: new Set() };
+  const drop = createDropper(maker);
   return {
     async lease(request) {
       const { target, sessionId } = request;
@@ -80,7 +82,7 @@ export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
         processId: undefined,
       });
       return lease(leased, sessionId, user.name, user.password, () =>
-        dropRole(maker, target, credential, user.name),
+        drop(target, credential, user.name),
       );
     },
     async endBackends(sessionIds) {
@@ -154,6 +156,61 @@ async function createRole(
     throw error;
   }
   return { name, password };
+}
+
+type Drop = (target: PostgresTarget, credential: SessionRole, name: string) => Promise<void>;
+
+interface DropQueue {
+  readonly waiting: { readonly name: string; readonly done: () => void }[];
+  running: boolean;
+}
+
+/** Roles of a target are dropped together while an earlier statement is under way: sessions end in crowds. */
+function createDropper(deps: RoleMaker): Drop {
+  const queues = new Map<string, DropQueue>();
+  return (target, credential, name) => {
+    const key = JSON.stringify([target.name, credential.profile, credential.admin.user]);
+    const queue = queues.get(key) ?? { waiting: [], running: false };
+    queues.set(key, queue);
+    return new Promise((done) => {
+      queue.waiting.push({ name, done });
+      if (!queue.running) void runQueue(deps, target, credential, queue);
+    });
+  };
+}
+
+async function runQueue(
+  deps: RoleMaker,
+  target: PostgresTarget,
+  credential: SessionRole,
+  queue: DropQueue,
+): Promise<void> {
+  queue.running = true;
+  while (queue.waiting.length > 0) {
+    const batch = queue.waiting.splice(0, MAX_DROPPED_AT_ONCE);
+    const names = batch.map(({ name }) => name);
+    await dropRoles(deps, target, credential, names);
+    for (const { done } of batch) done();
+  }
+  queue.running = false;
+}
+
+/** Never rejects: `dropRole` says what it could not do. */
+async function dropRoles(
+  deps: RoleMaker,
+  target: PostgresTarget,
+  credential: SessionRole,
+  names: readonly string[],
+): Promise<void> {
+  const { admin } = credential;
+  const list = names.map(quoteIdentifier).join(", ");
+  try {
+    await deps.standing.query(target, admin, admin.database, `DROP ROLE IF EXISTS ${list}`);
+    for (const name of names) deps.inUse.delete(name);
+  } catch {
+    // One of them owns something, or the target is gone: each for itself.
+    for (const name of names) await dropRole(deps, target, credential, name);
+  }
 }
 
 /** A role that came to own something cannot be dropped; what it owns goes to the profile first. */
