@@ -4,6 +4,7 @@
 
 import { randomBytes } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
+import { GatewayError } from "../base/errors.ts";
 import { createLogFiles } from "./log-files.ts";
 import { loadLogKey } from "./log-key.ts";
 import { type DurablePlace, openSequencer } from "./sequencer.ts";
@@ -64,7 +65,9 @@ if (parentPort !== null) {
 
   function fail(error: unknown): void {
     const hint = (error as { hint?: string }).hint;
-    port.postMessage({ failed: error instanceof Error ? error.message : String(error), hint });
+    const said = error instanceof Error ? error.message : String(error);
+    const failed = error instanceof GatewayError ? said : `the log cannot be written: ${said}`;
+    port.postMessage({ failed, hint });
     port.close();
     process.exit(1);
   }

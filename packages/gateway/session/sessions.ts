@@ -16,6 +16,7 @@ import type { CredentialBroker, Lease } from "./broker.ts";
 import type { Control, OpenedSession, OpenSession, SessionEvents } from "./control.ts";
 import { createRefusedSignIns, type RefusedSignIns } from "./refused-sign-ins.ts";
 import type { LiveSession, Registry } from "./registry.ts";
+import { createRowCloser } from "./row-closer.ts";
 import type { SessionStore } from "./store.ts";
 
 export interface Place {
@@ -61,6 +62,7 @@ export function createSessions(
   const { clock, random } = outside;
   const leases = new Map<string, Lease>();
   const refusals = createRefusedSignIns(deps.journal, clock);
+  const rows = createRowCloser(deps.store);
   return {
     openSession: (request, events) =>
       open({ ...deps, leases, refusals }, newId("s", ID_LENGTH, random), request, events),
@@ -83,13 +85,13 @@ export function createSessions(
           ? {}
           : { detail: { pieces: recording.pieces, digest: recording.digest } }),
       });
-      try {
-        deps.store.close(sessionId, clock.nowMs(), why);
-      } finally {
-        await lease?.release();
-      }
+      rows.close(sessionId, clock.nowMs(), why);
+      await lease?.release();
     },
-    [Symbol.dispose]: () => refusals[Symbol.dispose](),
+    [Symbol.dispose]() {
+      refusals[Symbol.dispose]();
+      rows[Symbol.dispose]();
+    },
   };
 }
 

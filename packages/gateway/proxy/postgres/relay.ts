@@ -8,8 +8,9 @@
 
 import type { TLSSocket } from "node:tls";
 import { noticeResponse } from "@custody/wire/postgres/backend.ts";
+import { WireError } from "@custody/wire/postgres/errors.ts";
 import { FrameCursor } from "@custody/wire/postgres/frames.ts";
-import { terminate } from "@custody/wire/postgres/frontend.ts";
+import { flush, terminate } from "@custody/wire/postgres/frontend.ts";
 import { ReplyTracker } from "@custody/wire/postgres/reply-tracker.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { Exchange } from "./exchange.ts";
@@ -24,6 +25,8 @@ import type { Upstream } from "./upstream.ts";
 
 /** Batches that may wait for the journal before the client is made to wait too. */
 const MAX_WAITING_BATCHES = 64;
+/** One message of a client is at most two of ours, a Describe before an Execute. */
+const OUTSTANDING_MARGIN = 2;
 
 export class Relay {
   readonly #client: TLSSocket;
@@ -39,6 +42,8 @@ export class Relay {
   #again = false;
   #waitsForQuiet = false;
   #active = false;
+  /** The server was asked to give what it answered so far, since too much has no answer. */
+  #flushed = false;
   #draining: GatewayError | undefined;
   #ended = false;
   #resolveEnd: (reason: string) => void = () => undefined;
@@ -50,7 +55,9 @@ export class Relay {
     this.#fromServer = upstream.cursor;
     this.#state = {
       context,
-      tracker: new ReplyTracker<Exchange>({ maxOutstanding: context.limits.maxOutstanding }),
+      tracker: new ReplyTracker<Exchange>({
+        maxOutstanding: context.limits.maxOutstanding + OUTSTANDING_MARGIN,
+      }),
       statements: new NameTable(context.limits),
       portals: new NameTable(context.limits),
       toClient: new Output(client),
@@ -152,6 +159,7 @@ export class Relay {
         this.#again = this.#requests.handle(this.#fromClient) === "again";
         if (this.#ended) return;
       }
+      this.#flushWhenFull();
       this.#state.toServer.endBatch();
       this.#throttleClient();
     } catch (error) {
@@ -161,7 +169,21 @@ export class Relay {
 
   #mustWait(): boolean {
     const { toServer, tracker } = this.#state;
-    return this.#blocked || tracker.waiting || toServer.depth >= MAX_WAITING_BATCHES;
+    return (
+      this.#blocked || this.#isFull() || tracker.waiting || toServer.depth >= MAX_WAITING_BATCHES
+    );
+  }
+
+  #isFull(): boolean {
+    const { tracker, context } = this.#state;
+    return tracker.depth >= context.limits.maxOutstanding;
+  }
+
+  /** Without a Sync the server may keep its answers, and the client would wait for ever. */
+  #flushWhenFull(): void {
+    const full = this.#isFull();
+    if (full && !this.#flushed) this.#state.toServer.push(flush());
+    this.#flushed = full;
   }
 
   /** To the next message, or the same one again. */
@@ -211,8 +233,10 @@ export class Relay {
       this.#replies.endBatch();
       if (!this.#state.toClient.flush()) this.#upstream.socket.pause();
       if (this.#replies.takeLimitHit()) this.cancel();
-      if (this.#draining !== undefined && this.#state.tracker.depth === 0)
-        return this.end(this.#draining);
+      if (this.#draining !== undefined && this.#state.tracker.depth === 0) {
+        this.end(this.#draining);
+        return;
+      }
       const work = this.#replies.takeWork();
       if (work !== undefined) this.#waitFor(work);
       else if (this.#waitsForQuiet && this.#state.tracker.depth === 0) this.#unblock();
@@ -233,12 +257,7 @@ export class Relay {
 
   #fail(thrown: unknown): void {
     if (this.#ended) return;
-    const error =
-      thrown instanceof Error && thrown.name === "WireError"
-        ? new GatewayError("protocol", "malformed message; the session was closed", {
-            cause: thrown,
-          })
-        : toGatewayError(thrown);
+    const error = faultOf(thrown);
     this.#state.context.log(`session ${this.#state.context.sessionId}: ${error.message}`, error);
     this.end(error);
   }
@@ -262,4 +281,10 @@ export class Relay {
     setTimeout(() => this.#client.destroy(), 1_000).unref();
     this.#resolveEnd(reason);
   }
+}
+
+function faultOf(thrown: unknown): GatewayError {
+  if (!(thrown instanceof WireError)) return toGatewayError(thrown);
+  const what = thrown.code === "limit" ? thrown.message : "malformed message";
+  return new GatewayError("protocol", `${what}; the session was closed`, { cause: thrown });
 }
