@@ -76,7 +76,7 @@ async function killOnce(world: World, subject: Subject, round: number): Promise<
   }
   assert.deepEqual(intentsWithoutEnd(leaves), []);
   assert.deepEqual(sessionsWithoutEnd(leaves), []);
-  assert.deepEqual(await world.sessionRoles(), []);
+  assert.deepEqual(await subject.roles(), []);
   const live = await ask(subject, "/v1/sessions?state=live");
   assert.deepEqual(live.body, { sessions: [] });
 }

@@ -7,16 +7,26 @@ import { badInput } from "./bad-input.ts";
 import { badRequests } from "./bad-requests.ts";
 import { runGroups } from "./checks.ts";
 import { kill } from "./kill.ts";
+import { leaks } from "./leaks.ts";
 import { providers } from "./providers.ts";
 import { reloading } from "./reloading.ts";
 import { stopping } from "./stopping.ts";
+import { storage } from "./storage.ts";
 import { targets } from "./targets.ts";
 import { openWorld } from "./world.ts";
 
 const words = process.argv.slice(2);
-const groups = [badInput, badRequests, targets, providers, reloading, stopping, kill].filter(
-  ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
-);
+const groups = [
+  badInput,
+  badRequests,
+  targets,
+  providers,
+  reloading,
+  stopping,
+  storage,
+  leaks,
+  kill,
+].filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
 
 await using world = await openWorld();
 console.log(`PostgreSQL ${world.server.version}\n`);

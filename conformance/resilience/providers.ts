@@ -40,6 +40,8 @@ export const providers: Group = {
         } finally {
           world.provider.fail(undefined);
         }
+        // Keys are asked for again after a pause; a new start does not wait for it.
+        await subject.restart();
         assert.equal((await signIn(subject, token)).status, 200);
       },
     })),

@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type pg from "pg";
 import type { Group } from "./checks.ts";
 import { intentsWithoutEnd, sessionsWithoutEnd } from "./leaves.ts";
-import { hangUp, type Subject, until, type World } from "./world.ts";
+import { hangUp, type Subject, until } from "./world.ts";
 
 /** The SQLSTATE a session ends with. */
 function endOf(client: pg.Client): Promise<string | undefined> {
@@ -25,11 +25,11 @@ function longQuery(seconds: number): string {
   return `select pg_sleep(${seconds})`;
 }
 
-async function assertClean(world: World, subject: Subject): Promise<void> {
+async function assertClean(subject: Subject): Promise<void> {
   const leaves = await subject.verify();
   assert.deepEqual(intentsWithoutEnd(leaves), []);
   assert.deepEqual(sessionsWithoutEnd(leaves), []);
-  assert.deepEqual(await world.sessionRoles(), []);
+  assert.deepEqual(await subject.roles(), []);
 }
 
 export const stopping: Group = {
@@ -44,7 +44,7 @@ export const stopping: Group = {
         const ends = clients.map(endOf);
         assert.equal(await stop(subject), 0);
         assert.deepEqual(await Promise.all(ends), ["57P01", "57P01", "57P01", "57P01"]);
-        await assertClean(world, subject);
+        await assertClean(subject);
         const leaves = await subject.verify();
         assert.equal(leaves.at(-1)?.event, "gateway.stopped");
         await subject.restart();
@@ -90,7 +90,7 @@ export const stopping: Group = {
           );
           return row?.n === 0;
         });
-        await assertClean(world, subject);
+        await assertClean(subject);
       },
     },
     {
@@ -103,7 +103,7 @@ export const stopping: Group = {
         assert.equal(await stop(subject), 0);
         assert.ok(Date.now() - startedMs < 10_000, "it waited for sign-ins");
         await Promise.all(silent);
-        await assertClean(world, subject);
+        await assertClean(subject);
       },
     },
     {
@@ -111,12 +111,12 @@ export const stopping: Group = {
       async run(world) {
         await using one = await world.subject();
         const client = await one.connect();
-        const before = await world.sessionRoles();
+        const before = await one.roles();
         assert.equal(before.length, 1);
         await using other = await world.subject();
         await other.kill();
         await other.restart();
-        assert.deepEqual(await world.sessionRoles(), before);
+        assert.deepEqual(await one.roles(), before);
         assert.equal((await client.query("select 1 as one")).rows[0].one, 1);
         await hangUp(client);
       },

@@ -92,7 +92,7 @@ export const targets: Group = {
         assertNoInsides(nowhere.text);
         await hangUp(await subject.connect());
         assert.doesNotMatch(subject.gateway.output(), /not-this-one/);
-        await until("no role is left", async () => (await world.sessionRoles()).length === 0);
+        await until("no role is left", async () => (await subject.roles()).length === 0);
         assert.ok((await subject.verify()).some(({ event }) => event === "session.refused"));
       },
     },

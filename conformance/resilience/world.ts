@@ -38,6 +38,8 @@ export interface Subject extends AsyncDisposable {
   kill(): Promise<void>;
   /** `custody …` as the engineer who is signed in. */
   custody(args: readonly string[]): Promise<CommandResult>;
+  /** Login roles its gateway made on the suite's server and has not dropped. */
+  roles(): Promise<string[]>;
   /** Checks the whole log with the key; gives its leaves, in order. */
   verify(): Promise<Leaf[]>;
 }
@@ -60,8 +62,8 @@ export interface World extends AsyncDisposable {
   targetYaml(name: string, changes?: TargetChanges): string;
   /** Statements that came from sessions of gateways, as the server logged them. */
   executed(): string[];
-  /** Login roles that gateways made and have not dropped. */
-  sessionRoles(prefix?: string): Promise<string[]>;
+  /** Roles whose names begin so. */
+  sessionRoles(prefix: string): Promise<string[]>;
 }
 
 export interface TargetChanges {
@@ -121,10 +123,10 @@ export async function openWorld(): Promise<World> {
       readFileSync(server.logFile, "utf8")
         .split("\n")
         .filter((line) => /^(custody_[a-z0-9]+_|fixed)[^|]*\|/.test(line)),
-    async sessionRoles(prefix = "custody_") {
+    async sessionRoles(prefix) {
       const rows = await server.query(
         DATABASE,
-        `select rolname from pg_roles where rolname like '${prefix.replaceAll("_", "\\_")}%' and rolname <> 'custody_admin'`,
+        `select rolname from pg_roles where starts_with(rolname, '${prefix}')`,
       );
       return rows.map((row) => String(row.rolname));
     },
@@ -227,6 +229,10 @@ limits: ${JSON.stringify(limits)}
     async restart() {
       await subject.gateway.process.stop();
       subject.gateway = await restartGateway(folder);
+    },
+    roles() {
+      const instance = readFileSync(join(folder, "data", "instance"), "utf8").trim();
+      return world.sessionRoles(`custody_${instance}_`);
     },
     verify: () => verifiedLeaves(subject.gateway.dataFolder),
     async [Symbol.asyncDispose]() {
