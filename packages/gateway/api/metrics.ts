@@ -1,7 +1,6 @@
 // Metrics in Prometheus' text format 0.0.4. Labels are events and verdicts, never who or what.
 
-import type { LeafEvent } from "@custody/evidence/core/leaf.ts";
-import { FLUSH_BUCKETS, type JournalMeter } from "../audit/journal-meter.ts";
+import { type CountedEvent, FLUSH_BUCKETS, type JournalMeter } from "../audit/journal-meter.ts";
 
 export interface MetricSources {
   readonly meter: JournalMeter;
@@ -11,14 +10,14 @@ export interface MetricSources {
 
 export const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-const VERDICTS: readonly (readonly [string, LeafEvent])[] = [
+const VERDICTS: readonly (readonly [string, CountedEvent])[] = [
   ["permit", "command.intent"],
   ["deny", "command.denied"],
   ["hold", "hold.requested"],
 ];
 
 export function metricsText({ meter, sessions, residentBytes }: MetricSources): string {
-  const count = (event: LeafEvent) => meter.events.get(event) ?? 0;
+  const count = (event: CountedEvent) => meter.events.get(event) ?? 0;
   return [
     ...metric("custody_sessions", "gauge", "Sessions that are open.", [["", sessions()]]),
     ...metric(

@@ -3,11 +3,14 @@
 
 import type { LeafEvent } from "@custody/evidence/core/leaf.ts";
 
+/** An event as it is counted. */
+export type CountedEvent = LeafEvent;
+
 /** Upper bounds in seconds; one more bucket takes the rest. */
 export const FLUSH_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5] as const;
 
 export interface JournalMeter {
-  readonly events: Map<LeafEvent, number>;
+  readonly events: Map<CountedEvent, number>;
   /** One count more than FLUSH_BUCKETS, each of its own bucket alone. */
   readonly flushes: number[];
   flushSeconds: number;
@@ -17,7 +20,7 @@ export function createJournalMeter(): JournalMeter {
   return { events: new Map(), flushes: [...FLUSH_BUCKETS.map(() => 0), 0], flushSeconds: 0 };
 }
 
-export function countLeaf(meter: JournalMeter, event: LeafEvent): void {
+export function countLeaf(meter: JournalMeter, event: CountedEvent): void {
   meter.events.set(event, (meter.events.get(event) ?? 0) + 1);
 }
 
