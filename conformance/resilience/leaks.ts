@@ -14,6 +14,7 @@ const WARM_UP = 100;
 /** Of both: caches that fill and the collector's leisure included. */
 const MAX_GROWTH_BYTES = 48 * MIB;
 const MAX_STALLED_BYTES = 120 * MIB;
+const MAX_FLOODED_BYTES = 256 * MIB;
 const MAX_EXTRA_FILES = 8;
 
 async function cycle(subject: Subject, count: number): Promise<void> {
@@ -93,7 +94,10 @@ export const leaks: Group = {
     {
       name: "a client that floods and reads nothing is made to wait",
       async run(world) {
-        await using subject = await world.subject();
+        await using subject = await world.subject({
+          // Garbage is left lying while there is room; what a session keeps must fit into little.
+          env: { NODE_OPTIONS: "--max-old-space-size=160 --max-semi-space-size=8" },
+        });
         await lively(subject);
         const before = usageOf(subject.gateway.pid);
         const { socket } = await openSession(subject);
@@ -101,11 +105,19 @@ export const leaks: Group = {
         const block = Buffer.concat(Array.from({ length: 5000 }, () => query("select 1 as one")));
         socket.on("drain", () => socket.write(block));
         socket.write(block);
-        await delay(3000);
+        await until(
+          "the flood stands still",
+          async () => {
+            const taken = world.executed().length;
+            await delay(1000);
+            return world.executed().length === taken;
+          },
+          30_000,
+        );
         await lively(subject);
         const held = usageOf(subject.gateway.pid).residentBytes - before.residentBytes;
         console.log(`         memory: ${Math.round(held / MIB)} MiB more`);
-        assert.ok(held < MAX_STALLED_BYTES, `${Math.round(held / MIB)} MiB more than before`);
+        assert.ok(held < MAX_FLOODED_BYTES, `${Math.round(held / MIB)} MiB more than before`);
         // It was made to wait, not ended: when it reads, it has every answer up to where it is.
         assert.ok(!socket.destroyed && socket.writableLength > 0, "the session was ended");
         socket.destroy();

@@ -22,6 +22,7 @@ export interface SubjectOptions {
   readonly policies?: Readonly<Record<string, string>>;
   /** Default: a new folder. */
   readonly folder?: string;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A gateway under test, which may be killed and started again. */
@@ -182,6 +183,7 @@ async function openSubject(
   const first = await startGateway({
     folder,
     admin: true,
+    env: options.env ?? {},
     policies: {
       "guards.cedar": readFileSync(new URL("policies.cedar", import.meta.url), "utf8"),
       ...options.policies,
@@ -228,7 +230,7 @@ limits: ${JSON.stringify(limits)}
     },
     async restart() {
       await subject.gateway.process.stop();
-      subject.gateway = await restartGateway(folder);
+      subject.gateway = await restartGateway(folder, options.env);
     },
     roles() {
       const instance = readFileSync(join(folder, "data", "instance"), "utf8").trim();
