@@ -33,7 +33,12 @@ function requirement(changes: Partial<Requirement> = {}): Requirement {
   };
 }
 
-function signIn(side: ControlSide, name: string, groups: readonly string[] = []) {
+function signIn(
+  side: ControlSide,
+  name: string,
+  groups: readonly string[] = [],
+  ttlMs: number | undefined = undefined,
+) {
   const [provider = "corp", short = name] = name.includes("/") ? name.split("/") : ["corp", name];
   const made = side.tree.signIn(
     {
@@ -44,7 +49,7 @@ function signIn(side: ControlSide, name: string, groups: readonly string[] = [])
       groups,
       verifiedAtMs: side.clock.nowMs(),
     },
-    undefined,
+    ttlMs,
     "handle",
   );
   assert.ok(!isRefused(made) && made.handle !== undefined);
@@ -188,6 +193,38 @@ describe("an approval", () => {
     await assert.rejects(s.ask({ binding: "after the end" }), { code: "not_found" });
   });
 
+  test("is spent only while each vote stands: its voter not revoked, and still allowed to", async () => {
+    let allowed = true;
+    await using s = await scene({ mayApprove: () => ({ allowed }) });
+    const two = [requirement({ quorum: 2 })];
+    const hold = await s.ask({ requirements: two });
+    s.side.approvals.vote(s.dba1, hold.holdId, "approve", undefined);
+    const voter = leafOf(s.dba1).delegationId;
+    s.side.lifecycle.revoke(s.dba1, voter, "laptop stolen");
+    s.side.approvals.vote(s.dba2, hold.holdId, "approve", undefined);
+    assert.equal(s.side.approvals.find(hold.holdId)?.state, "waiting");
+    assert.equal(await s.side.control.spendApproval(hold.holdId, "binding-1"), false);
+    // Approved, and then no more.
+    const second = await s.ask({ binding: "binding-2" });
+    s.side.approvals.vote(s.dba2, second.holdId, "approve", undefined);
+    assert.equal(s.side.approvals.find(second.holdId)?.state, "approved");
+    s.side.lifecycle.revoke(s.dba2, leafOf(s.dba2).delegationId, undefined);
+    assert.equal(await s.side.control.spendApproval(second.holdId, "binding-2"), false);
+    assert.equal(s.side.approvals.find(second.holdId)?.state, "revoked");
+    const dba3 = signIn(s.side, "dba2", ["corp/dba"]).chain;
+    const third = await s.ask({ binding: "binding-3" });
+    s.side.approvals.vote(dba3, third.holdId, "approve", undefined);
+    allowed = false;
+    assert.equal(await s.side.control.spendApproval(third.holdId, "binding-3"), false);
+    allowed = true;
+    // A sign-in that ended in its own time takes nothing back.
+    const fourth = await s.ask({ binding: "binding-4" });
+    const brief = signIn(s.side, "dba2", ["corp/dba"], 60_000).chain;
+    s.side.approvals.vote(brief, fourth.holdId, "approve", undefined);
+    s.side.clock.advance(61_000);
+    assert.equal(await s.side.control.spendApproval(fourth.holdId, "binding-4"), true);
+  });
+
   test("is denied by one who may approve, for good", async () => {
     await using s = await scene();
     const { holdId } = await s.ask({ requirements: [requirement({ quorum: 2 })] });
@@ -306,6 +343,54 @@ describe("nobody approves who", () => {
     assert.equal(eligible(s.dba1).ok, false);
     assert.equal(eligible(signIn(s.side, "partner/dana", ["corp/dba"]).chain).ok, false);
     assert.equal(eligible(s.dba2).ok, true);
+  });
+
+  test("is named by the provider's own token as one who acts, by subject or by name", async () => {
+    await using s = await scene();
+    const actors = [
+      { subject: "corp/subject-of-dba1", name: "asserted dba1" },
+      { subject: "corp/dba2", name: "asserted dba2" },
+    ];
+    const made = s.side.tree.signIn(
+      {
+        kind: "user",
+        id: "corp/intern",
+        name: "intern",
+        subject: "corp/subject-of-intern",
+        groups: ["corp/dba"],
+        verifiedAtMs: s.side.clock.nowMs(),
+        actors,
+      },
+      undefined,
+      "handle",
+    );
+    assert.ok(!isRefused(made) && made.handle !== undefined);
+    assert.deepEqual(
+      made.chain.hops.map(({ provenance, kind, groups }) => [provenance, kind, groups]),
+      [
+        ["attested", "user", ["corp/dba"]],
+        ["asserted", "agent", []],
+        ["asserted", "agent", []],
+      ],
+    );
+    // A claimed name is no entity's id, and the one who shows the token approves nothing.
+    for (const hop of made.chain.hops.slice(1)) assert.equal(hop.id, hop.delegationId);
+    const session = await s.side.control.openSession(
+      {
+        protocol: "postgres",
+        credential: made.handle,
+        target: "orders",
+        account: undefined,
+        database: "shop",
+        clientAddress: "127.0.0.1",
+      },
+      { onEnd: () => undefined, onWarning: () => undefined },
+    );
+    const hold = await s.ask({ sessionId: session.sessionId, binding: "binding-9" });
+    for (const approver of [s.dba1, s.dba2, made.chain])
+      assert.throws(() => s.side.approvals.vote(approver, hold.holdId, "approve", undefined), {
+        code: "forbidden",
+      });
   });
 
   test("policies do not let approve", async () => {
