@@ -23,7 +23,7 @@ else await start();
 
 /** Keeps what was made of the TypeScript beside the installation, where only who installs can write. */
 async function start() {
-  enableCompileCache(
+  nodeModule.enableCompileCache(
     fileURLToPath(new URL("../../../node_modules/.cache/custody", import.meta.url)),
   );
   await import("../main.ts");
