@@ -200,13 +200,22 @@ function refusal({ name, issuer }: ProviderView, error: unknown): CliError {
   }
   const { code } = Object(error);
   if (typeof code === "string" && code.startsWith("OAUTH_"))
-    return new CliError(
-      "unauthenticated",
-      `what ${by} answered does not fit: ${Object(error).message}`,
-      {
-        code,
-        cause: error,
-      },
-    );
+    return new CliError("unauthenticated", `what ${by} answered does not fit: ${reasonOf(error)}`, {
+      code,
+      cause: error,
+    });
   return new CliError("unreachable", `${by} at ${issuer} cannot be reached`, { cause: error });
+}
+
+/** The innermost of the library's words, and the claim it is about. */
+function reasonOf(error: unknown): string {
+  let reason = "no reason given";
+  let claim: string | undefined;
+  let cause = error;
+  for (let depth = 0; depth < 4 && cause !== undefined; depth++) {
+    if (cause instanceof Error) reason = cause.message;
+    if (typeof Object(cause).claim === "string") claim = Object(cause).claim;
+    cause = Object(cause).cause;
+  }
+  return harmless(claim === undefined ? reason : `${reason} (${claim})`).slice(0, 300);
 }

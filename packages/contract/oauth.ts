@@ -35,6 +35,8 @@ export const jwksSchema = z.object({
   keys: z.array(z.looseObject({ kty: z.string(), kid: z.string(), alg: z.string() })),
 });
 
+const clientIdSchema = z.string().max(200).optional();
+
 /**
  * RFC 8693 §2.1. Sign-in: a provider's token as the subject, no actor, no authorization details.
  * Child: a delegation (JWT or handle) as the subject, an actor, and the grant asked for.
@@ -42,6 +44,8 @@ export const jwksSchema = z.object({
 export const tokenRequestSchema = z.strictObject({
   /** GRANT_TYPE_TOKEN_EXCHANGE; another has an error of its own (RFC 6749 section 5.2). */
   grant_type: z.string().min(1).max(200),
+  /** Sent by clients that have no secret (RFC 6749 section 3.2.1); says nothing here. */
+  client_id: clientIdSchema,
   subject_token: z.string().min(1).max(16_384),
   subject_token_type: z.string().min(1).max(200),
   /** A workload provider's token, or the agent's name when the type is `agentName`. */
@@ -113,11 +117,13 @@ export type OAuthError = z.infer<typeof oauthErrorSchema>;
 export const revokeRequestSchema = z.strictObject({
   token: z.string().min(1).max(16_384),
   token_type_hint: z.string().max(200).optional(),
+  client_id: clientIdSchema,
 });
 
 export const introspectRequestSchema = z.strictObject({
   token: z.string().min(1).max(16_384),
   token_type_hint: z.string().max(200).optional(),
+  client_id: clientIdSchema,
 });
 
 /** RFC 8693 §4.1: the outermost is the current actor; inner ones came before it. */

@@ -110,7 +110,8 @@ async function fetchKeys(source: KeySource, agent: Agent): Promise<JSONWebKeySet
   return keySet(await fetchJson(source, agent, discovery.jwks_uri));
 }
 
-function keySet(document: unknown): JSONWebKeySet {
+/** The usable keys of a JWK set or SPIFFE bundle. Throws TypeError. */
+export function keySet(document: unknown): JSONWebKeySet {
   const { keys } = Object(document);
   if (!Array.isArray(keys)) throw new TypeError("the key set has no keys");
   const usable: JWK[] = [];

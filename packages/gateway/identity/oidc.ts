@@ -9,6 +9,7 @@ import { decodeJwt, type JWTPayload } from "jose";
 import type { Clock } from "../base/clock.ts";
 import type { Secret } from "../base/secret.ts";
 import type { Provider } from "../config/config.ts";
+import { actorsOf } from "./actors.ts";
 import {
   checkSignature,
   type IdentityLimits,
