@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import {
   bind,
   describePortal,
@@ -12,7 +13,7 @@ import {
   sync,
 } from "@custody/wire/postgres/frontend.ts";
 import { encodeCancelRequest } from "@custody/wire/postgres/startup.ts";
-import type { Attempt, Extended } from "./attempt.ts";
+import { type Attempt, CATALOGUE_AGE_MS, type Extended } from "./attempt.ts";
 import { type AttackStage, DATABASE } from "./stage.ts";
 import { openWire, type Told, type Wire } from "./wire.ts";
 
@@ -23,7 +24,10 @@ export async function attack(stage: AttackStage, attempt: Attempt): Promise<stri
     return await play(stage, attempt, wires);
   } finally {
     for (const wire of wires) await wire[Symbol.asyncDispose]();
-    if (attempt.undo !== undefined) await stage.outside(attempt.undo);
+    if (attempt.undo !== undefined) {
+      await stage.outside(attempt.undo);
+      await delay(CATALOGUE_AGE_MS);
+    }
   }
 }
 
@@ -34,6 +38,7 @@ async function play(stage: AttackStage, attempt: Attempt, wires: Wire[]): Promis
     if (wire === undefined || wire.closed) break;
     if (typeof step === "object" && "session" in step) last = await enter(stage, attempt, wires);
     else if (typeof step === "object" && "outside" in step) await stage.outside(step.outside);
+    else if (typeof step === "object" && "pauseMs" in step) await delay(step.pauseMs);
     else if (typeof step === "object" && "approvedLater" in step)
       last = await approveLater(stage, wire, step.approvedLater);
     else if (typeof step === "object" && "unlessHeld" in step)

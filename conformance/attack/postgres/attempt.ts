@@ -14,6 +14,9 @@ export type Outcome =
   /** It runs, and tells nothing. */
   | "harmless";
 
+/** How old the gateway's knowledge of the catalogue may be at a decision, and a little more. */
+export const CATALOGUE_AGE_MS = 1_100;
+
 export type Step =
   /** A simple Query. */
   | string
@@ -21,6 +24,7 @@ export type Step =
   | Extended
   /** SQL of the database's superuser, beside the gateway. */
   | { readonly outside: string }
+  | { readonly pauseMs: number }
   /** Bytes as they are, and how many ReadyForQuery they bring. */
   | { readonly frames: readonly Buffer[]; readonly readies: number }
   /** A command that is held for approval: cancelled, then approved all the same. */

@@ -9,7 +9,7 @@ import {
   parse,
   sync,
 } from "@custody/wire/postgres/frontend.ts";
-import { type Attempt, each } from "./attempt.ts";
+import { type Attempt, CATALOGUE_AGE_MS, each } from "./attempt.ts";
 
 const INSIDE = each("SQL inside something", "denied", {
   "inside-do": "do $$ begin perform email from customers; end $$",
@@ -179,9 +179,20 @@ const SEARCHES = each("the server as an agent", "harmless", {
 const MATERIAL = [parse("a", "update scratch set word = word where false"), sync()];
 const LONG = "n".repeat(63);
 
+const UNDO_SWAPS = `
+  do $$ begin
+    if exists (select from pg_class where relname = 'scratch_away') then
+      alter table scratch rename word to email;
+      alter table scratch rename to customers;
+      alter table scratch_away rename to scratch;
+    end if;
+  end $$;
+  create or replace view swapped as select id, name as label from customers`;
+
 const STATE: Attempt[] = [
   ...each("state between decide and run", "closed", {
     "state-table-swapped": [
+      "select id from orders",
       {
         outside: "alter table orders rename to orders_away; alter table customers rename to orders",
       },
@@ -199,6 +210,29 @@ const STATE: Attempt[] = [
     ...attempt,
     undo: "alter table if exists orders_away rename to orders_back; do $$ begin if exists (select from pg_class where relname = 'orders_back') then alter table orders rename to customers; alter table orders_back rename to orders; end if; end $$; drop view swapped; create view swapped as select id, name as label from customers; grant select on swapped to attacked",
   })),
+  ...each("DDL between", "denied", {
+    "state-view-redefined": [
+      "select lower(label) from swapped",
+      { outside: "create or replace view swapped as select id, email as label from customers" },
+      { pauseMs: CATALOGUE_AGE_MS },
+      "select lower(label) from swapped",
+    ],
+    "state-view-redefined-prepared": [
+      { frames: [parse("s", "select upper(label) from swapped"), sync()], readies: 1 },
+      { outside: "create or replace view swapped as select id, email as label from customers" },
+      { pauseMs: CATALOGUE_AGE_MS },
+      { frames: statement("s"), readies: 1 },
+    ],
+    "state-columns-renamed": [
+      "select lower(word) from scratch",
+      {
+        outside:
+          "alter table customers rename to customers_away; alter table scratch rename to scratch_away; alter table customers_away rename to scratch; alter table scratch rename email to word",
+      },
+      { pauseMs: CATALOGUE_AGE_MS },
+      "select lower(word) from scratch",
+    ],
+  }).map((attempt) => ({ ...attempt, undo: UNDO_SWAPS })),
   {
     id: "state-name-cut-by-the-server",
     tries: "a statement of one long name is judged, one of another with the same 63 bytes runs",

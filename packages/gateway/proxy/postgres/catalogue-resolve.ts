@@ -31,6 +31,8 @@ export function buildCatalogue(
   place: Place,
   searchPath: readonly string[],
   classify: readonly Classification[],
+  /** What it was before: a column keeps its classes, whatever it or its table is called now. */
+  previous?: Catalogue,
 ): Catalogue {
   const classes = new Map<number, Map<number, ClassedColumn[]>>();
   const unmatched: Classification[] = [];
@@ -41,6 +43,7 @@ export function buildCatalogue(
     const found = oid === undefined ? 0 : addClass(snapshot, classes, family, oid, entry);
     if (found === 0) unmatched.push(entry);
   }
+  if (previous !== undefined) keepClasses(snapshot, classes, previous);
   const all = new Map<string, ClassedColumn>();
   for (const columns of classes.values())
     for (const list of columns.values())
@@ -109,6 +112,24 @@ export function withAncestors(snapshot: Snapshot, relation: RelationInfo): Relat
     }
   }
   return found;
+}
+
+function keepClasses(
+  snapshot: Snapshot,
+  classes: Map<number, Map<number, ClassedColumn[]>>,
+  previous: Catalogue,
+): void {
+  for (const [oid, attributes] of previous.classes) {
+    const relation = snapshot.relations.get(oid);
+    for (const [attribute, kept] of attributes) {
+      if (!relation?.columns.some((column) => column.attribute === attribute)) continue;
+      const columns = classes.get(oid) ?? new Map<number, ClassedColumn[]>();
+      classes.set(oid, columns);
+      const now = columns.get(attribute) ?? [];
+      const lost = kept.filter((one) => !now.some((other) => other.class === one.class));
+      columns.set(attribute, [...now, ...lost]);
+    }
+  }
 }
 
 function addClass(

@@ -166,6 +166,35 @@ const SQL = {
     JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE c.oid >= 16384 ORDER BY c.oid`,
 } as const;
 
+/** Who wrote each row of the catalogue: a change of whatever kind gives another sum. */
+const MARK = `SELECT concat_ws(' ', ${[
+  ["pg_class", "oid", "oid >= 16384"],
+  ["pg_attribute", "attrelid::int8 * 2048 + attnum", "attrelid >= 16384"],
+  ["pg_attrdef", "oid", "true"],
+  ["pg_rewrite", "oid", "oid >= 16384"],
+  ["pg_proc", "oid", "oid >= 16384"],
+  ["pg_aggregate", "aggfnoid::oid", "aggfnoid::oid >= 16384"],
+  ["pg_type", "oid", "oid >= 16384"],
+  ["pg_operator", "oid", "oid >= 16384"],
+  ["pg_cast", "oid", "oid >= 16384"],
+  ["pg_trigger", "oid", "true"],
+  ["pg_index", "indexrelid", "indexrelid >= 16384"],
+  ["pg_constraint", "oid", "oid >= 16384"],
+  ["pg_inherits", "inhrelid", "true"],
+  ["pg_namespace", "oid", "true"],
+]
+  .map(
+    ([table, key, own]) =>
+      `(SELECT sum(pg_catalog.hashint8extended(xmin::text::int8, (${key})::int8)) FROM pg_catalog.${table} WHERE ${own})`,
+  )
+  .join(", ")})::text AS mark`;
+
+/** Another text whenever somebody defined something; costs a fraction of a snapshot. */
+export async function readMark(read: ReadRows): Promise<string> {
+  const [row] = await read(MARK);
+  return str(row ?? {}, "mark");
+}
+
 type Part = keyof typeof SQL;
 type Row = Record<string, unknown>;
 

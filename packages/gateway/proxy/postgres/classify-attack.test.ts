@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startPostgres } from "../../../../conformance/support/postgres-server.ts";
-import { effectsOf, openShop, type Shop, touchesOf } from "./classify-fixture.ts";
+import { readMark, readSnapshot } from "./catalogue.ts";
+import { createClassifier } from "./classify.ts";
+import { effectsOf, NO_NAMES, openShop, type Shop, touchesOf } from "./classify-fixture.ts";
 import type { QueryPlan } from "./plan.ts";
 
 let shop: Shop;
@@ -88,4 +90,45 @@ test("triggers may tell anything in an error, so its text is withheld", () => {
   assert.equal(planOf("INSERT INTO stamped VALUES (1)").reachesClassified, true);
   assert.equal(planOf("COPY stamped FROM STDIN").reachesClassified, true);
   assert.equal(planOf("INSERT INTO orders DEFAULT VALUES").reachesClassified, false);
+});
+
+test("what others define is noticed, and a column keeps its class under another name", async () => {
+  const read = async (sql: string) => {
+    const result: unknown = await shop.client.query(sql);
+    const last = Array.isArray(result) ? result.at(-1) : result;
+    return (last as { rows: Record<string, unknown>[] }).rows;
+  };
+  await read(
+    "CREATE TABLE notes (id int, mail text); CREATE VIEW seen AS SELECT id::text AS x FROM notes",
+  );
+  let nowMs = 0;
+  const classifier = await createClassifier({
+    target: "orders",
+    database: "shop",
+    searchPath: ["public"],
+    classify: [
+      { database: undefined, schema: "public", table: "notes", column: "mail", class: "pii.email" },
+    ],
+    read: () => readSnapshot(read),
+    limits: { maxTextBytes: 10_000, cacheBytes: 100_000 },
+    watch: { mark: () => readMark(read), clock: { monotonicMs: () => nowMs } },
+  });
+  const touches = (text: string) => {
+    const plan = classifier.classify(text, NO_NAMES);
+    return "unclassified" in plan ? plan.message : touchesOf(plan);
+  };
+  assert.equal(touches("SELECT lower(x) FROM seen"), "");
+  const { epoch } = classifier;
+  nowMs = 1_000;
+  assert.equal(classifier.due?.(), true);
+  await classifier.verify?.();
+  assert.equal(classifier.due?.(), false);
+  assert.equal(classifier.epoch, epoch);
+  await read(
+    "CREATE OR REPLACE VIEW seen AS SELECT mail AS x FROM notes; ALTER TABLE notes RENAME mail TO post; ALTER TABLE notes RENAME TO letters",
+  );
+  nowMs = 2_000;
+  await classifier.verify?.();
+  assert.equal(touches("SELECT lower(x) FROM seen"), "inner public.notes.mail");
+  assert.equal(touches("SELECT post FROM letters"), "output public.notes.mail");
 });

@@ -4,6 +4,7 @@
 // What it cannot parse, resolve or place is Unclassified, which is a denial (I2).
 
 import type { Effect, Operation } from "../../access/operation.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { Classification } from "../../target/target.ts";
 import type { Snapshot } from "./catalogue.ts";
 import { buildCatalogue, type Catalogue } from "./catalogue-resolve.ts";
@@ -34,7 +35,18 @@ export interface ClassifierDeps {
   /** Reads the catalogue: catalogue.ts, over a connection of the gateway's own. */
   readonly read: () => Promise<Snapshot>;
   readonly limits: ClassifierLimits;
+  /** Notices what others define at the target. Absent: only `refresh` does. */
+  readonly watch?: {
+    /** Another text whenever the catalogue is another: catalogue.ts, `readMark`. */
+    readonly mark: () => Promise<string>;
+    readonly clock: Pick<Clock, "monotonicMs">;
+  };
 }
+
+/** So long may others' definitions go unnoticed; longer where looking takes its time. */
+const VERIFY_EVERY_MS = 1_000;
+/** Looking takes at most this part of the time. */
+const VERIFY_SHARE = 1 / 20;
 
 export interface PostgresClassifier extends Classifier {
   /** Classifications that name nothing in this database. */
@@ -47,8 +59,14 @@ export interface PostgresClassifier extends Classifier {
 export async function createClassifier(deps: ClassifierDeps): Promise<PostgresClassifier> {
   await loadParser();
   const place = { target: deps.target, database: deps.database };
-  const build = (snapshot: Snapshot) =>
-    buildCatalogue(snapshot, place, deps.searchPath, deps.classify);
+  const build = (snapshot: Snapshot, previous?: Catalogue) =>
+    buildCatalogue(snapshot, place, deps.searchPath, deps.classify, previous);
+  const { watch } = deps;
+  let verifiedMs = watch?.clock.monotonicMs() ?? 0;
+  let verifyEveryMs = VERIFY_EVERY_MS;
+  // Before the catalogue itself: a change in between is then noticed.
+  let mark = await watch?.mark();
+  let verifying: Promise<void> | undefined;
   let catalogue = build(await deps.read());
   let classified: ClassifiedByOid | undefined;
   let epoch = 1;
@@ -58,10 +76,30 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   async function readAgain(): Promise<void> {
     const snapshot = await deps.read();
     if (snapshot.fingerprint === catalogue.snapshot.fingerprint) return;
-    catalogue = build(snapshot);
+    catalogue = build(snapshot, catalogue);
     classified = undefined;
     epoch++;
     cache.clear();
+  }
+
+  function refresh(): Promise<void> {
+    reading ??= readAgain().finally(() => {
+      reading = undefined;
+    });
+    return reading;
+  }
+
+  async function look({ mark: read, clock }: NonNullable<ClassifierDeps["watch"]>): Promise<void> {
+    const startedMs = clock.monotonicMs();
+    const seen = await read();
+    verifyEveryMs = Math.max(VERIFY_EVERY_MS, (clock.monotonicMs() - startedMs) / VERIFY_SHARE);
+    if (seen !== mark) {
+      // One under way may have begun before the change.
+      await reading;
+      await refresh();
+      mark = seen;
+    }
+    verifiedMs = startedMs;
   }
 
   return {
@@ -84,11 +122,14 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       classified ??= classifiedColumns(catalogue);
       return classified;
     },
-    refresh() {
-      reading ??= readAgain().finally(() => {
-        reading = undefined;
+    refresh,
+    due: () => watch !== undefined && watch.clock.monotonicMs() - verifiedMs >= verifyEveryMs,
+    async verify() {
+      if (watch === undefined) return;
+      verifying ??= look(watch).finally(() => {
+        verifying = undefined;
       });
-      return reading;
+      await verifying;
     },
   };
 }

@@ -8,7 +8,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { StandingConnections } from "../../credential/standing.ts";
 import type { MaskName } from "../../masking/masks.ts";
 import type { PostgresTarget } from "../../target/target.ts";
-import { readSnapshot } from "./catalogue.ts";
+import { readMark, readSnapshot } from "./catalogue.ts";
 import { createClassifier } from "./classify.ts";
 import type { Classifier } from "./plan.ts";
 import { createResultMasks, type ResultMasks } from "./row-check.ts";
@@ -86,6 +86,7 @@ async function openDatabase(
       cacheBytes: limits.planCacheBytes,
       settingBounds: new Map(),
     },
+    watch: { mark: () => readMark(read), clock: deps.clock },
   });
   return { classifier, masks: createResultMasks(classifier, deps.masks) };
 }

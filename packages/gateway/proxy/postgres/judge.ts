@@ -49,6 +49,7 @@ export class Judge {
   /** The plan, or why there is none; the catalogue is read again once for a name it does not know. */
   classify(text: string): QueryPlan | Unclassified | Wait {
     const { classifier } = this.#state.context;
+    if (this.#mustVerify()) return "wait";
     const plan = classifier.classify(text, this.#names);
     if (!("unclassified" in plan))
       return this.#state.uncommittedDefinition && !definesOrEnds(plan) ? UNSETTLED : plan;
@@ -60,6 +61,7 @@ export class Judge {
 
   /** A plan of an older catalogue, or one whose names may mean something else now, is made anew. */
   currentPlan(plan: QueryPlan): QueryPlan | Unclassified | Wait {
+    if (this.#mustVerify()) return "wait";
     if (plan.refers.length > 0) {
       if (this.#state.tracker.depth > 0) return this.#waitForReplies();
     } else if (
@@ -68,6 +70,14 @@ export class Judge {
     )
       return plan;
     return this.classify(plan.text);
+  }
+
+  /** Others define objects too: what names mean is looked at again when that was a while ago. */
+  #mustVerify(): boolean {
+    const { classifier } = this.#state.context;
+    if (classifier.verify === undefined || classifier.due?.() !== true) return false;
+    this.#control.waitFor(classifier.verify());
+    return true;
   }
 
   readonly #names: SessionNames = {

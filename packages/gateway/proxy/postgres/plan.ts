@@ -101,6 +101,13 @@ export interface Classifier {
   classify(text: string, names: SessionNames): QueryPlan | Unclassified;
   /** The snapshot's epoch; plans of another are not used. */
   readonly epoch: number;
+  /**
+   * True when others may have changed the catalogue since it was looked at: `verify` comes before
+   * anything is judged by it. Absent: never.
+   */
+  readonly due?: () => boolean;
+  /** Looks whether anything changed and reads the catalogue again if so; callers share it. */
+  readonly verify?: () => Promise<void>;
   /** Reads the catalogue again; at most one read runs at a time, callers share it. */
   refresh(): Promise<void>;
 }
