@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -198,13 +199,14 @@ describe("in a sandbox", { skip: unable }, () => {
     const probe = `
 import { connect } from "node:net";
 import { existsSync, writeFileSync } from "node:fs";
-const reach = (port) => new Promise((done) => {
-  connect(port, "127.0.0.1").on("connect", () => done("open")).on("error", (e) => done(e.code));
+const reach = (to) => new Promise((done) => {
+  connect(to).on("connect", () => done("open")).on("error", (e) => done(e.code));
 });
 const write = (path) => { try { writeFileSync(path, "x"); return "written"; } catch (e) { return e.code; } };
 const [database, context, out] = process.argv.slice(2);
 console.log(JSON.stringify({
-  database: await reach(Number(database)),
+  database: await reach({ host: "127.0.0.1", port: Number(database) }),
+  socket: await reach({ path: out + "/engine.sock" }),
   context: existsSync(context),
   root: write("/usr/custody-probe"),
   tmp: write("/tmp/custody-probe"),
@@ -214,6 +216,8 @@ console.log(JSON.stringify({
 `;
     const out = join(stage.folder, "out");
     mkdirSync(out);
+    const engine = createServer().listen(join(out, "engine.sock"));
+    await once(engine, "listening");
     const context = join(stage.home("engineer"), "contexts", "127.0.0.1.json");
     const args = [String(stage.database.port), context, out];
     const shown = ["--readable", stage.home("programs"), "--writable", out];
@@ -221,12 +225,14 @@ console.log(JSON.stringify({
     const done = await custody([...SANDBOX, ...shown, "--", ...program]);
     assert.deepEqual(done.json, {
       database: "ECONNREFUSED",
+      socket: "ECONNREFUSED",
       context: false,
       root: "EROFS",
       tmp: "written",
       pass: "EROFS",
       out: "written",
     });
+    engine.close();
     assert.equal(readFileSync(join(out, "made"), "utf8"), "x");
     assert.equal(existsSync("/tmp/custody-probe"), false);
     const home = ["--writable", stage.home("engineer"), "--", "true"];

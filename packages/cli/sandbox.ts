@@ -50,7 +50,7 @@ const MAX_CONNECTIONS = 256;
 /** Ports below it are for the privileged, who do not exist inside. */
 const FIRST_FREE_PORT = 1024;
 const MOVED_PORTS = 20_000;
-const MAX_MASKED_SOCKETS = 512;
+const MAX_COVERED_SOCKETS = 512;
 
 /** The program, tried. Throws CliError when it is not installed or may not make namespaces here. */
 export function findBubblewrap(path: string | undefined): string {
@@ -175,14 +175,19 @@ function mountsOf(options: SandboxOptions, hosts: string): string[] {
   };
   const here = realpathSync(options.workingDirectory);
   const workable = !hidden.some((one) => isWithin(one, here));
-  return [
-    ...hidden.flatMap((path) => ["--tmpfs", path]),
-    ...maskedSockets(hidden),
+  const shown = [
     ...[process.execPath, OWN_FILES].flatMap((path) => ["--ro-bind", path, path]),
     ...hidden.filter((path) => isWithin(path, OWN_FILES)).flatMap((path) => ["--tmpfs", path]),
     ...(workable ? ["--ro-bind", here, here] : []),
     ...options.readable.flatMap((path) => show("--readable", path, "--ro-bind")),
     ...options.writable.flatMap((path) => show("--writable", path, "--bind")),
+  ];
+  const isVisible = (path: string) =>
+    !hidden.some((one) => isWithin(path, one)) || shown.some((one) => isWithin(path, one));
+  return [
+    ...hidden.flatMap((path) => ["--tmpfs", path]),
+    ...shown,
+    ...coveredSockets((path) => isVisible(path) && !isWithin(path, options.directory)),
     ...["--ro-bind", options.directory, options.directory],
     ...(existsSync("/etc/hosts") ? ["--ro-bind", hosts, "/etc/hosts"] : []),
   ];
@@ -192,21 +197,19 @@ function mountsOf(options: SandboxOptions, hosts: string): string[] {
  * Network namespaces do not part sockets in the file system: a database's or a container engine's that
  * lies where the sandbox can see it is covered.
  */
-function maskedSockets(hidden: readonly string[]): string[] {
+function coveredSockets(isVisible: (path: string) => boolean): string[] {
   const paths = new Set<string>();
   for (const line of readFileSync("/proc/net/unix", "utf8").split("\n")) {
-    const path = line.slice(line.lastIndexOf(" ") + 1);
-    if (!path.startsWith("/") || hidden.some((one) => isWithin(path, one))) continue;
-    if (isSocket(path)) paths.add(realpathSync(path));
+    const path = / (\/.*)$/.exec(line)?.[1];
+    if (path !== undefined && isSocket(path)) paths.add(realpathSync(path));
   }
-  if (paths.size > MAX_MASKED_SOCKETS)
-    throw new CliError(
-      "refused",
-      `--sandbox: more than ${MAX_MASKED_SOCKETS} sockets to cover here`,
-    );
-  return [...paths]
-    .filter((path) => !hidden.some((one) => isWithin(path, one)))
-    .flatMap((path) => ["--ro-bind", "/dev/null", path]);
+  const visible = [...paths].filter(isVisible);
+  if (visible.length <= MAX_COVERED_SOCKETS)
+    return visible.flatMap((path) => ["--ro-bind", "/dev/null", path]);
+  throw new CliError(
+    "refused",
+    `--sandbox: ${visible.length} sockets would have to be covered, more than ${MAX_COVERED_SOCKETS}`,
+  );
 }
 
 function isSocket(path: string): boolean {
