@@ -66,9 +66,9 @@ export async function receiveStartup(
     if (packet === undefined) return undefined;
     if (packet === "client-hello") {
       secure = await startTls(accepted, deps, signal);
+      onSecure(secure);
       if (secure.alpnProtocol !== "postgresql")
         throw new GatewayError("protocol", "direct TLS needs the ALPN protocol postgresql");
-      onSecure(secure);
       socket = secure;
       continue;
     }
