@@ -40,6 +40,8 @@ export interface RelationInfo {
   readonly parents: readonly number[];
   /** OIDs of tables with a foreign key to this one: TRUNCATE … CASCADE reaches them. */
   readonly referencedBy: readonly number[];
+  /** Tables whose rows go, or lose their reference, with a row of this one (ON DELETE …). */
+  readonly deletesWith: readonly { readonly oid: number; readonly action: "delete" | "update" }[];
   /** SELECT text of a view or materialised view. */
   readonly definition: string | undefined;
   /** Events (2 update, 3 insert, 4 delete, 1 select) with a rewrite rule other than a view's own. */
@@ -126,8 +128,9 @@ const SQL = {
     ORDER BY a.attrelid, a.attnum`,
   inheritance: `SELECT inhrelid::int8 AS child, inhparent::int8 AS parent
     FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno`,
-  references: `SELECT DISTINCT confrelid::int8 AS referenced, conrelid::int8 AS referencing
-    FROM pg_catalog.pg_constraint WHERE contype = 'f' ORDER BY 1, 2`,
+  references: `SELECT DISTINCT confrelid::int8 AS referenced, conrelid::int8 AS referencing,
+      confdeltype::text AS deleting
+    FROM pg_catalog.pg_constraint WHERE contype = 'f' ORDER BY 1, 2, 3`,
   rules: `SELECT ev_class::int8 AS relation, ev_type::text AS event
     FROM pg_catalog.pg_rewrite WHERE NOT (rulename = '_RETURN' AND ev_type = '1') ORDER BY oid`,
   unique: `SELECT DISTINCT i.indrelid::int8 AS relation, k.attribute::int4 AS attribute
@@ -262,6 +265,12 @@ function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo>
     });
   const parents = pairs(rows.inheritance, "child", "parent");
   const referencedBy = pairs(rows.references, "referenced", "referencing");
+  const deletesWith = new Map<number, RelationInfo["deletesWith"][number][]>();
+  for (const row of rows.references) {
+    const action = DELETE_ACTIONS.get(str(row, "deleting"));
+    if (action !== undefined)
+      append(deletesWith, num(row, "referenced"), { oid: num(row, "referencing"), action });
+  }
   const unique = pairs(rows.unique, "relation", "attribute");
   const rules = new Map<number, string[]>();
   for (const row of rows.rules) append(rules, num(row, "relation"), str(row, "event"));
@@ -278,6 +287,7 @@ function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo>
       columns: columns.get(oid) ?? [],
       parents: parents.get(oid) ?? [],
       referencedBy: referencedBy.get(oid) ?? [],
+      deletesWith: deletesWith.get(oid) ?? [],
       definition: row.definition == null ? undefined : str(row, "definition"),
       rules: rules.get(oid) ?? [],
       uniqueAttributes: unique.get(oid) ?? [],
@@ -298,6 +308,13 @@ const RELATION_KINDS = new Map<string, RelationKind>([
   ["I", "index"],
   ["t", "toast"],
   ["c", "composite"],
+]);
+
+/** CASCADE; SET NULL and SET DEFAULT. */
+const DELETE_ACTIONS = new Map<string, "delete" | "update">([
+  ["c", "delete"],
+  ["n", "update"],
+  ["d", "update"],
 ]);
 
 const VOLATILITIES = new Map<string, FunctionInfo["volatility"]>([

@@ -21,6 +21,9 @@ before(async () => {
      CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
      CREATE TABLE stamped (id int);
      CREATE TRIGGER stamping BEFORE INSERT ON stamped FOR EACH ROW EXECUTE FUNCTION stamp();
+     CREATE TABLE lines (id int UNIQUE, order_id int REFERENCES orders(id) ON DELETE CASCADE);
+     CREATE TABLE parts (line_id int REFERENCES lines(id) ON DELETE CASCADE, again int REFERENCES lines(id));
+     CREATE TABLE marks (order_id int REFERENCES orders(id) ON DELETE SET NULL);
      CREATE TYPE contact AS (email text, phone text);`,
   );
   await shop.classifier.refresh();
@@ -131,4 +134,12 @@ test("what others define is noticed, and a column keeps its class under another 
   await classifier.verify?.();
   assert.equal(touches("SELECT lower(x) FROM seen"), "inner public.notes.mail");
   assert.equal(touches("SELECT post FROM letters"), "output public.notes.mail");
+});
+
+test("a delete that goes on into other tables is a delete there", () => {
+  const effects = effectsOf(planOf("DELETE FROM orders"));
+  assert.match(effects, /delete table public\.lines/);
+  assert.match(effects, /delete table public\.parts/);
+  assert.match(effects, /update table public\.marks/);
+  assert.equal(effectsOf(planOf("DELETE FROM parts")), "delete table public.parts");
 });

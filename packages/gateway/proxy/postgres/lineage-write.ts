@@ -154,6 +154,19 @@ function addWrite(context: Context, action: SqlAction, relation: RelationInfo): 
     );
   context.volatile = true;
   addRelationEffect(context, action, relation);
+  if (action === "delete") addCascades(context, relation, new Set([relation.oid]));
+}
+
+/** What the server deletes and changes along: nobody is asked for rights to that there. */
+function addCascades(context: Context, relation: RelationInfo, done: Set<number>): void {
+  for (const { oid, action } of relation.deletesWith) {
+    const other = context.catalogue.snapshot.relations.get(oid);
+    if (other === undefined) continue;
+    addRelationEffect(context, action, other);
+    if (action !== "delete" || done.has(oid)) continue;
+    done.add(oid);
+    addCascades(context, other, done);
+  }
 }
 
 /** SET a = …, (b, c) = …, d[1] = … */
