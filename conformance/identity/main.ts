@@ -5,6 +5,7 @@
 
 import { createCases } from "./cases.ts";
 import { joseCases } from "./jose.ts";
+import { liveCases } from "./live.ts";
 import { signInCases } from "./sign-in.ts";
 import { signalCases } from "./signals.ts";
 import { openStage } from "./stage.ts";
@@ -16,6 +17,7 @@ const parts = {
   tokens: tokenCases,
   workloads: workloadCases,
   signals: signalCases,
+  live: liveCases,
   "sign-in": signInCases,
 };
 

@@ -2,6 +2,7 @@
 // with homes of their own.
 
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +11,30 @@ import { Agent, fetch } from "undici";
 import { CUSTODY, runCustody, userEnvironment } from "../support/command-line.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { startOidcProvider, type TestOidcProvider } from "../support/oidc-provider.ts";
+import { startPostgres } from "../support/postgres-server.ts";
 import { type LyingIssuer, startLyingIssuer } from "./lying-issuer.ts";
+
+/** The target's one database. */
+export const DATABASE = "shop";
+
+const SEED = `
+create table items (id int primary key);
+insert into items values (1), (2);
+create role shop_app nologin;
+grant connect on database ${DATABASE} to shop_app;
+grant usage on schema public to shop_app;
+grant select on items to shop_app;
+create role custody_admin login createrole password :password;
+grant shop_app to custody_admin with admin option;
+grant pg_signal_backend to custody_admin;
+`;
+
+const POLICIES = `
+@id("engineers-connect")
+permit (principal in Custody::Group::"corp/engineers", action == Custody::Action::"connect", resource);
+@id("engineers-read")
+permit (principal in Custody::Group::"corp/engineers", action == SQL::Action::"select", resource);
+`;
 
 export interface Stage extends AsyncDisposable {
   readonly folder: string;
@@ -54,12 +78,32 @@ export async function openStage(): Promise<Stage> {
     writeFileSync(path, text, { mode: 0o600 });
     return path;
   };
+  const database = parts.use(await startPostgres({ databases: [DATABASE] }));
+  const password = randomBytes(24).toString("base64url");
+  await database.query(DATABASE, SEED.replace(":password", `'${password}'`));
+  const databaseCa = file("database-ca.pem", database.ca ?? "");
+  const passwordFile = file("admin", password);
   const corpCa = file("corp-ca.pem", corp.ca);
   const liarCa = file("liar-ca.pem", liar.ca);
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),
-      configuration: configuration(corp, liar, corpCa, liarCa),
+      policies: { "guards.cedar": POLICIES },
+      configuration: `${configuration(corp, liar, corpCa, liarCa)}
+targets:
+  shop:
+    postgres:
+      host: localhost
+      port: ${database.port}
+      tls: { caFile: ${JSON.stringify(databaseCa)} }
+      databases: [${DATABASE}]
+      accounts:
+        app:
+          credential:
+            session-role:
+              profile: shop_app
+              admin: { user: custody_admin, password: ${JSON.stringify(`file:${passwordFile}`)}, database: ${DATABASE} }
+`,
     }),
   );
   corp.backchannelTo(

@@ -28,10 +28,8 @@ providers: {}
 #      groups: groups
 #  github:
 #    oidc:
-#      issuer: https://token.actions.githubusercontent.com
+#      preset: github
 #      audience: custody
-#      kind: workloads
-#      username: sub
 #      claims: { repository_id: "123456", repository_owner_id: "7890" }
 
 # Which accounts are one human. Who is not here cannot approve.
