@@ -3,13 +3,14 @@
 
 import { attack } from "./attack.ts";
 import { AUTHORITY } from "./attempts-authority.ts";
+import { FORMS } from "./attempts-forms.ts";
 import { FRAMING } from "./attempts-framing.ts";
 import { LEAKS } from "./attempts-leaks.ts";
 import { NAMES } from "./attempts-names.ts";
 import { openAttackStage } from "./stage.ts";
 
 const words = process.argv.slice(2);
-const attempts = [...LEAKS, ...AUTHORITY, ...NAMES, ...FRAMING].filter(
+const attempts = [...LEAKS, ...FORMS, ...AUTHORITY, ...NAMES, ...FRAMING].filter(
   ({ id }) => words.length === 0 || words.some((word) => id.includes(word)),
 );
 
