@@ -110,6 +110,27 @@ test("the thread publishes what the journal has, and the log verifies across res
   assert.equal(statSync(join(directory, "keys", "log.key")).mode & 0o777, 0o600);
 });
 
+test("no file that was published is written again: a kill in the middle would empty it", async () => {
+  const directory = temporary();
+  const journal = await journalOf(directory);
+  const written: string[] = [];
+  const sequencer = sequencerOf(directory, (what) => {
+    if (what.startsWith("write ") && what.includes("/tile/")) written.push(what);
+  });
+  for (let step = 0; step < 30; step++) {
+    for (let number = 0; number < 20; number++) command(journal, step * 100 + number);
+    await journal.settled();
+    while (sequencer.step(placeOf(journal)));
+  }
+  sequencer.close();
+  await journal[Symbol.asyncDispose]();
+  assert.ok(written.some((path) => path.includes("/tile/1/")));
+  assert.deepEqual(
+    written.filter((path, at) => written.indexOf(path) !== at),
+    [],
+  );
+});
+
 test("a crash before any file operation loses and doubles nothing", async () => {
   const directory = temporary();
   const journal = await journalOf(directory);

@@ -127,6 +127,7 @@ class LogSequencer implements Sequencer {
   /** Writes bundles and tiles; nothing refers to them yet. */
   #extend(leaves: readonly Buffer[]): void {
     if (leaves.length === 0) return;
+    const before = this.#builder.size;
     for (const leaf of leaves) {
       this.#bundle.push(leaf);
       this.#builder.push(leafHash(sha256, leaf));
@@ -139,7 +140,11 @@ class LogSequencer implements Sequencer {
     for (const { level, index, hashes } of this.#fullTiles) this.#writeTile(level, index, hashes);
     const { size, levels } = this.#builder.edge();
     levels.forEach((row, level) => {
-      if (row.length > 0) this.#writeTile(level, Math.floor(size / TILE_WIDTH ** (level + 1)), row);
+      // A tile that did not grow is published: to write it again would empty it for a moment, and for
+      // good if that is where the process is killed.
+      const isNew = hashesAt(level, size) !== hashesAt(level, before);
+      if (row.length > 0 && isNew)
+        this.#writeTile(level, Math.floor(size / TILE_WIDTH ** (level + 1)), row);
     });
     this.#deps.files.settle();
   }
@@ -184,6 +189,11 @@ class LogSequencer implements Sequencer {
     const path = tilePath({ level, index, width: hashes.length });
     this.#deps.files.write(join(logDirectory(this.#deps.dataDirectory), path), tileBytes(hashes));
   }
+}
+
+/** Of a tree of `size` leaves, at this level of tiles. */
+function hashesAt(level: number, size: number): number {
+  return Math.floor(size / TILE_WIDTH ** level);
 }
 
 /** The edge of the tree that the head speaks of, when the log holds it and nothing contradicts. */
