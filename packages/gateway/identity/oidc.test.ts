@@ -318,6 +318,23 @@ describe("a provider that is down", () => {
     assert.equal(local.state.discovered, after);
   });
 
+  test("keys in a file stand in for discovery, and are read again when they change", async () => {
+    await using local = await startIssuer();
+    const clock = testClock();
+    const file = `${local.provider.caFile}.jwks`;
+    const write = () =>
+      writeFile(file, JSON.stringify({ keys: [...local.keys.values()].map(({ jwk }) => jwk) }));
+    await write();
+    await using identity = createIdentity([{ ...local.provider, keys: { file } }], LIMITS, clock);
+    local.state.down = true;
+    await identity.verify(await local.token(), "jwt");
+    local.addKey("two");
+    await write();
+    clock.advance(30_000);
+    await identity.verify(await local.token({}, {}, "two"), "jwt");
+    assert.equal(local.state.discovered, 0);
+  });
+
   test("a discovery document of another issuer is not believed", async () => {
     await using local = await startIssuer();
     local.state.claimsIssuer = "https://evil.test";
