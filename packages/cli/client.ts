@@ -16,6 +16,7 @@ import { Agent, request } from "undici";
 import { z } from "zod";
 
 import { CliError, exitForGatewayCode } from "./faults.ts";
+import { type HolderKey, proofFor } from "./holder-key.ts";
 
 const TIMEOUT_MS = 30_000;
 /** One line of a stream; a recording's longest is a response of 1 MiB and its base64. */
@@ -37,6 +38,10 @@ export interface ClientOptions {
   /** PEM; null: the system's CAs. */
   readonly ca: string | null;
   readonly token: string | undefined;
+  /** The key that the token is bound to: each request proves it (RFC 9449). */
+  readonly key?: HolderKey | undefined;
+  /** The key that what is asked for at the token endpoint is to be bound to. */
+  readonly bindTo?: HolderKey | undefined;
 }
 
 export interface Client {
@@ -56,8 +61,15 @@ export function createClient(options: ClientOptions): Client {
     headersTimeout: TIMEOUT_MS,
     bodyTimeout: TIMEOUT_MS,
   });
+  let issuer: Promise<string> | undefined;
+  const issuerOf = () => {
+    issuer ??= send("metadata", {})
+      .then((response) => response.body.json())
+      .then((body) => understood("metadata", body).issuer);
+    return issuer;
+  };
   const send = (name: EndpointName, call: Call<EndpointName>) =>
-    dispatch(agent, options, name, call);
+    dispatch(agent, options, name, call, issuerOf);
   return {
     url: options.url,
     call: async (name, call = {}) => {
@@ -82,6 +94,7 @@ async function dispatch(
   options: ClientOptions,
   name: EndpointName,
   call: Call<EndpointName>,
+  issuer: () => Promise<string>,
 ) {
   const endpoint = endpoints[name];
   const url = new URL(pathOf(name, call.params), options.url);
@@ -95,6 +108,7 @@ async function dispatch(
       });
     headers.authorization = `Bearer ${options.token}`;
   }
+  await prove(options, name, url, headers, issuer);
   const body = encode(endpoint.encoding, call.body, headers);
   const response = await request(url, {
     dispatcher: agent,
@@ -106,6 +120,23 @@ async function dispatch(
   });
   if (response.statusCode >= 200 && response.statusCode < 300) return response;
   throw refusal(url, response.statusCode, await response.body.text().catch(() => ""));
+}
+
+/** URLs in proofs are spelt as the gateway names itself, by whatever name it was reached. */
+async function prove(
+  { token, key, bindTo }: ClientOptions,
+  name: EndpointName,
+  url: URL,
+  headers: Record<string, string>,
+  issuer: () => Promise<string>,
+): Promise<void> {
+  const { auth, method } = endpoints[name];
+  const about = async () => ({ method, url: new URL(url.pathname, await issuer()).href });
+  if (name === "token" && bindTo !== undefined)
+    headers.dpop = proofFor(bindTo, await about(), Date.now());
+  if (auth !== "bearer" || key === undefined || token === undefined) return;
+  headers.authorization = `DPoP ${token}`;
+  headers.dpop = proofFor(key, { ...(await about()), credential: token }, Date.now());
 }
 
 function encode(

@@ -8,9 +8,10 @@ import { readFileSync } from "node:fs";
 
 import type { Command } from "commander";
 
-import { type Client, createClient } from "./client.ts";
+import { type Client, type ClientOptions, createClient } from "./client.ts";
 import { type ContextStore, openContexts } from "./contexts.ts";
 import { CliError, EXIT_CODES } from "./faults.ts";
+import { type HolderKey, readHolderKey } from "./holder-key.ts";
 import { type Io, type Palette, paletteOf } from "./output.ts";
 
 export interface Gateway {
@@ -21,6 +22,8 @@ export interface Gateway {
   readonly ca: string | null;
   readonly caFile: string | undefined;
   readonly token: string | undefined;
+  /** CUSTODY_KEY: the key that the token is bound to. */
+  readonly key: HolderKey | undefined;
 }
 
 export interface Invocation {
@@ -32,7 +35,10 @@ export interface Invocation {
   readonly chosenContext: string | undefined;
   gateway(): Gateway;
   /** With the gateway's client, closed afterwards. */
-  withClient<Result>(use: (client: Client) => Promise<Result>): Promise<Result>;
+  withClient<Result>(
+    use: (client: Client) => Promise<Result>,
+    options?: Pick<ClientOptions, "bindTo">,
+  ): Promise<Result>;
   /** `value` as JSON with `--json`, else what `people` makes of it. */
   print(value: unknown, people: () => string): void;
   /** What there is to say has been printed; only the exit code is left. */
@@ -60,8 +66,8 @@ export function invocationOf(command: Command, io: Io): Invocation {
     contexts,
     chosenContext: global.context,
     gateway,
-    withClient: async (use) => {
-      const client = createClient(gateway());
+    withClient: async (use, options = {}) => {
+      const client = createClient({ ...gateway(), ...options });
       try {
         return await use(client);
       } finally {
@@ -86,6 +92,7 @@ function resolveGateway(io: Io, contexts: ContextStore, chosen: string | undefin
       ca: CUSTODY_CA === undefined ? null : readCa(CUSTODY_CA),
       caFile: CUSTODY_CA,
       token: CUSTODY_TOKEN,
+      key: holderKeyOf(io),
     };
   const contextName = chosen ?? CUSTODY_CONTEXT ?? contexts.currentName();
   if (contextName === undefined)
@@ -105,7 +112,14 @@ function resolveGateway(io: Io, contexts: ContextStore, chosen: string | undefin
     ca: context.ca,
     caFile: contexts.caFile(contextName),
     token: CUSTODY_TOKEN ?? context.token ?? undefined,
+    key: holderKeyOf(io),
   };
+}
+
+/** The key of CUSTODY_KEY's file; undefined: there is none, and delegations are bearers. */
+export function holderKeyOf(io: Io): HolderKey | undefined {
+  const { CUSTODY_KEY } = io.environment;
+  return CUSTODY_KEY === undefined ? undefined : readHolderKey(CUSTODY_KEY);
 }
 
 function readCa(path: string): string {

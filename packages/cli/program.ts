@@ -14,11 +14,13 @@ import { addSessionCommands } from "./commands/sessions.ts";
 import { addTargetCommands } from "./commands/targets.ts";
 import { type CliError, EXIT_CODE_HELP, EXIT_CODES, toCliError } from "./faults.ts";
 import { invocationOf, SaidExit } from "./invocation.ts";
+import { addKeyCommand } from "./key-delegation.ts";
 import { harmless, type Io, paletteOf } from "./output.ts";
 import { refreshIfDue } from "./sign-in.ts";
 
 export const ENVIRONMENT_HELP: readonly (readonly [string, string])[] = [
   ["CUSTODY_TOKEN", "the credential to act with (a handle or JWT), instead of the context's"],
+  ["CUSTODY_KEY", "file of the key that the credential is bound to (custody key makes one)"],
   ["CUSTODY_URL", "the gateway's https address, instead of a context"],
   ["CUSTODY_CA", "PEM file of the CA to trust for CUSTODY_URL"],
   ["CUSTODY_CONTEXT", "the context to use, instead of the current one"],
@@ -51,6 +53,7 @@ export function buildProgram(io: Io, passedOn: readonly string[] = []): Command 
     .hook("preAction", (_program, command) => refreshBefore(command, io));
   addLoginCommands(program, io);
   addDelegationCommands(program, io);
+  addKeyCommand(program, io);
   addTargetCommands(program, io, passedOn);
   addRunCommand(program, io, passedOn);
   addRequestCommands(program, io);

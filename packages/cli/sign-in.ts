@@ -11,6 +11,7 @@ import type { ProviderView } from "@custody/contract/providers.ts";
 import { createClient } from "./client.ts";
 import type { ContextStore, StoredContext } from "./contexts.ts";
 import { CliError } from "./faults.ts";
+import { holderKeyOf } from "./invocation.ts";
 import type { Io } from "./output.ts";
 import type { ProviderTokens } from "./provider-client.ts";
 
@@ -25,6 +26,8 @@ export interface SignInPlace {
   readonly name: string;
   readonly url: string;
   readonly ca: string | null;
+  /** Holders of keys below may sign children without asking the gateway. */
+  readonly offlineChildren?: boolean;
 }
 
 /** A root for a provider's token, kept as a context. `signIn` undefined: it cannot be refreshed. */
@@ -36,7 +39,7 @@ export async function signInWith(
   signIn?: { readonly provider: ProviderView; readonly tokens: ProviderTokens },
 ): Promise<SignedIn> {
   const { name, url, ca } = place;
-  const client = createClient({ url, ca, token: undefined });
+  const client = createClient({ url, ca, token: undefined, bindTo: holderKeyOf(io) });
   try {
     const answer = await client.call("token", {
       body: {
@@ -44,6 +47,7 @@ export async function signInWith(
         subject_token: subject.token,
         subject_token_type: subject.type,
         requested_token_type: TOKEN_TYPE.handle,
+        ...(place.offlineChildren === true && { offline_children: "true" as const }),
         ...(subject.ttlSeconds !== undefined && { expires_in: String(subject.ttlSeconds) }),
       },
     });
@@ -130,7 +134,8 @@ async function refresh(
       await signInWith(contexts, io, place, subject, { provider: signIn.provider, tokens });
       return;
     }
-    const client = createClient({ url: context.url, ca: context.ca, token: context.token });
+    const { url, ca, token } = context;
+    const client = createClient({ url, ca, token, key: holderKeyOf(io) });
     try {
       const { delegation } = await client.call("refreshDelegation", {
         params: { id: context.delegationId },

@@ -10,6 +10,7 @@ import { replace } from "../contexts.ts";
 import { CliError } from "../faults.ts";
 import { describeGrant } from "../grant-text.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
+import { childOf, offlineChild, passwordOf } from "../key-delegation.ts";
 import { facts, type Io, oneLine, type Palette, relative, table } from "../output.ts";
 import { parseTtl, readToken } from "./login.ts";
 
@@ -28,6 +29,8 @@ interface DelegateOptions {
   readonly ttl?: string;
   readonly handle?: boolean;
   readonly out?: string;
+  readonly keyOut?: string;
+  readonly offline?: boolean;
 }
 
 export function addDelegationCommands(program: Command, io: Io): void {
@@ -95,6 +98,8 @@ function addDelegate(program: Command, io: Io): void {
     .option("--ttl <duration>", "how long it lives: 10m")
     .option("--handle", "print a short handle for password fields instead of a JWT")
     .option("--out <file>", "write the credential to this file (0600) instead of printing it")
+    .option("--key-out <file>", "bind it to a new key, whose file the agent names in CUSTODY_KEY")
+    .option("--offline", "sign it with CUSTODY_KEY and --key-out, without asking the gateway")
     .addHelpText(
       "after",
       `
@@ -113,21 +118,36 @@ Examples:
 
 async function delegate(invocation: Invocation, options: DelegateOptions): Promise<void> {
   const { io } = invocation;
-  const subject = ownToken(invocation);
+  ownToken(invocation);
   const details = await grantOf(invocation, options);
   const actor = await actorOf(invocation, options);
-  const answer = await invocation.withClient((client) =>
-    client.call("token", {
-      body: {
-        grant_type: GRANT_TYPE_TOKEN_EXCHANGE,
-        subject_token: subject,
-        subject_token_type: typeOf(subject),
-        ...actor,
-        requested_token_type: options.handle === true ? TOKEN_TYPE.handle : TOKEN_TYPE.jwt,
-        authorization_details: details,
-        ...(options.ttl !== undefined && { expires_in: String(parseTtl(options.ttl)) }),
-      },
-    }),
+  const { keyOut, offline = false, ttl, out } = options;
+  const asked = {
+    actor,
+    details,
+    keyOut,
+    ttlSeconds: ttl === undefined ? undefined : parseTtl(ttl),
+  };
+  if (offline) {
+    signOffline(invocation, await offlineChild(invocation, asked), out);
+    return;
+  }
+  const { subject, bindTo, statement } = await childOf(invocation, asked);
+  const answer = await invocation.withClient(
+    (client) =>
+      client.call("token", {
+        body: {
+          grant_type: GRANT_TYPE_TOKEN_EXCHANGE,
+          subject_token: subject,
+          subject_token_type: typeOf(subject),
+          ...actor,
+          ...(statement !== undefined && { hop_statement: statement }),
+          requested_token_type: options.handle === true ? TOKEN_TYPE.handle : TOKEN_TYPE.jwt,
+          authorization_details: details,
+          ...(options.ttl !== undefined && { expires_in: String(parseTtl(options.ttl)) }),
+        },
+      }),
+    { bindTo },
   );
   const expiresAt = new Date(io.nowMs() + answer.expires_in * 1000).toISOString();
   const { access_token, ...rest } = answer;
@@ -148,6 +168,12 @@ async function delegate(invocation: Invocation, options: DelegateOptions): Promi
     );
   if (options.out === undefined || invocation.json)
     invocation.print(value, () => `${access_token}\n`);
+}
+
+function signOffline(invocation: Invocation, credential: string, out: string | undefined): void {
+  if (out !== undefined) replace(out, `${credential}\n`);
+  const value = out === undefined ? { access_token: credential } : { file: out };
+  if (out === undefined || invocation.json) invocation.print(value, () => `${credential}\n`);
 }
 
 async function grantOf(invocation: Invocation, options: DelegateOptions): Promise<string> {
@@ -200,7 +226,8 @@ async function actorOf(invocation: Invocation, options: DelegateOptions) {
 async function token(invocation: Invocation, inspect: boolean): Promise<void> {
   const credential = ownToken(invocation);
   if (!inspect) {
-    invocation.print({ token: credential }, () => `${credential}\n`);
+    const shown = await passwordOf(invocation, credential);
+    invocation.print({ token: shown }, () => `${shown}\n`);
     return;
   }
   const answer = await invocation.withClient((client) =>

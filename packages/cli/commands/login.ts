@@ -23,6 +23,7 @@ interface LoginOptions {
   readonly tokenFile?: string;
   readonly tokenType: "id_token" | "access_token" | "jwt";
   readonly ttl?: string;
+  readonly offlineChildren?: boolean;
 }
 
 interface LogoutOptions {
@@ -50,6 +51,10 @@ export function addLoginCommands(program: Command, io: Io): void {
         .default("id_token"),
     )
     .option("--ttl <duration>", "how long the sign-in lasts, at most what the gateway allows")
+    .option(
+      "--offline-children",
+      "with CUSTODY_KEY: holders of keys below may sign delegations without asking the gateway",
+    )
     .addHelpText("after", LOGIN_HELP)
     .action(async (url: string | undefined, options: LoginOptions, command: Command) =>
       login(invocationOf(command, io), url, options),
@@ -92,6 +97,7 @@ async function login(
   const url = given === undefined ? currentUrl(invocation) : parseGatewayUrl(given);
   const host = invocation.chosenContext ?? contextName(url.hostname);
   const ca = await trustedCa(invocation, url, host, options);
+  const offlineChildren = options.offlineChildren === true;
   const ttl = options.ttl === undefined ? {} : { ttlSeconds: parseTtl(options.ttl) };
   let name = host;
   let signedIn: Awaited<ReturnType<typeof signInWith>>;
@@ -99,14 +105,14 @@ async function login(
   if (options.tokenFile !== undefined) {
     const token = (await readToken(invocation, options.tokenFile)).trim();
     const subject = { token, type: SUBJECT_TYPES[options.tokenType], ...ttl };
-    signedIn = await signInWith(store, io, { name, url: url.origin, ca }, subject);
+    signedIn = await signInWith(store, io, { name, url: url.origin, ca, offlineChildren }, subject);
   } else {
     const provider = await chooseProvider(invocation, url, ca, host, options.provider);
     providerName = provider.name;
     name = invocation.chosenContext ?? nameBeside(store.peek(host), host, provider.name);
     const tokens = await authenticate(io, provider, options.device === true);
     const subject = { token: tokens.idToken, type: TOKEN_TYPE.idToken, ...ttl };
-    const place = { name, url: url.origin, ca };
+    const place = { name, url: url.origin, ca, offlineChildren };
     signedIn = await signInWith(store, io, place, subject, { provider, tokens });
   }
   store.choose(name);
