@@ -5,9 +5,10 @@
 // Who owns the state: one a gateway.
 
 import type { Clock } from "../../base/clock.ts";
+import { GatewayError } from "../../base/errors.ts";
 import type { StandingConnections } from "../../credential/standing.ts";
 import type { MaskName } from "../../masking/masks.ts";
-import type { PostgresTarget } from "../../target/target.ts";
+import type { Classification, PostgresTarget } from "../../target/target.ts";
 import { readMark, readSnapshot } from "./catalogue.ts";
 import { createClassifier } from "./classify.ts";
 import type { Classifier } from "./plan.ts";
@@ -88,5 +89,28 @@ async function openDatabase(
     },
     watch: { mark: () => readMark(read), clock: deps.clock },
   });
+  refuseUnmatched(target, database, classifier.unmatched, deps);
   return { classifier, masks: createResultMasks(classifier, deps.masks) };
+}
+
+/**
+ * A classification that names no column protects nothing: a slip of the pen, or a column that was renamed
+ * while nobody looked. Where it is meant for this database no session opens; else the log says so.
+ */
+function refuseUnmatched(
+  target: PostgresTarget,
+  database: string,
+  unmatched: readonly Classification[],
+  deps: DatabasesDeps,
+): void {
+  const isOnly = target.databases?.length === 1;
+  for (const one of unmatched) {
+    const column = `${one.schema}.${one.table}.${one.column}`;
+    const what = `target ${target.name}: ${column} (${one.class}) names no column of database ${database}`;
+    if (isOnly || one.database !== undefined)
+      throw new GatewayError("configuration", what, {
+        hint: "correct `classify` in the configuration, or take it out",
+      });
+    deps.log(what);
+  }
 }

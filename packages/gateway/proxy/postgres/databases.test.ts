@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import {
+  startPostgres,
+  type TestPostgres,
+} from "../../../../conformance/support/postgres-server.ts";
+import { systemClock } from "../../base/clock.ts";
+import type { StandingConnections } from "../../credential/standing.ts";
+import type { Classification, PostgresTarget } from "../../target/target.ts";
+import { openDatabases } from "./databases.ts";
+
+let postgres: TestPostgres;
+
+before(async () => {
+  postgres = await startPostgres({ databases: ["shop", "other"] });
+  await postgres.query("shop", "create table customers (id int, email text)");
+});
+
+after(() => postgres[Symbol.asyncDispose]());
+
+const email: Classification = {
+  database: undefined,
+  schema: "public",
+  table: "customers",
+  column: "email",
+  class: "pii.email",
+};
+
+function target(
+  classify: readonly Classification[],
+  databases?: readonly string[],
+): PostgresTarget {
+  const login = {
+    user: postgres.superuser,
+    password: { from: "env", name: "UNUSED" },
+    database: "postgres",
+  } as const;
+  return {
+    protocol: "postgres",
+    name: "orders",
+    host: "localhost",
+    port: postgres.port,
+    tls: { mode: "verify-full", caFile: postgres.caFile },
+    databases,
+    searchPath: ["public"],
+    accounts: [],
+    catalogue: login,
+    classify,
+    tags: {},
+  };
+}
+
+async function open(one: PostgresTarget, database: string) {
+  const logged: string[] = [];
+  const standing: StandingConnections = {
+    query: (_target, _login, name, sql) => postgres.query(name, sql),
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+  using databases = openDatabases({
+    standing,
+    clock: systemClock,
+    masks: () => new Map(),
+    limits: { catalogueRefreshMs: 60_000, statementBytes: 1 << 20, planCacheBytes: 1 << 20 },
+    log: (message) => logged.push(message),
+  });
+  const { masks } = await databases.open(one, database);
+  return { logged, isNeeded: masks.needed };
+}
+
+test("a classification that names a column is in force, and nothing is said", async () => {
+  assert.deepEqual(await open(target([email], ["shop"]), "shop"), { logged: [], isNeeded: true });
+});
+
+test("one that names none keeps every session out of the database it is meant for", async () => {
+  const slip = { ...email, column: "emial" };
+  for (const one of [target([slip], ["shop"]), target([{ ...slip, database: "shop" }])])
+    await assert.rejects(open(one, "shop"), {
+      code: "configuration",
+      message: /public\.customers\.emial \(pii\.email\) names no column of database shop/,
+    });
+});
+
+test("one for whatever database has it is only mentioned where it is not", async () => {
+  const { logged, isNeeded } = await open(target([email]), "other");
+  assert.match(logged[0] ?? "", /names no column of database other/);
+  assert.equal(isNeeded, false);
+});
