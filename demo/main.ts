@@ -8,9 +8,10 @@ import { openStage } from "./stage.ts";
 import { STORY } from "./story.ts";
 
 const once = process.argv.includes("--once");
+// One ctrl-C comes more than once: from the terminal and passed on by npm and the bootstrap.
 const interrupted = Promise.withResolvers<"interrupted">();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-  process.once(signal, () => interrupted.resolve("interrupted"));
+  process.on(signal, () => interrupted.resolve("interrupted"));
 
 const screen = openScreen();
 const started = performance.now();

@@ -45,7 +45,9 @@ function install() {
     const npm = process.env.npm_execpath
       ? [process.execPath, [process.env.npm_execpath]]
       : ["npm", []];
-    const done = spawnSync(npm[0], [...npm[1], "ci", "--no-audit", "--no-fund"], {
+    // Only what the machine's own Node would be too old for is warned of, and it will not run it.
+    const quiet = ["--no-audit", "--no-fund", "--loglevel=error", "--engine-strict=false"];
+    const done = spawnSync(npm[0], [...npm[1], "ci", ...quiet], {
       cwd: root,
       stdio: ["ignore", 2, 2],
     });
@@ -83,14 +85,14 @@ function findNode() {
   return process.exit(1);
 }
 
+/** The command line works in the folder npm was called in, everything else in the clone. */
 function run(node, args) {
   const [script, ...rest] = args;
+  const cwd = script.startsWith("packages/cli/") ? (process.env.INIT_CWD ?? process.cwd()) : root;
   const child = spawn(
     node,
     ["--disable-warning=ExperimentalWarning", join(root, script), ...rest],
-    {
-      stdio: "inherit",
-    },
+    { stdio: "inherit", cwd },
   );
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
   for (const signal of signals) process.on(signal, () => child.kill(signal));

@@ -18,7 +18,7 @@ const INTRODUCTION = `<!-- Made by packages/cli/reference.ts; edit the commands 
 
 # custody
 
-From a clone: \`npm run custody -- COMMAND …\`. Options that every command takes:
+From a clone: \`npm run --silent custody -- COMMAND …\`, or \`node_modules/.bin/custody\`. Options that every command takes:
 
 `;
 

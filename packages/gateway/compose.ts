@@ -184,7 +184,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     const ended = registry.endUnder(delegationId, {
       code: "revoked",
       message: "the delegation of this session was revoked",
-      hint: reason === undefined ? "sign in, or ask the parent, again" : reason,
+      hint: reason === undefined ? "sign in again, or ask the parent for another" : reason,
     });
     approvals.revoked(delegationId);
     return ended;
