@@ -22,7 +22,7 @@ const GRANT = ["--target", "orders", "--account", "ro", "--actions", "sql:read"]
 
 async function custody(env: Record<string, string>, ...args: string[]): Promise<string> {
   // The control side's clock stands still by itself, the command line's does not, and takes its time.
-  api.side.clock.advance(Math.max(0, Date.now() + 20_000 - api.side.clock.nowMs()));
+  api.side.clock.advance(Math.max(0, Date.now() + 8_000 - api.side.clock.nowMs()));
   const done = await runCustody([...args], { home, env: { CUSTODY_KEYRING: "off", ...env } });
   assert.equal(done.exitCode, 0, `${args[0]}: ${done.stderr}${done.stdout}`);
   return done.stdout.trim();

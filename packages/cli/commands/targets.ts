@@ -10,6 +10,7 @@ import type { Command } from "commander";
 
 import { CliError } from "../faults.ts";
 import { type Gateway, type Invocation, invocationOf } from "../invocation.ts";
+import { passwordOf } from "../key-delegation.ts";
 import { facts, type Io, table } from "../output.ts";
 
 type TargetList = ResponseOf<"targets">;
@@ -97,11 +98,11 @@ interface ConnectOptions {
 
 async function connect(invocation: Invocation, options: ConnectOptions): Promise<void> {
   const gateway = invocation.gateway();
-  const { token } = gateway;
-  if (token === undefined)
+  if (gateway.token === undefined)
     throw new CliError("unauthenticated", "nobody is signed in here", {
       hint: `custody login ${gateway.url}, or CUSTODY_TOKEN in the environment`,
     });
+  const token = await passwordOf(invocation, gateway.token);
   const list = await invocation.withClient((client) => client.call("targets"));
   const settings = settingsOf(gateway, list, options);
   if (options.print === true || invocation.json) {

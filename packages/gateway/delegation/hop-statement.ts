@@ -52,8 +52,8 @@ export interface StatedParent {
 
 export const MAX_STATEMENT_LENGTH = 12_288;
 const ID_LENGTH = 26;
-/** How far a signer's clock may be ahead of ours. */
-const AHEAD_MS = 60_000;
+/** How far a signer's clock may be from ours, or from the one of whoever signed above it. */
+const SKEW_MS = 30_000;
 const MEMBERS = ["aud", "root", "parent", "parent_hash", "actor", "cnf"].concat([
   "authorization_details",
   "depth",
@@ -110,10 +110,10 @@ export function whyUnfit(
   if (statement.parentDigest !== above)
     return "parent_hash: it does not fit the parent's statement";
   if (statement.depth !== parent.depth + 1) return `depth: expected ${parent.depth + 1}`;
-  // Whole seconds on the wire: a child may be stated in the second its parent was made in.
-  if (statement.issuedAtMs < Math.floor(parent.createdAtMs / 1000) * 1000)
+  // A child may be stated in the second its parent was made in, by a clock that is a little behind.
+  if (statement.issuedAtMs < parent.createdAtMs - SKEW_MS)
     return "iat: it was signed before its parent was made";
-  if (statement.issuedAtMs > nowMs + AHEAD_MS) return "iat: it is from the future";
+  if (statement.issuedAtMs > nowMs + SKEW_MS) return "iat: it is from the future";
   if (statement.expiresAtMs > parent.expiresAtMs) return "exp: it outlives its parent";
   if (statement.expiresAtMs <= nowMs) return "exp: it has expired";
   return undefined;

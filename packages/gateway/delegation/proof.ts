@@ -26,7 +26,7 @@ export interface KeyProofs {
 const MAX_PROOF_LENGTH = 4096;
 const WINDOW_MS = 60_000;
 /** A clock that is ahead of ours by more is to be mended, not waited for. */
-const AHEAD_MS = 5_000;
+const AHEAD_MS = 30_000;
 const CLAIMS: ReadonlySet<string> = new Set([
   "jti",
   "htm",
