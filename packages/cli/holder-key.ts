@@ -29,6 +29,8 @@ export interface StatedParent {
   readonly depth: number;
   /** The parent's own statement; null: it has none. */
   readonly statement: string | null;
+  /** Seconds since the epoch; its children end no later. */
+  readonly expiresAt: number;
 }
 
 export interface StatedChild {
@@ -115,9 +117,9 @@ export function statedLeaf(
   credential: string,
 ): { readonly parent: StatedParent; readonly issuer: string } | undefined {
   const statement = credential.split("~").at(-1) ?? "";
-  const { aud, root, depth } = claimsOf(statement);
+  const { aud, root, depth, exp } = claimsOf(statement);
   if (typeof root !== "string" || typeof depth !== "number") return undefined;
-  const parent = { id: statedId(statement), root, depth, statement };
+  const parent = { id: statedId(statement), root, depth, statement, expiresAt: Number(exp) };
   return { parent, issuer: String(aud) };
 }
 

@@ -62,7 +62,7 @@ test("a person with a key delegates by statement, and offline, and an agent goes
   const asCi = JSON.parse(await custody(agent(online, "ci.key"), "whoami", "--json"));
   assert.equal(asCi.chain[1].provenance, "possession");
 
-  const offline = ["--offline", "--ttl", "10m", ...GRANT];
+  const offline = ["--offline", ...GRANT];
   const child = await custody(
     me,
     "delegate",

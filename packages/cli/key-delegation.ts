@@ -99,8 +99,14 @@ function state(
   const { actor_token: shown, actor_token_type: type } = asked.actor;
   const actor = type === TOKEN_TYPE.agentName ? { name: shown } : { token_hash: digest(shown) };
   const grant: unknown = JSON.parse(asked.details);
-  const ttlSeconds = asked.ttlSeconds ?? DEFAULT_SECONDS;
-  return stateChild(key, issuer, parent, { actor, grant, key: child, ttlSeconds }, Date.now());
+  const nowMs = Date.now();
+  const left = parent.expiresAt - Math.ceil(nowMs / 1000);
+  const ttlSeconds = asked.ttlSeconds ?? Math.min(DEFAULT_SECONDS, left);
+  if (ttlSeconds > left)
+    throw new CliError("refused", `--ttl ${ttlSeconds}s is more than the ${left}s you have left`, {
+      hint: "a shorter --ttl, or ask who delegated to you for longer",
+    });
+  return stateChild(key, issuer, parent, { actor, grant, key: child, ttlSeconds }, nowMs);
 }
 
 /** A chain signed offline says itself where it ends; of another credential the gateway is asked. */
@@ -114,8 +120,9 @@ async function placeOf(
     const { issuer } = await client.call("metadata");
     const { delegation } = await client.call("whoami");
     const { id, root, depth } = delegation;
+    const expiresAt = Math.floor(Date.parse(delegation.expiresAt) / 1000);
     const { statement } = await client.call("delegation", { params: { id } });
-    return { parent: { id, root, depth, statement }, issuer };
+    return { parent: { id, root, depth, statement, expiresAt }, issuer };
   });
 }
 
