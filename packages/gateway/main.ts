@@ -3,7 +3,8 @@
 import { pino } from "pino";
 import { systemClock } from "./base/clock.ts";
 import { GatewayError } from "./base/errors.ts";
-import { type Address, compose, type Gateway } from "./compose.ts";
+import type { Address } from "./compose/listeners.ts";
+import { compose, type Gateway } from "./compose.ts";
 import { describeProblem } from "./config/config.ts";
 import { watchConfig } from "./config/watch.ts";
 import { loadSettings, needsRestart, type Settings } from "./live.ts";
@@ -37,6 +38,7 @@ export async function serve(options: ServeOptions): Promise<number> {
     clock: systemClock,
     environment: process.env,
     log,
+    onFault: (thrown) => log("a fault that nobody waited for", thrown),
     onFailure(error) {
       // Not even the way out may forward anything: what is not in the journal did not happen.
       logger.fatal({ cause: describeCause(error) }, error.message);

@@ -1,0 +1,67 @@
+// What policies say of connecting, approving, administering and replaying, in the shapes that sessions,
+// approvals and the control API ask in.
+
+import type { ControlAccess } from "../access/control.ts";
+import type { Access, Operation } from "../access/operation.ts";
+import type { Authority } from "../api/deps.ts";
+import type { Config } from "../config/config.ts";
+import type { Chain } from "../delegation/chain.ts";
+import type { Place } from "../session/sessions.ts";
+
+const CONNECT: Operation = { protocol: "postgres", effects: [], touches: [], summary: "connect" };
+
+/** An operation without effects asks for the connection alone. */
+export function mayConnect(
+  access: Access,
+  chain: Chain,
+  place: Place,
+): { allowed: boolean; message?: string } {
+  const decision = access.authorize(
+    {
+      sessionId: place.sessionId,
+      chain,
+      target: place.target.name,
+      account: place.account,
+      targetTags: place.target.tags,
+      clientAddress: place.clientAddress,
+      justification: undefined,
+    },
+    CONNECT,
+  );
+  if (decision.verdict === "permit") return { allowed: true };
+  access.forget(place.sessionId);
+  if (decision.verdict === "hold")
+    return { allowed: false, message: "connecting cannot wait for approval" };
+  const { what, message, policyId, hopLabel } = decision.denial;
+  const policy = policyId === undefined ? "" : ` Policy ${policyId}.`;
+  const hop = hopLabel === undefined ? "" : ` Hop: ${hopLabel}.`;
+  return { allowed: false, message: `Custody denied ${what}: ${message}.${policy}${hop}` };
+}
+
+/** What a client is told of an answer: never more than the policy's id and message. */
+export function answer(given: ReturnType<ControlAccess["mayDelegate"]>): {
+  allowed: boolean;
+  message?: string;
+  policyId?: string;
+} {
+  const { allowed, denial } = given;
+  if (denial === undefined) return { allowed };
+  const { message, policyId } = denial;
+  return { allowed, message, ...(policyId === undefined ? {} : { policyId }) };
+}
+
+/** The policy questions of the control API. */
+export function authorityOf(control: ControlAccess, config: () => Config): Authority {
+  const mayReplayTarget = (chain: Chain, name: string) => {
+    const target = config().targets.get(name);
+    return control.mayReplay(chain, { name, tags: target?.tags ?? {} }).allowed;
+  };
+  return {
+    mayAdminister: (chain: Chain) => control.mayAdminister(chain).allowed,
+    mayReplay: (chain: Chain, target: string | undefined) =>
+      target === undefined
+        ? config().targets.size > 0 &&
+          [...config().targets.keys()].every((name) => mayReplayTarget(chain, name))
+        : mayReplayTarget(chain, target),
+  };
+}

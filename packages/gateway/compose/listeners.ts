@@ -1,0 +1,57 @@
+// Where clients come in: the listeners' settings out of the configuration, and their addresses.
+
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { GatewayError } from "../base/errors.ts";
+import type { Config } from "../config/config.ts";
+import type { PostgresLimits } from "../proxy/postgres/listener.ts";
+import type { PostgresTarget } from "../target/target.ts";
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** As it stands in a URL. */
+export function httpsUrl({ host, port }: Address): string {
+  return `https://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+/** The authority of a target's certificate, PEM; undefined: the system's. */
+export async function targetCa({ tls }: PostgresTarget): Promise<string | undefined> {
+  return tls.mode === "verify-full" && tls.caFile !== undefined
+    ? await readFile(tls.caFile, "utf8")
+    : undefined;
+}
+
+export function postgresLimits({ limits }: Config): PostgresLimits {
+  return {
+    maxConnections: limits.connections,
+    startupTimeoutMs: limits.startupTimeoutMs,
+    targetConnectTimeoutMs: limits.targetConnectTimeoutMs,
+    sessionIdleMs: limits.sessionIdleMs,
+    shutdownGraceMs: limits.shutdownGraceMs,
+    maxFrameBytes: limits.messageBytes,
+    maxOutstanding: limits.pipelineMessages,
+    maxNames: limits.pipelineMessages,
+    maxBacklogBytes: limits.bufferBytes,
+    holdWaitMs: limits.holdWaitMs,
+    holdWaitInTransactionMs: limits.holdWaitInTransactionMs,
+    holdReminderMs: limits.holdRepeatMs,
+  };
+}
+
+/** Port 0 becomes a number before listening, since tokens name the gateway by its URL. */
+export async function reserve(at: Address): Promise<Address> {
+  if (at.port !== 0) return at;
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) =>
+      reject(new GatewayError("configuration", `cannot listen on ${at.host}`, { cause })),
+    );
+    server.listen(0, at.host, resolve);
+  });
+  const bound = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return { host: at.host, port: typeof bound === "object" && bound !== null ? bound.port : 0 };
+}

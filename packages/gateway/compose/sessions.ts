@@ -1,0 +1,168 @@
+// Sessions and what they need of targets: credentials, the register of who is where, what ends them,
+// and the approvals they wait for.
+
+import type { ControlAccess } from "../access/control.ts";
+import type { Access } from "../access/operation.ts";
+import { type Approvals, createApprovals } from "../approval/approvals.ts";
+import type { Journal } from "../audit/journal.ts";
+import { systemRandom } from "../base/ids.ts";
+import type { Config } from "../config/config.ts";
+import { createSecretResolver } from "../credential/secrets.ts";
+import { openStandingConnections } from "../credential/standing.ts";
+import type { Chain } from "../delegation/chain.ts";
+import { createLifecycle, type Lifecycle } from "../delegation/lifecycle.ts";
+import { createProviderSessions, type ProviderSessions } from "../delegation/provider-sessions.ts";
+import type { People } from "../identity/people.ts";
+import type { SignIns } from "../identity/sign-ins.ts";
+import { type Databases, openDatabases } from "../proxy/postgres/databases.ts";
+import { createPostgresBroker, type PostgresBroker } from "../proxy/postgres/session-roles.ts";
+import { createRegistry, type Registry } from "../session/registry.ts";
+import { createSessions, type Doorway, type Sessions } from "../session/sessions.ts";
+import type { Store } from "../store/store.ts";
+import { answer, mayConnect } from "./authority.ts";
+import type { DelegationParts } from "./delegation.ts";
+import type { Outside } from "./outside.ts";
+
+export interface SessionsParts {
+  readonly broker: PostgresBroker;
+  readonly registry: Registry;
+  readonly lifecycle: Lifecycle;
+  readonly providerSessions: ProviderSessions;
+  readonly sessions: Sessions;
+  readonly approvals: Approvals;
+  readonly databases: Databases;
+  readonly doorway: () => Doorway;
+}
+
+export interface SessionsDeps {
+  readonly delegation: DelegationParts;
+  readonly signIns: SignIns;
+  readonly store: Store;
+  readonly journal: Journal;
+  readonly access: Access;
+  readonly control: ControlAccess;
+  /** What a reload replaces. */
+  readonly live: { readonly config: () => Config; readonly people: () => People };
+  readonly outside: Outside;
+  /** Tells this gateway's session roles from another's. */
+  readonly instance: string;
+}
+
+export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack): SessionsParts {
+  const { access, journal, live, outside, store } = deps;
+  const { authenticate, tree } = deps.delegation;
+  const { limits } = live.config();
+  const targets = composeTargets(deps, stack);
+  const registry = stack.use(
+    createRegistry({
+      clock: outside.clock,
+      limits,
+      endBackends: (sessionIds) => targets.broker.endBackends(sessionIds),
+      aliveUntil: (delegationId) => tree.aliveUntil(delegationId),
+      chain: (delegationId) => tree.unrevoked(delegationId),
+      onFault: outside.onFault,
+    }),
+  );
+  const onRevoked = (delegationId: string, reason: string | undefined): number => {
+    const ended = registry.endUnder(delegationId, {
+      code: "revoked",
+      message: "the delegation of this session was revoked",
+      hint: reason === undefined ? "sign in again, or ask the parent for another" : reason,
+    });
+    approvals.revoked(delegationId);
+    return ended;
+  };
+  const lifecycle = createLifecycle({
+    tree,
+    journal,
+    mayAdminister: (chain) => deps.control.mayAdminister(chain).allowed,
+    onRevoked,
+    onRenewed: (delegationId) => registry.renewed(delegationId),
+  });
+  const providerSessions = createProviderSessions({
+    tree,
+    signIns: deps.signIns,
+    journal,
+    onRevoked,
+    onRefreshed: (delegationId) => registry.refreshed(delegationId),
+  });
+  const doorway = (): Doorway => ({
+    targets: live.config().targets,
+    mayConnect: (chain, place) => mayConnect(access, chain, place),
+  });
+  const sessions = stack.use(
+    createSessions(
+      {
+        authenticate,
+        doorway,
+        broker: targets.broker,
+        registry,
+        store: store.sessions,
+        journal,
+      },
+      { clock: outside.clock, random: systemRandom },
+    ),
+  );
+  const approvals = stack.use(composeApprovals(deps, registry));
+  const databases = stack.use(targets.openDatabases());
+  return {
+    ...{ broker: targets.broker, registry, lifecycle, providerSessions },
+    ...{ sessions, approvals, databases, doorway },
+  };
+}
+
+/** The gateway's own logins at targets, and what they are used for. */
+function composeTargets(deps: SessionsDeps, stack: AsyncDisposableStack) {
+  const { instance, live } = deps;
+  const { clock, environment, log } = deps.outside;
+  const { limits, dataDirectory } = live.config();
+  const resolveSecret = createSecretResolver({
+    dataDirectory,
+    environment,
+    timeoutMs: limits.secretTimeoutMs,
+  });
+  const standing = stack.use(
+    openStandingConnections({
+      resolveSecret,
+      connectTimeoutMs: limits.targetConnectTimeoutMs,
+      queryTimeoutMs: limits.targetConnectTimeoutMs,
+    }),
+  );
+  return {
+    broker: createPostgresBroker({
+      standing,
+      resolveSecret,
+      random: systemRandom,
+      clock,
+      instance,
+      log,
+    }),
+    openDatabases: () =>
+      openDatabases({ standing, clock, masks: () => live.config().masks, limits, log }),
+  };
+}
+
+function composeApprovals(deps: SessionsDeps, registry: Registry): Approvals {
+  const { control, journal, live, outside, store } = deps;
+  const { tree } = deps.delegation;
+  return createApprovals({
+    store: store.approvals,
+    chains: {
+      ofSession: (sessionId) => registry.chainOf(sessionId),
+      unrevoked: (delegationId) => tree.unrevoked(delegationId),
+    },
+    people: live.people,
+    mayApprove: (approver: Chain, request) => {
+      const target = live.config().targets.get(request.target);
+      const facts = { name: request.target, tags: target?.tags ?? {} };
+      return answer(control.mayApprove(approver, facts, request.requirements));
+    },
+    journal,
+    outside: {
+      clock: outside.clock,
+      random: systemRandom,
+      holdsPerDelegation: live.config().limits.holdsPerDelegation,
+      onFault: outside.onFault,
+    },
+  });
+}
