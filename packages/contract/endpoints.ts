@@ -30,6 +30,8 @@ import {
   providerListSchema,
   refreshBodySchema,
   refreshResponseSchema,
+  samlLoginQuerySchema,
+  samlResponseSchema,
 } from "./providers.ts";
 import {
   approvalRequestSchema,
@@ -157,6 +159,32 @@ export const endpoints = {
     ),
     auth: "none",
     encoding: "jwt",
+    answer: "text",
+  },
+
+  samlMetadata: {
+    ...get(
+      "/saml/:provider/metadata",
+      "The gateway as a SAML service provider",
+      z.string(),
+      "none",
+    ),
+    answer: "text",
+  },
+  samlLogin: {
+    ...get("/saml/:provider/login", "A browser starts a SAML sign-in", z.string(), "none"),
+    query: samlLoginQuerySchema,
+    answer: "text",
+  },
+  samlAnswer: {
+    ...post(
+      "/saml/:provider/acs",
+      "A browser brings a SAML provider's response (assertion consumer service)",
+      samlResponseSchema,
+      z.string(),
+    ),
+    auth: "none",
+    encoding: "form",
     answer: "text",
   },
 

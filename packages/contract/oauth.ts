@@ -13,6 +13,8 @@ export const TOKEN_TYPE = {
   jwt: "urn:ietf:params:oauth:token-type:jwt",
   /** A delegation in the shape that fits a password field: `cst_<id>_<secret>`. */
   handle: "urn:custody:params:oauth:token-type:handle",
+  /** `<code>.<code verifier>` of a sign-in with a SAML provider: see `samlLogin`. */
+  samlSignIn: "urn:custody:params:oauth:token-type:saml-sign-in",
   /** An actor that shows nothing but a name. */
   agentName: "urn:custody:params:oauth:token-type:agent-name",
 } as const;

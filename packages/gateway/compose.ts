@@ -17,6 +17,7 @@ import { createDryRuns } from "./compose/dry-runs.ts";
 import { openEvidence } from "./compose/evidence.ts";
 import { type Address, httpsUrl, postgresLimits, reserve, targetCa } from "./compose/listeners.ts";
 import type { Outside } from "./compose/outside.ts";
+import { composeSaml } from "./compose/saml.ts";
 import { composeSessions } from "./compose/sessions.ts";
 import { apiTls, contextOf } from "./compose/tls.ts";
 import { createCertificates } from "./config/certificates.ts";
@@ -67,7 +68,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const https = await reserve(config.listen.https);
   const issuer = httpsUrl(https);
   const identity = stack.use(createIdentity(config.providers.values(), limits, clock));
-  const signIns = createSignIns(identity, store.signIns);
+  const saml = await composeSaml(config, issuer, clock);
+  const signIns = createSignIns(identity, store.signIns, saml);
   const delegation = await composeDelegation({
     ...{ config, clock, store, journal, signIns, control, issuer },
   });
@@ -94,6 +96,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
           all: () => config.providers.values(),
           signal: identity.signal,
           sessions: parts.providerSessions,
+          saml,
         },
       },
       approvals,

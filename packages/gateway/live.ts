@@ -34,5 +34,7 @@ export function needsRestart(before: Config, after: Config): string | undefined 
   if (JSON.stringify(before.limits) !== JSON.stringify(after.limits)) return "limits";
   if (JSON.stringify([...before.providers]) !== JSON.stringify([...after.providers]))
     return "providers";
+  if (JSON.stringify([...before.samlProviders]) !== JSON.stringify([...after.samlProviders]))
+    return "providers";
   return undefined;
 }

@@ -15,6 +15,7 @@ import type { Tokens } from "../delegation/tokens.ts";
 import type { Tree } from "../delegation/tree.ts";
 import type { Identity } from "../identity/oidc.ts";
 import type { People } from "../identity/people.ts";
+import type { Saml } from "../identity/saml.ts";
 import type { RecentDenials } from "../session/recent-denials.ts";
 import type { Registry } from "../session/registry.ts";
 import type { SessionStore } from "../session/store.ts";
@@ -55,6 +56,8 @@ export interface ProviderParts {
   readonly all: () => Iterable<Provider>;
   readonly signal: Identity["signal"];
   readonly sessions: ProviderSessions;
+  /** undefined: there is no SAML provider. */
+  readonly saml?: Saml | undefined;
 }
 
 export interface SessionParts {

@@ -116,7 +116,9 @@ const PRESENTED: Readonly<Record<string, PresentedType>> = {
 };
 
 function subjectType(type: string): ExchangeRequest["subject"]["type"] {
-  const presented = type === TOKEN_TYPE.handle ? "handle" : PRESENTED[type];
+  if (type === TOKEN_TYPE.handle) return "handle";
+  if (type === TOKEN_TYPE.samlSignIn) return "saml";
+  const presented = PRESENTED[type];
   if (presented === undefined)
     throw new OAuthRefusal("invalid_request", "subject_token_type is not one this server takes");
   return presented;

@@ -13,16 +13,20 @@ import type { ApiDeps } from "./deps.ts";
 import { description } from "./faults.ts";
 import { OAuthRefusal } from "./oauth-routes.ts";
 import type { Router } from "./routing.ts";
+import { samlViews } from "./saml-routes.ts";
 import { delegationView } from "./views.ts";
 
 export function addProviderRoutes(router: Router, deps: ApiDeps): void {
   const { tree, tokens, providers } = deps.delegations;
   const { registry } = deps.sessions;
   router.anyone("providers", async () => ({
-    providers: [...providers.all()].flatMap((provider) => {
-      const { signIn } = provider;
-      return signIn === undefined ? [] : [providerView(provider, signIn)];
-    }),
+    providers: [
+      ...[...providers.all()].flatMap((provider) => {
+        const { signIn } = provider;
+        return signIn === undefined ? [] : [providerView(provider, signIn)];
+      }),
+      ...samlViews(providers.saml),
+    ],
   }));
   router.holder("refreshDelegation", async ({ chain, credential, parameters, body }) => {
     const { delegationId } = leafOf(chain);

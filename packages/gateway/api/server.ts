@@ -19,6 +19,7 @@ import { addProviderRoutes, EventRefusal } from "./provider-routes.ts";
 import { createRateLimit } from "./rate-limit.ts";
 import { addRequestRoutes } from "./request-routes.ts";
 import { createRouter } from "./routing.ts";
+import { addSamlRoutes } from "./saml-routes.ts";
 import { addSessionRoutes } from "./session-routes.ts";
 
 export interface Api extends AsyncDisposable {
@@ -43,6 +44,7 @@ export async function startApi(
   const router = createRouter(server, deps);
   addOAuthRoutes(router, deps);
   addProviderRoutes(router, deps);
+  addSamlRoutes(router, deps);
   addDelegationRoutes(router, deps);
   addRequestRoutes(router, deps);
   addSessionRoutes(router, deps);
@@ -103,7 +105,7 @@ function addParsers(server: FastifyInstance): void {
     "application/x-www-form-urlencoded",
     { parseAs: "string" },
     (request, body, done) => {
-      if (isOAuth(request)) done(null, parseForm(String(body)));
+      if (isOAuth(request) || isSaml(request)) done(null, parseForm(String(body)));
       else done(new GatewayError("invalid", "this endpoint reads JSON"));
     },
   );
@@ -142,7 +144,8 @@ function addGuards(server: FastifyInstance, deps: ApiDeps): void {
       "x-request-id": request.id,
     });
     const address = request.socket.remoteAddress ?? "";
-    const limits = isOAuth(request) || isSecurityEvent(request) ? [general, tokens] : [general];
+    const isCostly = isOAuth(request) || isSecurityEvent(request) || isSaml(request);
+    const limits = isCostly ? [general, tokens] : [general];
     if (limits.every((limit) => limit.allow(address))) return;
     reply.header("retry-after", "1");
     throw new GatewayError("limit", "too many requests from this address; wait a second");
@@ -170,6 +173,10 @@ function isAnswer(thrown: unknown): thrown is OAuthRefusal | EventRefusal {
 
 function isSecurityEvent(request: FastifyRequest): boolean {
   return /^\/oidc\/[^/]+\/events$/.test(request.url.split("?", 1)[0] ?? "");
+}
+
+function isSaml(request: FastifyRequest): boolean {
+  return /^\/saml\/[^/]+\/(?:login|acs)$/.test(request.url.split("?", 1)[0] ?? "");
 }
 
 function isOAuth(request: FastifyRequest): boolean {

@@ -52,6 +52,28 @@ export interface Provider {
   readonly oneTime?: boolean | undefined;
 }
 
+/** A SAML 2.0 identity provider; it vouches for people. */
+export interface SamlProvider {
+  /** Prefix of every id it vouches for: `corp/…`. */
+  readonly name: string;
+  readonly entityId: string;
+  /** Its single sign-on service, HTTP-Redirect binding. */
+  readonly ssoUrl: string;
+  /** PEM files: one of these keys has signed what is believed. */
+  readonly certificateFiles: readonly string[];
+  /** Attribute that names the person; undefined: the NameID. */
+  readonly username: string | undefined;
+  /** Attribute that lists groups; undefined: none. */
+  readonly groups: string | undefined;
+  readonly groupsMaxAgeMs: number;
+  /** What has to carry a signature. */
+  readonly signed: "assertion" | "response" | "both";
+  /** Assertions have to be encrypted. */
+  readonly encrypted: boolean;
+  /** This gateway as browsers reach it; undefined: where it listens. */
+  readonly url: string | undefined;
+}
+
 /** What replaces a classified value. */
 export const MASKS = ["redact", "null", "email-domain", "last4"] as const;
 export type MaskName = (typeof MASKS)[number];
@@ -72,6 +94,8 @@ export interface Config {
   /** The operator's own certificate (chain) and key; undefined: the gateway's CA makes them. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly providers: ReadonlyMap<string, Provider>;
+  /** Never of a name that is in `providers` too. */
+  readonly samlProviders: ReadonlyMap<string, SamlProvider>;
   /** Person → ids of their accounts at providers. An id is of one person only. */
   readonly people: ReadonlyMap<string, readonly string[]>;
   readonly targets: ReadonlyMap<string, Target>;

@@ -1,12 +1,14 @@
 // One identity provider of the document, with what its preset chooses and everything that one value
 // alone could not tell.
 
-import type { Provider } from "./config.ts";
+import type { Provider, SamlProvider } from "./config.ts";
 import type { Finding } from "./finding.ts";
 import { PRESET_RULES } from "./presets.ts";
 import type { ConfigDocument } from "./schema.ts";
 
-type OidcDocument = ConfigDocument["providers"][string]["oidc"];
+type ProviderDocument = ConfigDocument["providers"][string];
+type OidcDocument = NonNullable<ProviderDocument["oidc"]>;
+type SamlDocument = NonNullable<ProviderDocument["saml"]>;
 
 export interface ProviderContext {
   readonly findings: Finding[];
@@ -51,6 +53,20 @@ export function resolveProvider(
     groupsMaxAgeMs: oidc.groupsMaxAge,
     oneTime: oidc.oneTime ?? preset?.oneTime ?? false,
   };
+}
+
+export function resolveSamlProvider(
+  context: ProviderContext,
+  name: string,
+  saml: SamlDocument,
+): SamlProvider {
+  const { entityId, ssoUrl, username, groups, signed, encrypted, url } = saml;
+  const certificateFiles = saml.certificates.map((file, index) =>
+    context.pemFile(["providers", name, "saml", "certificates", index], file),
+  );
+  const groupsMaxAgeMs = saml.groupsMaxAge;
+  const named = { name, entityId, ssoUrl, certificateFiles, username, groups, groupsMaxAgeMs };
+  return { ...named, signed, encrypted, url };
 }
 
 /** A JWT-SVID needs no issuer: its keys are its trust domain's, whose name is told from an issuer's. */

@@ -13,10 +13,10 @@ import type {
   Target,
   TargetTls,
 } from "../target/target.ts";
-import type { Config, ListenAddress, Provider } from "./config.ts";
+import type { Config, ListenAddress, Provider, SamlProvider } from "./config.ts";
 import type { Finding } from "./finding.ts";
 import { toLimits } from "./limits.ts";
-import { resolveProvider } from "./resolve-provider.ts";
+import { resolveProvider, resolveSamlProvider } from "./resolve-provider.ts";
 import type { ConfigDocument } from "./schema.ts";
 
 type TargetDocument = ConfigDocument["targets"][string];
@@ -36,8 +36,11 @@ export function resolveConfig(
   const providers = new Map<string, Provider>();
   const pem = (path: Finding["path"], written: string) => pemFile(context, path, written);
   const inProvider = { findings: context.findings, at, pemFile: pem };
-  for (const [name, provider] of Object.entries(document.providers))
-    providers.set(name, resolveProvider(inProvider, name, provider.oidc));
+  const samlProviders = new Map<string, SamlProvider>();
+  for (const [name, { oidc, saml }] of Object.entries(document.providers)) {
+    if (oidc !== undefined) providers.set(name, resolveProvider(inProvider, name, oidc));
+    if (saml !== undefined) samlProviders.set(name, resolveSamlProvider(inProvider, name, saml));
+  }
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(document.targets))
     targets.set(name, resolveTarget(context, name, target));
@@ -66,7 +69,8 @@ export function resolveConfig(
             key: pemFile(context, ["tls", "key"], document.tls.key),
           },
     providers,
-    people: resolvePeople(context, document.people, providers),
+    samlProviders,
+    people: resolvePeople(context, document.people, providers, samlProviders),
     targets,
     masks: new Map(Object.entries(document.masks)),
     limits: toLimits(definedOnly(document.limits)),
@@ -180,19 +184,20 @@ function resolvePeople(
   context: Context,
   people: ConfigDocument["people"],
   providers: ReadonlyMap<string, Provider>,
+  samlProviders: ReadonlyMap<string, SamlProvider>,
 ): ReadonlyMap<string, readonly string[]> {
   const owner = new Map<string, string>();
   for (const [person, ids] of Object.entries(people))
     for (const [index, id] of ids.entries()) {
       const path = ["people", person, index];
       const provider = id.slice(0, Math.max(0, id.indexOf("/")));
-      const known = providers.get(provider);
-      if (known?.kind !== "users" || id.length === provider.length + 1)
+      const isOfUsers = samlProviders.has(provider) || providers.get(provider)?.kind === "users";
+      if (!isOfUsers || id.length === provider.length + 1)
         context.findings.push({
           path,
           message:
             "expected <provider>/<name the provider vouches for> with a provider of users from " +
-            `this file (${[...providers.keys()].join(", ") || "there are none"})`,
+            `this file (${[...providers.keys(), ...samlProviders.keys()].join(", ") || "there are none"})`,
         });
       const other = owner.get(id);
       if (other !== undefined)

@@ -233,6 +233,50 @@ const oidc = z.strictObject({
     .default(false),
 });
 
+const saml = z.strictObject({
+  entityId: text.describe("The provider's entity id, exactly as its metadata has it."),
+  ssoUrl: z
+    .url({ protocol: /^https$/, error: "expected an https:// URL" })
+    .describe("Its single sign-on service for the HTTP-Redirect binding."),
+  certificates: z
+    .array(path)
+    .min(1)
+    .max(8)
+    .describe(
+      "PEM files of the certificates whose keys it signs with, RSA; the old and the new one while it changes. Nothing that a message carries is trusted.",
+    ),
+  username: text
+    .describe("Attribute that names the person; one value. Default: the NameID.")
+    .optional(),
+  groups: text.describe("Attribute that lists groups. Left out: no groups.").optional(),
+  groupsMaxAge: duration(60_000, 7 * 86_400_000)
+    .describe("With `groups`: how long a sign-in lasts at most; SAML cannot refresh it.")
+    .prefault("12h"),
+  signed: z
+    .enum(["assertion", "response", "both"])
+    .describe("What has to carry the provider's signature.")
+    .default("assertion"),
+  encrypted: z
+    .boolean()
+    .describe("Refuse assertions that are not encrypted to this gateway's key.")
+    .default(false),
+  url: z
+    .url({ protocol: /^https$/, error: "expected an https:// URL" })
+    .describe(
+      "This gateway's address as browsers reach it; part of its entity id. Default: the address it listens on.",
+    )
+    .optional(),
+});
+
+const provider = z
+  .strictObject({
+    oidc: oidc.describe("An OpenID Connect issuer.").optional(),
+    saml: saml.describe("A SAML 2.0 identity provider, for people.").optional(),
+  })
+  .refine((value) => Object.keys(value).length === 1, {
+    message: "exactly one of oidc and saml is needed",
+  });
+
 export const configSchema = z.strictObject({
   version: z.literal(1, { error: "expected 1, the version of this format" }).describe("Always 1."),
   data: path
@@ -263,7 +307,7 @@ export const configSchema = z.strictObject({
     .describe("Your own certificate. Left out: the gateway's CA makes and renews one.")
     .optional(),
   providers: z
-    .record(name, z.strictObject({ oidc: oidc.describe("An OpenID Connect issuer.") }))
+    .record(name, provider)
     .describe("Identity providers. The name is the prefix of every id: `corp/ann@example.com`.")
     .default({}),
   people: z

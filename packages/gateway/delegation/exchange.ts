@@ -36,7 +36,7 @@ import {
 } from "./tree.ts";
 
 export interface ExchangeRequest {
-  readonly subject: { readonly token: Secret; readonly type: PresentedType | "handle" };
+  readonly subject: { readonly token: Secret; readonly type: PresentedType | "saml" | "handle" };
   readonly actor:
     | { readonly type: PresentedType; readonly token: Secret }
     | { readonly type: "agent-name"; readonly name: string }
@@ -152,7 +152,7 @@ async function signIn(deps: ExchangeDeps, request: ExchangeRequest): Promise<Min
 async function delegate(deps: ExchangeDeps, request: ExchangeRequest): Promise<Minted | Refusal> {
   const { subject } = request;
   const isHandle = parseCredential(subject.token.reveal())?.base.kind === "handle";
-  if (isHandle !== (subject.type === "handle") || subject.type === "id_token")
+  if (isHandle !== (subject.type === "handle") || ["id_token", "saml"].includes(subject.type))
     return refusal("invalid_request", "subject_token_type does not fit the subject_token");
   if (request.offlineChildren === true)
     return refusal("invalid_request", "offline_children: only a sign-in can allow them");

@@ -9,6 +9,7 @@ import { GatewayError } from "../base/errors.ts";
 import type { Secret } from "../base/secret.ts";
 import type { Identity, PresentedType } from "./oidc.ts";
 import type { Principal } from "./principal.ts";
+import type { Saml } from "./saml.ts";
 import type { Signal, SignalSubject } from "./signals.ts";
 
 export interface SignInRecord {
@@ -37,7 +38,8 @@ export interface SignInStore {
 }
 
 export interface SignIns {
-  verify(token: Secret, presented: PresentedType): Promise<Principal>;
+  /** "saml": the one-time code of a SAML sign-in, with its verifier. */
+  verify(token: Secret, presented: PresentedType | "saml"): Promise<Principal>;
   /**
    * Makes what a principal is let in with, in one step with the spending of its token and the record of
    * where it came from. `idOf`: the delegation; undefined when none was made.
@@ -58,9 +60,17 @@ export interface SignIns {
 /** What a clock that is behind may add to the life of a token. */
 const SKEW_MS = 10 * 60_000;
 
-export function createSignIns(identity: Pick<Identity, "verify">, store: SignInStore): SignIns {
+export function createSignIns(
+  identity: Pick<Identity, "verify">,
+  store: SignInStore,
+  saml?: Pick<Saml, "redeem">,
+): SignIns {
   return {
-    verify: (token, presented) => identity.verify(token, presented),
+    async verify(token, presented) {
+      if (presented !== "saml") return await identity.verify(token, presented);
+      if (saml === undefined) throw refused("this gateway has no SAML provider");
+      return saml.redeem(token);
+    },
     admit: (principal, make, idOf) =>
       store.atomically(() => {
         const made = make();
