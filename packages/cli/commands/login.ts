@@ -110,10 +110,17 @@ async function login(
     const provider = await chooseProvider(invocation, url, ca, host, options.provider);
     providerName = provider.name;
     name = invocation.chosenContext ?? nameBeside(store.peek(host), host, provider.name);
-    const tokens = await authenticate(io, provider, options.device === true);
-    const subject = { token: tokens.idToken, type: TOKEN_TYPE.idToken, ...ttl };
     const place = { name, url: url.origin, ca, offlineChildren };
-    signedIn = await signInWith(store, io, place, subject, { provider, tokens });
+    if (provider.flows.includes("saml")) {
+      if (options.device === true) throw noDeviceFlow(provider);
+      const { samlSignIn } = await import("../saml-sign-in.ts");
+      const token = await samlSignIn(url, provider.name, io);
+      signedIn = await signInWith(store, io, place, { token, type: TOKEN_TYPE.samlSignIn, ...ttl });
+    } else {
+      const tokens = await authenticate(io, provider, options.device === true);
+      const subject = { token: tokens.idToken, type: TOKEN_TYPE.idToken, ...ttl };
+      signedIn = await signInWith(store, io, place, subject, { provider, tokens });
+    }
   }
   store.choose(name);
   const { delegationId, expiresAt, kept } = signedIn;
@@ -201,12 +208,15 @@ async function authenticate(io: Io, provider: ProviderView, wantsDevice: boolean
   const { openProviderClient } = await import("../provider-client.ts");
   await using client = await openProviderClient(provider);
   const mayDevice = provider.flows.includes("device") && client.hasDeviceFlow;
-  if (wantsDevice && !mayDevice)
-    throw new CliError("refused", `${provider.name} has no sign-in with a code`, {
-      hint: "leave --device out, on a machine with a browser",
-    });
+  if (wantsDevice && !mayDevice) throw noDeviceFlow(provider);
   const isDevice = wantsDevice || (browserCommand(io.environment) === undefined && mayDevice);
   return isDevice ? await client.onDevice(io) : await client.inBrowser(io);
+}
+
+function noDeviceFlow({ name }: ProviderView): CliError {
+  return new CliError("refused", `${name} has no sign-in with a code`, {
+    hint: "leave --device out, on a machine with a browser",
+  });
 }
 
 async function logout(invocation: Invocation, options: LogoutOptions): Promise<void> {
