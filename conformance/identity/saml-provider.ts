@@ -117,10 +117,9 @@ export async function createSamlProvider(nowMs: () => number): Promise<TestSamlP
         singleLogoutService: [{ Binding: REDIRECT, Location: ssoUrl }],
       };
       const idp = samlify.IdentityProvider(settings);
-      const wanted = metadata.replace(
-        /WantAssertionsSigned="[^"]*"/,
-        `WantAssertionsSigned="${signed !== "response"}"`,
-      );
+      const wanted = metadata
+        .replace(/ WantAssertionsSigned="[^"]*"/, "")
+        .replace("<SPSSODescriptor ", `$&WantAssertionsSigned="${signed !== "response"}" `);
       const sp = samlify.ServiceProvider({
         metadata: wanted,
         wantMessageSigned: signed !== "assertion",
