@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -216,8 +216,14 @@ console.log(JSON.stringify({
 `;
     const out = join(stage.folder, "out");
     mkdirSync(out);
-    const engine = createServer().listen(join(out, "engine.sock"));
-    await once(engine, "listening");
+    await using engine = createServer().listen(join(out, "engine.sock"));
+    // Another account's socket, in a folder of its own, is nobody's way out and no reason to refuse.
+    const shut = join(stage.folder, "shut");
+    mkdirSync(shut);
+    await using another = createServer().listen(join(shut, "another.sock"));
+    await Promise.all([once(engine, "listening"), once(another, "listening")]);
+    chmodSync(shut, 0o000);
+    using _opened = { [Symbol.dispose]: () => chmodSync(shut, 0o700) };
     const context = join(stage.home("engineer"), "contexts", "127.0.0.1.json");
     const args = [String(stage.database.port), context, out];
     const shown = ["--readable", stage.home("programs"), "--writable", out];
@@ -232,7 +238,6 @@ console.log(JSON.stringify({
       pass: "EROFS",
       out: "written",
     });
-    engine.close();
     assert.equal(readFileSync(join(out, "made"), "utf8"), "x");
     assert.equal(existsSync("/tmp/custody-probe"), false);
     const home = ["--writable", stage.home("engineer"), "--", "true"];

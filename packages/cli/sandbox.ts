@@ -201,7 +201,8 @@ function coveredSockets(isVisible: (path: string) => boolean): string[] {
   const paths = new Set<string>();
   for (const line of readFileSync("/proc/net/unix", "utf8").split("\n")) {
     const path = / (\/.*)$/.exec(line)?.[1];
-    if (path !== undefined && isSocket(path)) paths.add(realpathSync(path));
+    const socket = path === undefined ? undefined : reachableSocket(path);
+    if (socket !== undefined) paths.add(socket);
   }
   const visible = [...paths].filter(isVisible);
   if (visible.length <= MAX_COVERED_SOCKETS)
@@ -212,8 +213,13 @@ function coveredSockets(isVisible: (path: string) => boolean): string[] {
   );
 }
 
-function isSocket(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isSocket() === true;
+/** Its real path; undefined when it is gone, or lies where we, and so the program, may not look. */
+function reachableSocket(path: string): string | undefined {
+  try {
+    return statSync(path).isSocket() ? realpathSync(path) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function existingFolder(option: string, path: string): string {
