@@ -246,7 +246,7 @@ function isTest(path: string): boolean {
 }
 
 /** The dependencies of the packages on disk. */
-export function declaredDependencies(names: readonly string[], root: string = ROOT): Declared {
+function declaredDependencies(names: readonly string[], root: string = ROOT): Declared {
   return new Map(
     names.map((name) => {
       const file = join(root, "packages", name, "package.json");

@@ -76,7 +76,7 @@ async function within<Value>(work: Promise<Value>, where: string): Promise<Value
  * An error as cases compare it. Of a refusal (42501) only the code: the gateway's words are its own,
  * the place and the consequences are PostgreSQL's.
  */
-export function comparable(error: unknown): Record<string, unknown> {
+function comparable(error: unknown): Record<string, unknown> {
   const fields = error as Record<string, unknown>;
   if (fields.code === "42501") return { code: "42501" };
   const names = ["severity", "code", "detail", "hint", "position", "constraint", "table", "column"];

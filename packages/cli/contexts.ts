@@ -27,7 +27,7 @@ import { z } from "zod";
 import { CliError } from "./faults.ts";
 import { findKeyring, type Keyring } from "./keyring.ts";
 
-export const CONTEXT_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/;
+const CONTEXT_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/;
 
 const contextSchema = z.strictObject({
   /** The control API's origin: `https://custody.example.com:7443`. */

@@ -31,7 +31,6 @@ export const metadataSchema = z.object({
   authorization_details_types_supported: z.array(z.string()),
   dpop_signing_alg_values_supported: z.array(z.string()),
 });
-export type Metadata = z.infer<typeof metadataSchema>;
 
 export const jwksSchema = z.object({
   keys: z.array(z.looseObject({ kty: z.string(), kid: z.string(), alg: z.string() })),

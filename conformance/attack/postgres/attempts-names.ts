@@ -27,7 +27,7 @@ const LEXING = each("lexing differs", "denied", {
 });
 
 /** A Query of bytes as they are. */
-export function queryOf(text: Buffer): Buffer {
+function queryOf(text: Buffer): Buffer {
   const frame = Buffer.alloc(6 + text.length);
   frame[0] = 0x51;
   frame.writeInt32BE(5 + text.length, 1);

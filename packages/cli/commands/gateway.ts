@@ -125,7 +125,7 @@ async function serveGateway(invocation: Invocation, file: string): Promise<void>
           ["health and metrics", admin && `https://${hostPort(admin)}`],
           ["CA fingerprint", fingerprint],
         ]);
-        const login = `custody login ${url} --ca-fingerprint ${fingerprint} --token-file TOKEN`;
+        const login = `custody login ${url} --ca-fingerprint ${fingerprint}`;
         return `${palette.bold("custody is ready")}\n${list}\n${login}\n`;
       }),
   });

@@ -144,7 +144,7 @@ export function approvalsFor(request: ApprovalRequest, policyId: string): number
   return new Set(persons).size;
 }
 
-export function holdStateOf(request: ApprovalRequest): HoldState {
+function holdStateOf(request: ApprovalRequest): HoldState {
   const denial = request.votes.find(({ vote }) => vote === "deny");
   switch (request.state) {
     case "waiting":

@@ -21,7 +21,7 @@ import { GatewayError } from "../base/errors.ts";
 import { syncDirectory } from "./journal-files.ts";
 import type { LogFiles } from "./log-files.ts";
 
-export const RECORDING_MAGIC: Buffer = Buffer.from("CSTREC01", "latin1");
+const RECORDING_MAGIC: Buffer = Buffer.from("CSTREC01", "latin1");
 export const COUNTER_BYTES = 8;
 const MAX_OPEN_FILES = 64;
 

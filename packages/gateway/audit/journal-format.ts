@@ -14,7 +14,7 @@
 
 import { hash } from "node:crypto";
 
-export const SEGMENT_MAGIC = "CSTJSEG1";
+const SEGMENT_MAGIC = "CSTJSEG1";
 export const SEGMENT_HEADER_BYTES = 64;
 export const BATCH_HEADER_BYTES = 48;
 export const CHAIN_BYTES = 32;

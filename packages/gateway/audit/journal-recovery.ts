@@ -32,7 +32,7 @@ export interface Recovered {
 }
 
 /** The chain before the first segment. */
-export const GENESIS_CHAIN: Buffer = sha256(Buffer.from("custody journal v1", "latin1"));
+const GENESIS_CHAIN: Buffer = sha256(Buffer.from("custody journal v1", "latin1"));
 
 export async function recoverJournal(directory: string, worker: number): Promise<Recovered> {
   const state = {

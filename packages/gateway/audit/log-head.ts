@@ -38,7 +38,7 @@ export const FIRST_CURSOR: Cursor = {
   seq: 0,
 };
 
-export function headPath(dataDirectory: string): string {
+function headPath(dataDirectory: string): string {
   return join(journalDirectory(dataDirectory), "head.json");
 }
 

@@ -46,7 +46,7 @@ export function loadLogKey(dataDirectory: string, random: RandomBytes, origin?: 
 }
 
 /** `PRIVATE+KEY+<name>+<id>+<base64 of type and seed>` */
-export function parsePrivateKey(text: string, path: string): LogKey {
+function parsePrivateKey(text: string, path: string): LogKey {
   const match = /^PRIVATE\+KEY\+([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+=*)$/.exec(text);
   const material = Buffer.from(match?.[3] ?? "", "base64");
   if (match === null || material.length !== 1 + SEED_BYTES || material[0] !== ED25519) {

@@ -2,13 +2,12 @@
 // approvals and the control API ask in.
 
 import type { ControlAccess } from "../access/control.ts";
-import type { Access, Operation } from "../access/operation.ts";
+import { operationToConnect } from "../access/decide.ts";
+import type { Access } from "../access/operation.ts";
 import type { Authority } from "../api/deps.ts";
 import type { Config } from "../config/config.ts";
 import type { Chain } from "../delegation/chain.ts";
 import type { Place } from "../session/sessions.ts";
-
-const CONNECT: Operation = { protocol: "postgres", effects: [], touches: [], summary: "connect" };
 
 /** An operation without effects asks for the connection alone. */
 export function mayConnect(
@@ -26,7 +25,7 @@ export function mayConnect(
       clientAddress: place.clientAddress,
       justification: undefined,
     },
-    CONNECT,
+    operationToConnect(place.target.name),
   );
   if (decision.verdict === "permit") return { allowed: true };
   access.forget(place.sessionId);

@@ -66,7 +66,7 @@ export async function createSealKey(dataDirectory: string): Promise<void> {
 }
 
 /** `env:NAME` and so on; of a sealed one only that it is sealed. */
-export function describeReference(reference: SecretReference): string {
+function describeReference(reference: SecretReference): string {
   switch (reference.from) {
     case "env":
       return `env:${reference.name}`;

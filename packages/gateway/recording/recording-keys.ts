@@ -33,7 +33,7 @@ export async function loadRecordingKeys(
   return recordingKeys(key, random);
 }
 
-export function recordingKeys(gatewayKey: Buffer, random: RandomBytes): RecordingKeys {
+function recordingKeys(gatewayKey: Buffer, random: RandomBytes): RecordingKeys {
   return {
     wrap(sessionId, key) {
       const nonce = random(NONCE_BYTES);

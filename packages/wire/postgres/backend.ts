@@ -217,14 +217,6 @@ export function decodeCommandComplete(
   return { tag };
 }
 
-/** Rows a command tag speaks of: the last word of `INSERT 0 5`, `SELECT 5`; undefined for other tags. */
-export function affectedRows(tag: string): number | undefined {
-  const match = /^(?:INSERT [0-9]+|SELECT|UPDATE|DELETE|MERGE|COPY|FETCH|MOVE) ([0-9]{1,20})$/.exec(
-    tag,
-  );
-  return match === null ? undefined : Number(match[1]);
-}
-
 export interface CopyResponse {
   readonly direction: "in" | "out" | "both";
   /** 0 text, 1 binary. */
@@ -357,10 +349,6 @@ export function readyForQuery(status: TransactionStatus): Buffer {
 
 export function commandComplete(tag: string): Buffer {
   return writeFrame(BACKEND.commandComplete, [textField(tag)]);
-}
-
-export function emptyQuery(): Buffer {
-  return writeFrame(BACKEND.emptyQueryResponse, []);
 }
 
 export function parseComplete(): Buffer {

@@ -1,7 +1,7 @@
 // The one fault of the PostgreSQL codec: bytes that are not what the protocol or a limit allows. After
 // one, the stream it came from is not to be read any further: where the next message begins is unknown.
 
-export const WIRE_ERROR_CODES = [
+const WIRE_ERROR_CODES = [
   /** A length field that cannot be: negative, below its own size, or one the message cannot have. */
   "length",
   /** A length, count or size above the limit the caller set. */

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import {
-  affectedRows,
   BACKEND,
   decodeErrorFields,
   decodeNegotiateProtocolVersion,
@@ -82,25 +81,6 @@ test("the protocol version is sent as servers send it", () => {
     minor: 2,
     unrecognized: ["_pq_.a", "_pq_.b"],
   });
-});
-
-test("rows a command tag speaks of", () => {
-  const cases: [string, number | undefined][] = [
-    ["SELECT 3", 3],
-    ["INSERT 0 5", 5],
-    ["UPDATE 0", 0],
-    ["DELETE 1", 1],
-    ["MERGE 2", 2],
-    ["COPY 10", 10],
-    ["FETCH 4", 4],
-    ["MOVE 4", 4],
-    ["CREATE TABLE", undefined],
-    ["BEGIN", undefined],
-    ["INSERT 5", undefined],
-    ["SELECT 3 ", undefined],
-    ["", undefined],
-  ];
-  for (const [tag, rows] of cases) assert.equal(affectedRows(tag), rows, tag);
 });
 
 test("types are told apart by direction", () => {

@@ -37,8 +37,8 @@ export interface ScramClient {
   readonly verified: boolean;
 }
 
-export const SCRAM_SHA_256 = "SCRAM-SHA-256";
-export const SCRAM_SHA_256_PLUS = "SCRAM-SHA-256-PLUS";
+const SCRAM_SHA_256 = "SCRAM-SHA-256";
+const SCRAM_SHA_256_PLUS = "SCRAM-SHA-256-PLUS";
 
 /** @throws WireError "authentication" when the server offers neither mechanism, "syntax" for a password or nonce that cannot be used. */
 export function scramClient(options: ScramOptions): ScramClient {

@@ -104,7 +104,7 @@ function UNSAFE_STATEMENTS(): string[] {
 }
 
 /** The schema a new object without one goes to: the first of the search path that is there. */
-export function creationSchema(context: Context, schema: string | undefined): string {
+function creationSchema(context: Context, schema: string | undefined): string {
   if (schema?.startsWith("pg_temp"))
     throw new Unsupported("temporary objects are not supported through the gateway");
   if (schema !== undefined) return schema;

@@ -364,7 +364,7 @@ function mergeColumn(
   return { ...base, name, classes: [], derived: [] };
 }
 
-export function aliasName(alias: Tree | undefined): string | undefined {
+function aliasName(alias: Tree | undefined): string | undefined {
   return alias === undefined ? undefined : text(alias, "aliasname");
 }
 

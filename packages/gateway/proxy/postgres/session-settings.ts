@@ -53,7 +53,7 @@ const APPLICATION_NAME_BYTES = 63;
  * `custody s-7f3k… corp/engineer@example.com>reviewer`: the session, the root and the leaf, in the 63
  * bytes PostgreSQL keeps; the session leads to the whole chain. Names are cut, the session never.
  */
-export function upstreamName(sessionId: string, chain: Chain): string {
+function upstreamName(sessionId: string, chain: Chain): string {
   const root = rootOf(chain);
   const leaf = leafOf(chain);
   const who = leaf === root ? root.id : `${root.id}>${leaf.name}`;

@@ -324,7 +324,7 @@ function refuseReplication(value: string): void {
 }
 
 /** `[account~]target`; names are `[a-z0-9-]+`. */
-export function parseUserName(user: string): { target: string; account: string | undefined } {
+function parseUserName(user: string): { target: string; account: string | undefined } {
   const match = /^(?:([a-z0-9-]{1,63})~)?([a-z0-9-]{1,63})$/.exec(user);
   if (match?.[2] === undefined)
     throw new GatewayError("not_found", `user name ${printable(user)} names no target`, {
