@@ -186,7 +186,17 @@ export class CommandBook {
   ): void {
     const { sessionId, chain, target, account } = this.subject;
     const { effects, touches } = operation ?? { effects: [], touches: [] };
-    this.#keepDenial({ requestId, sessionId, chain, target, account, what, effects, touches, ...why });
+    this.#keepDenial({
+      requestId,
+      sessionId,
+      chain,
+      target,
+      account,
+      what,
+      effects,
+      touches,
+      ...why,
+    });
   }
 
   #about(event: LeafDraft["event"], requestId: string, plan: QueryPlan | undefined): LeafDraft {
