@@ -6,6 +6,7 @@
 import { createCases } from "./cases.ts";
 import { joseCases } from "./jose.ts";
 import { liveCases } from "./live.ts";
+import { samlCases } from "./saml.ts";
 import { signInCases } from "./sign-in.ts";
 import { signalCases } from "./signals.ts";
 import { openStage } from "./stage.ts";
@@ -18,6 +19,7 @@ const parts = {
   workloads: workloadCases,
   signals: signalCases,
   live: liveCases,
+  saml: samlCases,
   "sign-in": signInCases,
 };
 

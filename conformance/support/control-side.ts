@@ -24,6 +24,7 @@ import { createTokens } from "@custody/gateway/delegation/tokens.ts";
 import { createTree, type TreeLimits } from "@custody/gateway/delegation/tree.ts";
 import { createIdentity } from "@custody/gateway/identity/oidc.ts";
 import { createPeople } from "@custody/gateway/identity/people.ts";
+import type { Saml } from "@custody/gateway/identity/saml.ts";
 import { createSignIns } from "@custody/gateway/identity/sign-ins.ts";
 import type { CredentialBroker } from "@custody/gateway/session/broker.ts";
 import { createControl } from "@custody/gateway/session/create-control.ts";
@@ -48,6 +49,7 @@ export interface ControlSideOptions {
   readonly mayConnect?: (chain: Chain) => { readonly allowed: boolean; readonly message?: string };
   readonly mayDelegate?: (chain: Chain) => { readonly allowed: boolean; readonly message?: string };
   readonly broker?: CredentialBroker;
+  readonly saml?: (clock: Clock) => Promise<Saml>;
 }
 
 /** A clock that a test moves. */
@@ -145,7 +147,8 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     signInTtlMs: 12 * HOUR_MS,
     ...options.limits,
   };
-  const signIns = createSignIns(identity, store.signIns);
+  const saml = await options.saml?.(clock);
+  const signIns = createSignIns(identity, store.signIns, saml);
   const tree = createTree({ store: store.delegations, clock, random, limits });
   const key = await openSigningKey(join(directory, "keys", "delegation.key"), clock);
   const issuer = "https://custody.test";
@@ -233,6 +236,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     all: () => options.providers ?? [],
     signal: identity.signal,
     sessions: providerSessions,
+    saml,
   };
   const parts = {
     tree,
