@@ -1,7 +1,7 @@
 // What the guides tell people to write is checked as they would have it checked.
 
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -40,6 +40,13 @@ test("the accounts of the page on targets are valid", () => {
     const indented = block.replaceAll("sealed:…", "sealed:abc").replace(/^/gm, "      ").trimEnd();
     mustLoad(`version: 1\ntargets:\n  orders:\n    postgres:\n      host: db\n${indented}\n`);
   }
+});
+
+test("the providers of the page on signing in are valid", () => {
+  const found = blocks("signing-in.md", "yaml");
+  assert.equal(found.length, 3);
+  writeFileSync(join(root, "idp.pem"), "-----BEGIN CERTIFICATE-----\n");
+  for (const block of found) mustLoad(block);
 });
 
 test("the policies of the page on policies are a valid set", () => {
