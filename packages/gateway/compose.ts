@@ -18,10 +18,9 @@ import { openEvidence } from "./compose/evidence.ts";
 import { type Address, httpsUrl, postgresLimits, reserve, targetCa } from "./compose/listeners.ts";
 import type { Outside } from "./compose/outside.ts";
 import { composeSaml } from "./compose/saml.ts";
-import { composeSessions } from "./compose/sessions.ts";
+import { composeSessions, endChangedTargets } from "./compose/sessions.ts";
 import { apiTls, contextOf } from "./compose/tls.ts";
 import { createCertificates } from "./config/certificates.ts";
-import type { Config } from "./config/config.ts";
 import { createKeyProofs } from "./delegation/proof.ts";
 import { createIdentity } from "./identity/oidc.ts";
 import { createPeople } from "./identity/people.ts";
@@ -179,7 +178,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       const before = live;
       live = settings;
       people = createPeople(settings.config.people);
-      endChangedTargets(before.config, settings.config);
+      endChangedTargets(parts, before.config, settings.config);
       journal.append({
         event: "configuration.loaded",
         detail: { policyVersion: settings.policies.version },
@@ -188,21 +187,6 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     refuse: (problems) => journal.append({ event: "configuration.refused", detail: { problems } }),
     [Symbol.asyncDispose]: () => disposal.disposeAsync(),
   };
-
-  /** A session keeps the catalogue and classes it began with, so one of a changed target ends. */
-  function endChangedTargets(before: Config, after: Config): void {
-    for (const [name, target] of before.targets) {
-      if (JSON.stringify(target) === JSON.stringify(after.targets.get(name))) continue;
-      databases.forget(name);
-      for (const session of registry.under(undefined))
-        if (session.target === name)
-          registry.end(session.id, {
-            code: "shutdown",
-            message: `the configuration of target ${name} changed`,
-            hint: "connect again",
-          });
-    }
-  }
 }
 
 function works(check: () => void): boolean {

@@ -111,6 +111,25 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
   };
 }
 
+/** A session keeps the catalogue and classes it began with, so one of a changed target ends. */
+export function endChangedTargets(
+  { databases, registry }: Pick<SessionsParts, "databases" | "registry">,
+  before: Config,
+  after: Config,
+): void {
+  for (const [name, target] of before.targets) {
+    if (JSON.stringify(target) === JSON.stringify(after.targets.get(name))) continue;
+    databases.forget(name);
+    for (const session of registry.under(undefined))
+      if (session.target === name)
+        registry.end(session.id, {
+          code: "shutdown",
+          message: `the configuration of target ${name} changed`,
+          hint: "connect again",
+        });
+  }
+}
+
 /** The gateway's own logins at targets, and what they are used for. */
 function composeTargets(deps: SessionsDeps, stack: AsyncDisposableStack) {
   const { instance, live } = deps;

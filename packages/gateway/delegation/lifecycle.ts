@@ -9,7 +9,7 @@ import type { Chain, Hop } from "./chain.ts";
 import { leafOf } from "./chain.ts";
 import { leafChain } from "./leaf-chain.ts";
 import type { DelegationNode } from "./node.ts";
-import { isRefused, type Tree } from "./tree.ts";
+import { hopOf, isRefused, type Tree } from "./tree.ts";
 
 export interface LifecycleDeps {
   readonly tree: Tree;
@@ -113,18 +113,7 @@ function visible(
 
 // For the leaf only: a path may hold revoked nodes, of which no Chain to act with is made.
 function hopsOf(path: readonly DelegationNode[]): readonly [Hop, ...Hop[]] {
-  const hops = path.map((node) => ({
-    delegationId: node.id,
-    kind: node.kind,
-    id: node.entityId,
-    name: node.name,
-    subject: node.subject,
-    groups: node.groups,
-    provenance: node.provenance,
-    grant: node.grant,
-    expiresAtMs: node.expiresAtMs,
-  }));
-  return hops as [Hop, ...Hop[]];
+  return path.map(hopOf) as [Hop, ...Hop[]];
 }
 
 function notFound(id: string): GatewayError {

@@ -457,7 +457,8 @@ function statusOf(node: DelegationNode, nowMs: number): NodeStatus {
   return node.expiresAtMs <= nowMs ? "expired" : "active";
 }
 
-function hopOf(node: DelegationNode): Hop {
+/** A node as a hop, whatever its status: a chain to act with is made of living ones only. */
+export function hopOf(node: DelegationNode): Hop {
   return {
     delegationId: node.id,
     kind: node.kind,

@@ -308,19 +308,7 @@ class Gateway {
       clientAddress,
       justification: start.justification,
     };
-    const recorder = deps.openRecorder({
-      sessionId: opened.sessionId,
-      data: {
-        protocol: "postgres",
-        target: target.name,
-        account: opened.account,
-        database: start.database,
-        chain: describeChain(opened.chain),
-        client: clientAddress,
-        application: start.applicationName ?? "",
-        ...(start.justification === undefined ? {} : { justification: start.justification }),
-      },
-    });
+    const recorder = deps.openRecorder(recordedSession(start, opened, clientAddress));
     const book = new CommandBook(subject, {
       access: deps.access,
       journal: deps.journal,
@@ -346,6 +334,23 @@ class Gateway {
     const key = this.#cancels.register(start.minor, () => relay.cancel());
     return { relay, book, upstream, key, recorder };
   }
+}
+
+function recordedSession(
+  { applicationName, database, justification, target }: SessionStart,
+  { account, chain, sessionId }: OpenedSession,
+  clientAddress: string,
+): RecordedSession {
+  return {
+    sessionId,
+    data: {
+      ...{ protocol: "postgres", target, account, database },
+      chain: describeChain(chain),
+      client: clientAddress,
+      application: applicationName ?? "",
+      ...(justification === undefined ? {} : { justification }),
+    },
+  };
 }
 
 function hintOf(hint: string | undefined): { hint?: string } {
