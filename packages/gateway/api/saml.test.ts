@@ -200,6 +200,14 @@ describe("signing in with SAML", () => {
   test("more than a message is not read", async () => {
     const huge = { SAMLResponse: "A".repeat(300_000), RelayState: "x" };
     assert.equal((await call("/saml/corp/acs", huge)).status, 413);
+    const json = await fetch(`${side.url}/saml/corp/acs`, {
+      dispatcher: agent,
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(await answered()),
+    });
+    assert.equal(json.status, 400);
+    assert.match(await json.text(), /form-urlencoded/);
     assert.throws(() => parseForm("SAMLResponse=a&SAMLResponse=b"), /given twice/);
   });
 });

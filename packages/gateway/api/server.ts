@@ -118,7 +118,7 @@ function addParsers(server: FastifyInstance): void {
     },
   );
   server.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
-    if (isOAuth(request)) {
+    if (isOAuth(request) || isSaml(request)) {
       done(new GatewayError("invalid", "this endpoint reads application/x-www-form-urlencoded"));
       return;
     }

@@ -418,7 +418,12 @@ describe("genuine responses that are not for here, not for now or not for this",
   refuses("expired", { laterMs: 6 * MINUTE_MS }, /confirmation/);
   refuses("from the future", { words: { issuedAtMs: nowMs + 5 * MINUTE_MS } }, /future/);
   refuses("good for a day", { words: { untilMs: nowMs + 86_400_000 } }, /too long/);
-  refuses("of a session that ended", { words: { sessionUntilMs: nowMs - MINUTE_MS } }, /ended/);
+  refuses("of a session that ended", { words: { sessionUntilMs: nowMs - 1000 } }, /too old/);
+  refuses(
+    "of groups older than they may get",
+    { provider: { groupsMaxAgeMs: MINUTE_MS }, laterMs: 2 * MINUTE_MS },
+    /too old/,
+  );
   refuses(
     "a transient NameID",
     { words: { nameIdFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:transient" } },
