@@ -34,10 +34,13 @@ export async function openStage(progress: (label: string, text: string) => void)
   await using parts = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), "custody-demo-"));
   parts.defer(() => rmSync(folder, { recursive: true, force: true }));
-  const [database, provider] = await Promise.all([
+  const starting = [
     startPostgres({ databases: [DATABASE] }).then((server) => parts.use(server)),
     startOidcProvider({ accounts: ACCOUNTS }).then((server) => parts.use(server)),
-  ]);
+  ] as const;
+  // When one fails the other is waited for all the same, so that it can be stopped.
+  await Promise.allSettled(starting);
+  const [database, provider] = await Promise.all(starting);
   const adminPassword = randomBytes(24).toString("base64url");
   const seed = readFileSync(new URL("shop.sql", import.meta.url), "utf8");
   await database.query(DATABASE, seed.replaceAll(":admin_password", `'${adminPassword}'`));
