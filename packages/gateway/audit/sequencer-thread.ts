@@ -34,7 +34,10 @@ if (parentPort !== null) {
     const sequencer = openSequencer({ dataDirectory, key, files: createLogFiles() });
     const work = (): void => {
       const before = sequencer.size;
-      while (sequencer.step(durablePlaces(journals)));
+      // As far as it was on disk at the beginning: what comes meanwhile is for the next time, or a busy
+      // journal would be published as often as the disk can.
+      const places = durablePlaces(journals);
+      while (sequencer.step(places));
       if (sequencer.size !== before) port.postMessage({ size: sequencer.size });
     };
     const guarded = (action: () => void): void => {
