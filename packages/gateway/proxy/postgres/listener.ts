@@ -106,6 +106,15 @@ function portOf(server: Server): number {
   return typeof address === "object" && address !== null ? address.port : 0;
 }
 
+interface SessionParts {
+  readonly target: PostgresTarget;
+  readonly upstream: Upstream;
+  readonly settings: ReadonlyMap<string, string>;
+  readonly cancel: () => Promise<void>;
+  readonly classifier: Classifier;
+  readonly masks: ResultMasks;
+}
+
 class Gateway {
   readonly #deps: PostgresListenerDeps;
   readonly #cancels: CancelRegistry;
@@ -297,8 +306,27 @@ class Gateway {
       upstream.socket.destroy();
       throw classifying.reason;
     }
-    const { classifier, masks } = classifying.value;
     deps.control.attachBackend(opened.sessionId, upstream.processId);
+    try {
+      const cancel = () =>
+        cancelUpstream(target, upstream.processId, upstream.cancelKey, upstreamDeps);
+      const parts = { target, upstream, settings, cancel, ...classifying.value };
+      return this.#assemble(start, opened, clientAddress, parts);
+    } catch (thrown) {
+      upstream.socket.destroy();
+      throw thrown;
+    }
+  }
+
+  /** Nothing here waits: the target is connected, and what it is for is known. */
+  #assemble(
+    start: SessionStart,
+    opened: OpenedSession,
+    clientAddress: string,
+    parts: SessionParts,
+  ) {
+    const deps = this.#deps;
+    const { target, upstream } = parts;
     const subject: Subject = {
       sessionId: opened.sessionId,
       chain: opened.chain,
@@ -320,15 +348,14 @@ class Gateway {
       target,
       database: start.database,
       book,
-      classifier,
-      masks,
+      classifier: parts.classifier,
+      masks: parts.masks,
       journal: deps.journal,
       control: deps.control,
       clock: deps.clock,
       limits: deps.limits,
-      settings,
-      cancelUpstream: () =>
-        cancelUpstream(target, upstream.processId, upstream.cancelKey, upstreamDeps),
+      settings: parts.settings,
+      cancelUpstream: parts.cancel,
       log: deps.log,
     });
     const key = this.#cancels.register(start.minor, () => relay.cancel());
