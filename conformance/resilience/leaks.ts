@@ -37,8 +37,13 @@ async function cycle(subject: Subject, count: number): Promise<void> {
   await Promise.all(Array.from({ length: LANES }, () => lane(Math.ceil(count / LANES))));
 }
 
+/** See PUBLISH_EVERY_MS in the gateway's composition. */
+const PUBLISHED_EVERY_MS = 1_000;
+
+/** Nothing of the sessions is under way any more, the moving of their content to its files included. */
 async function quiet(subject: Subject): Promise<void> {
   await until("no role is left", async () => (await subject.roles()).length === 0, 20_000);
+  await delay(2 * PUBLISHED_EVERY_MS);
 }
 
 /** Others work while this one misbehaves. */

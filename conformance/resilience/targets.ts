@@ -137,7 +137,11 @@ export const targets: Group = {
           );
           return rows.length === 0;
         });
-        assert.deepEqual(intentsWithoutEnd(await subject.verify()), []);
+        // The log is published once a second.
+        await until(
+          "every command has an end in the log",
+          async () => intentsWithoutEnd(await subject.verify()).length === 0,
+        );
       },
     },
     {
