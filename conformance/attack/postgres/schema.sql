@@ -23,6 +23,11 @@ create table visits_low partition of visits for values from (0) to (100);
 create table visits_high partition of visits for values from (100) to (1000);
 create table people (id int, secret text);
 create table staff (room text) inherits (people);
+create table ledger (id int, what text) partition by range (id);
+create table ledger_open partition of ledger for values from (0) to (100);
+create table ledger_closed partition of ledger for values from (100) to (1000);
+create table notes (id int, what text);
+create table notes_secret (room text) inherits (notes);
 create table holders (id int, contact contact);
 create table pairs (id int, token text, unique (id, token) deferrable initially deferred);
 create table jobs (id int, word text);
@@ -48,6 +53,16 @@ create procedure hand_out(inout mail text) language plpgsql as 'begin select ema
 create function with_path() returns text language sql set search_path = 'pg_catalog' as 'select ''x''::text';
 create function moves_path() returns text language sql as
   'select pg_catalog.set_config(''search_path'', ''elsewhere'', false)';
+create function what_of(int) returns text language sql as 'select what from ledger where id = $1';
+create function counts_scratch() returns bigint language sql stable as 'select count(*) from scratch';
+create function counts_as_owner() returns bigint language sql security definer as 'select count(*) from scratch';
+create function writes_down() returns void language sql as 'insert into scratch values (1)';
+create function greets(name text) returns text language sql immutable as 'select ''hello '' || name';
+create function with_default(mail text default first_mail()) returns int language sql as 'select length(mail)';
+create function atomic_mail() returns text language sql begin atomic select email from customers where id = 1; end;
+create function returned_mail() returns bool language sql return exists (select from customers where email > 'm');
+create function guesses(guess text) returns bool language sql as 'select exists (select from customers where email = guess)';
+create function calls_first() returns text language sql as 'select upper(first_mail())';
 create schema elsewhere;
 create table elsewhere.orders (id int, status text);
 create function blurt() returns trigger language plpgsql as
@@ -71,6 +86,8 @@ insert into forbidden values (1);
 insert into visits values (1, :canary_visit), (200, :canary_visit);
 insert into people values (1, :canary_secret);
 insert into staff values (2, :canary_secret, 'room');
+insert into ledger values (1, 'one'), (200, 'two');
+insert into notes_secret values (2, 'two', 'room');
 insert into holders values (1, row(:canary_contact, 'x'));
 insert into pairs values (1, :canary_token), (2, :canary_token);
 refresh materialized view mailing;

@@ -59,6 +59,10 @@ permit (principal, action == Custody::Action::"delegate", resource);
 permit (principal in Custody::Group::"corp/dba", action == Custody::Action::"approve", resource);
 @id("one-table-is-out-of-reach")
 forbid (principal, action, resource == SQL::Table::"shop/shop/public/forbidden");
+@id("some-parts-are-out-of-reach")
+forbid (principal, action, resource is SQL::Table) when {
+  ["shop/public/ledger_closed", "shop/public/notes_secret"].contains(resource.path)
+};
 @id("deletes-wait")
 @approvers("corp/dba")
 @quorum("1")

@@ -94,6 +94,26 @@ describe("every hop", () => {
     );
   });
 
+  it("asks no permit or grant for what is done by way of something, but for what forbids it", () => {
+    const permits = `@id("connect") permit (principal, action == Custody::Action::"connect", resource);
+       @id("orders") permit (principal, action, resource == SQL::Table::"orders/shop/public/orders");`;
+    const grant = [entry({ resources: ["shop/public/orders"] })];
+    const byWay = operation([
+      effect("sql:select", table("orders")),
+      { ...effect("sql:select", table("orders_2026")), byWay: true as const },
+    ]);
+    const chain = subject([engineer, agent("job", grant)]);
+    const open = createTestAccess(policy(permits));
+    assert.equal(open.access.authorize(chain, byWay).verdict, "permit");
+    const closed = createTestAccess(
+      policy(
+        `${permits} @id("not-this-year") forbid (principal, action, resource == SQL::Table::"orders/shop/public/orders_2026");`,
+      ),
+    );
+    const found = denial(closed.access.authorize(chain, byWay));
+    assert.deepEqual([found.kind, found.policyId], ["forbidden", "not-this-year"]);
+  });
+
   it("sees the whole chain: depth, weakest provenance, claimed names, root", () => {
     const asked = subject([dba, agent("job", [entry()])]);
     for (const condition of [
@@ -142,7 +162,7 @@ describe("every effect", () => {
     use(policy(READ));
     assert.equal(denial(access.authorize(asked, nothing)).what, "connect on target orders");
     assert.equal(
-      denial(access.authorize(asked, operationToConnect("orders"))).kind,
+      denial(access.authorize(asked, operationToConnect("postgres", "orders"))).kind,
       "not_permitted",
     );
   });

@@ -6,6 +6,7 @@ import { actionNamed } from "../delegation/actions.ts";
 import { type GrantLimits, strictestLimits } from "../delegation/grant.ts";
 import type { Policy } from "../policy/policy-set.ts";
 import { resourceFacts } from "../policy/question.ts";
+import type { Protocol } from "../target/target.ts";
 import { decideTouches } from "./classes.ts";
 import { DenialChoice, denied, forbidden, labelHop } from "./denial.ts";
 import {
@@ -40,7 +41,8 @@ export function decideOperation(input: DecisionInput, met: ReadonlySet<string>):
     limits = strictestLimits(limits, decideEffect(input, effect, findings));
   }
   // Where no entry was needed for an effect, the bounds of all that apply here hold.
-  if (!operation.effects.some((effect) => !isImplied(effect))) limits = sessionLimits;
+  if (!operation.effects.some((effect) => !isImplied(effect) && effect.byWay === undefined))
+    limits = sessionLimits;
   const unmask = decideTouches(input, findings);
   const denial = findings.denials.chosen;
   if (denial !== undefined) return { verdict: "deny", denial, policyVersion };
@@ -58,8 +60,8 @@ export function decideOperation(input: DecisionInput, met: ReadonlySet<string>):
 }
 
 /** What a session that opens asks for; every other operation asks for it too. */
-export function operationToConnect(target: string): Operation {
-  return { protocol: "postgres", effects: [], touches: [], summary: `connect on target ${target}` };
+export function operationToConnect(protocol: Protocol, target: string): Operation {
+  return { protocol, effects: [], touches: [], summary: `connect on target ${target}` };
 }
 
 /** Being connected is asked again with each command, so that a changed policy ends it there too. */
@@ -88,7 +90,7 @@ function decideEffect(input: DecisionInput, effect: Effect, findings: Findings):
   const resource = resourceFacts(effect.resource, subject.target);
   let limits: GrantLimits = {};
   subject.chain.hops.forEach((hop, depth) => {
-    if (hop.grant !== undefined && !isImplied(effect)) {
+    if (hop.grant !== undefined && !isImplied(effect) && effect.byWay === undefined) {
       const entries = grantEntries(input.subject, effect, hop.grant);
       if (entries.length === 0) {
         const message = `the grant of ${labelHop(hop, depth)} does not carry ${effect.action} on ${effect.resource.path || subject.target}`;
@@ -102,7 +104,7 @@ function decideEffect(input: DecisionInput, effect: Effect, findings: Findings):
       denials.add(denied(answer.verdict, what, answer.message, hop, depth));
     } else if (answer.verdict === "deny" && answer.forbid !== undefined) {
       denials.add(forbidden(what, answer.forbid, hop, depth));
-    } else {
+    } else if (effect.byWay === undefined) {
       const message = `no policy permits it for ${labelHop(hop, depth)}`;
       denials.add(denied("not_permitted", what, message, hop, depth));
     }

@@ -2,6 +2,7 @@
 // engine makes a Decision, and only a Permit opens the way upstream.
 
 import type { Chain } from "../delegation/chain.ts";
+import type { Protocol } from "../target/target.ts";
 
 /** `connect`, `sql:select`, … as grants spell it; policy/schema.ts maps it to a Cedar action. */
 export type ActionName = string;
@@ -22,11 +23,25 @@ export interface Resource {
    * judge it, grants need not name it.
    */
   readonly implied: boolean;
+  /**
+   * What policies see of it beyond its name, as the schema declares it for the type: the program and
+   * arguments of a command, the labels of an object. A list is a set there.
+   */
+  readonly attributes?: ResourceAttributes;
 }
+
+export type ResourceAttributes = Readonly<
+  Record<string, string | boolean | number | readonly string[]>
+>;
 
 export interface Effect {
   readonly action: ActionName;
   readonly resource: Resource;
+  /**
+   * Done by way of something that is judged itself: a partition through its parent, a function whose body
+   * is judged. What forbids it counts; no permit and no grant needs to name it.
+   */
+  readonly byWay?: true;
 }
 
 /** How a statement uses a classified value; see DESIGN.md, "Masking SQL soundly". */
@@ -50,7 +65,7 @@ export interface ClassTouch {
  * object's identity is the decision cache's key.
  */
 export interface Operation {
-  readonly protocol: "postgres";
+  readonly protocol: Protocol;
   readonly effects: readonly Effect[];
   readonly touches: readonly ClassTouch[];
   /** `delete on table public.orders`, for approvers and messages. Never contains a value. */

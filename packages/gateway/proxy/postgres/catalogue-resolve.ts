@@ -101,17 +101,61 @@ export function findType(
   return undefined;
 }
 
-/** The relation and, for a partition, every table it is a part of. */
-export function withAncestors(snapshot: Snapshot, relation: RelationInfo): RelationInfo[] {
-  const found = [relation];
-  for (const one of found) {
-    if (!one.isPartition) continue;
-    for (const parent of one.parents) {
-      const info = snapshot.relations.get(parent);
-      if (info !== undefined && !found.includes(info)) found.push(info);
+export interface Relatives {
+  /** The relation and, for a partition, every table it is a part of. */
+  readonly whole: readonly RelationInfo[];
+  /** Tables it inherits from, whose rows its own count among. */
+  readonly parents: readonly RelationInfo[];
+  /** Its partitions and the tables that inherit from it, at every depth: their rows are among its own. */
+  readonly parts: readonly RelationInfo[];
+}
+
+/** By snapshot, so that it goes away with it. */
+const childrenOf = new WeakMap<Snapshot, ReadonlyMap<number, readonly number[]>>();
+
+export function relativesOf(snapshot: Snapshot, relation: RelationInfo): Relatives {
+  const whole = new Set([relation]);
+  const parents = new Set<RelationInfo>();
+  for (const one of walk(snapshot, relation, (at) => at.parents))
+    (one.isPart ? whole : parents).add(one.info);
+  const children = childrenByParent(snapshot);
+  const parts = walk(snapshot, relation, (at) => children.get(at.oid) ?? []).map(
+    ({ info }) => info,
+  );
+  return { whole: [...whole], parents: [...parents], parts };
+}
+
+/** `isPart`: by partitioning all the way. */
+function walk(
+  snapshot: Snapshot,
+  from: RelationInfo,
+  next: (at: RelationInfo) => readonly number[],
+): { readonly info: RelationInfo; readonly isPart: boolean }[] {
+  const found = new Map<number, { info: RelationInfo; isPart: boolean }>();
+  const waiting = [{ info: from, isPart: true }];
+  for (const { info, isPart } of waiting)
+    for (const oid of next(info)) {
+      const other = snapshot.relations.get(oid);
+      if (other === undefined || other === from || found.has(oid)) continue;
+      const one = { info: other, isPart: isPart && info.isPartition };
+      found.set(oid, one);
+      waiting.push(one);
     }
-  }
-  return found;
+  return [...found.values()];
+}
+
+function childrenByParent(snapshot: Snapshot): ReadonlyMap<number, readonly number[]> {
+  const known = childrenOf.get(snapshot);
+  if (known !== undefined) return known;
+  const made = new Map<number, number[]>();
+  for (const { oid, parents } of snapshot.relations.values())
+    for (const parent of parents) {
+      const list = made.get(parent);
+      if (list === undefined) made.set(parent, [oid]);
+      else list.push(oid);
+    }
+  childrenOf.set(snapshot, made);
+  return made;
 }
 
 function keepClasses(

@@ -67,6 +67,20 @@ export interface FunctionInfo {
   readonly returnsRow: boolean;
   /** Names of OUT and TABLE arguments, where the function has them. */
   readonly outNames: readonly string[];
+  /** Names of the arguments a call gives; "" for one without. */
+  readonly inputNames: readonly string[];
+  /** Of a function in the language SQL that somebody made. */
+  readonly body: FunctionBody | undefined;
+}
+
+export interface FunctionBody {
+  /** `text`: as it was written, its names not resolved. `parsed`: BEGIN ATOMIC … or RETURN …, qualified. */
+  readonly form: "text" | "parsed";
+  readonly sql: string;
+  /** Expressions of the arguments that have a default, as a list; qualified. */
+  readonly defaults: string | undefined;
+  /** `name=value` of its SET clauses. */
+  readonly settings: readonly string[];
 }
 
 export interface TypeInfo {
@@ -142,10 +156,15 @@ const SQL = {
       p.provariadic <> 0 AS variadic, p.proretset AS set,
       (t.typtype = 'c' OR t.typname = 'record') AS row,
       pg_catalog.array_to_json(p.proargmodes)::text AS modes,
-      pg_catalog.array_to_json(p.proargnames)::text AS names
+      pg_catalog.array_to_json(p.proargnames)::text AS names,
+      CASE WHEN b.followed THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END AS body,
+      b.followed AND p.prosqlbody IS NOT NULL AS parsed,
+      CASE WHEN b.followed THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END AS default_values,
+      CASE WHEN b.followed THEN pg_catalog.array_to_json(p.proconfig)::text END AS config
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_catalog.pg_language l ON l.oid = p.prolang
     JOIN pg_catalog.pg_type t ON t.oid = p.prorettype
+    CROSS JOIN LATERAL (SELECT l.lanname = 'sql' AND p.prokind IN ('f', 'p') AND p.oid >= 16384 AS followed) b
     -- An aggregate is "internal" itself; what runs is its functions, of which one in another language.
     LEFT JOIN LATERAL (SELECT min(il.lanname::text) AS language FROM pg_catalog.pg_aggregate a
       JOIN pg_catalog.pg_proc i ON i.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
@@ -329,13 +348,18 @@ const FUNCTION_KINDS = new Map<string, FunctionInfo["kind"]>([
 ]);
 
 function functionInfo(row: Row): FunctionInfo {
-  const modes: unknown = JSON.parse(row.modes == null ? "[]" : str(row, "modes"));
-  const names: unknown = JSON.parse(row.names == null ? "[]" : str(row, "names"));
+  const modes = strings(row, "modes");
+  const names = strings(row, "names");
   const outNames: string[] = [];
-  if (Array.isArray(modes) && Array.isArray(names))
-    // o OUT, b INOUT, t TABLE
-    for (const [index, mode] of modes.entries())
-      if (mode === "o" || mode === "b" || mode === "t") outNames.push(String(names[index] ?? ""));
+  const inputNames: string[] = [];
+  const inputCount = num(row, "inputs");
+  for (let index = 0; index < (modes.length || inputCount); index++) {
+    const name = String(names[index] ?? "");
+    const mode = modes[index] ?? "i";
+    // i IN, o OUT, b INOUT, v VARIADIC, t TABLE
+    if (mode === "o" || mode === "b" || mode === "t") outNames.push(name);
+    if (mode === "i" || mode === "b" || mode === "v") inputNames.push(name);
+  }
   return {
     oid: num(row, "oid"),
     schema: str(row, "schema"),
@@ -344,13 +368,30 @@ function functionInfo(row: Row): FunctionInfo {
     volatility: VOLATILITIES.get(str(row, "volatility")) ?? "volatile",
     kind: FUNCTION_KINDS.get(str(row, "kind")) ?? "function",
     securityDefiner: row.definer === true,
-    inputCount: num(row, "inputs"),
+    inputCount,
     defaultCount: num(row, "defaults"),
     variadic: row.variadic === true,
     returnsSet: row.set === true,
     returnsRow: row.row === true,
     outNames,
+    inputNames,
+    body:
+      row.body == null
+        ? undefined
+        : {
+            form: row.parsed === true ? "parsed" : "text",
+            sql: str(row, "body"),
+            defaults: row.default_values == null ? undefined : str(row, "default_values"),
+            settings: strings(row, "config"),
+          },
   };
+}
+
+/** A text[] that came as JSON. */
+function strings(row: Row, field: string): readonly string[] {
+  const parsed: unknown = JSON.parse(row[field] == null ? "[]" : str(row, field));
+  if (!Array.isArray(parsed)) throw new TypeError(`catalogue field ${field} is no array`);
+  return parsed.map((one) => String(one ?? ""));
 }
 
 function userOperator(row: Row): UserOperator {

@@ -54,7 +54,7 @@ test("a function called as an attribute is a call", () => {
     "CREATE TABLE t (a orders, CHECK ((a).mail_of = ''))",
   ]) {
     const plan = planOf(text);
-    assert.match(effectsOf(plan), /execute function public\.mail_of/, text);
+    assert.match(effectsOf(plan), /execute \+function public\.mail_of/, text);
     assert.match(touchesOf(plan), /inner email/, text);
   }
   assert.equal(touchesOf(planOf("SELECT ('a'::text).upper, (o).status FROM orders o")), "");

@@ -36,6 +36,22 @@ const SCHEMA = `
   CREATE RULE ruled_insert AS ON INSERT TO ruled DO ALSO SELECT 1;
   CREATE FUNCTION add_one(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';
   CREATE FUNCTION all_mails() RETURNS SETOF text LANGUAGE plpgsql AS 'BEGIN RETURN QUERY SELECT email FROM customers; END';
+  CREATE FUNCTION order_count(min numeric) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM orders WHERE total > min AND order_count.min > 0';
+  CREATE FUNCTION address_of(who int) RETURNS text LANGUAGE sql AS 'SELECT email FROM customers WHERE id = who';
+  CREATE FUNCTION mail_again(who int) RETURNS text LANGUAGE sql AS 'SELECT address_of(who)';
+  CREATE FUNCTION finds(mail text) RETURNS bool LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM customers WHERE email = mail)';
+  CREATE FUNCTION named(customers) RETURNS text LANGUAGE sql AS 'SELECT $1.name';
+  CREATE FUNCTION tells_mail() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT name FROM customers LIMIT 1; SELECT email FROM customers LIMIT 1; END;
+  CREATE FUNCTION plus_one(n int) RETURNS int LANGUAGE sql IMMUTABLE RETURN n + 1;
+  CREATE FUNCTION defaulted(mail text DEFAULT address_of(1)) RETURNS int LANGUAGE sql AS 'SELECT length(mail)';
+  CREATE FUNCTION closes(which int) RETURNS void LANGUAGE sql AS 'UPDATE orders SET status = ''closed'' WHERE id = which';
+  CREATE FUNCTION counts_as_owner() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS 'SELECT count(*) FROM orders';
+  CREATE FUNCTION tuned() RETURNS int LANGUAGE sql SET work_mem = '1MB' AS 'SELECT 1';
+  CREATE FUNCTION elsewhere() RETURNS bigint LANGUAGE sql SET search_path = internal AS 'SELECT count(*) FROM people';
+  CREATE FUNCTION turns(n int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+  CREATE OR REPLACE FUNCTION turns(n int) RETURNS int LANGUAGE sql AS 'SELECT turns(n - 1)';
+  CREATE FUNCTION defines() RETURNS void LANGUAGE sql AS 'CREATE TABLE made (n int)';
+  CREATE VIEW counted AS SELECT order_count(5) AS orders;
   CREATE PROCEDURE tidy() LANGUAGE plpgsql AS 'BEGIN END';
   CREATE OPERATOR ~~~ (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);
   CREATE FUNCTION same(int, int) RETURNS bool LANGUAGE sql AS 'SELECT $1 = $2';
@@ -100,12 +116,12 @@ export async function openShop(server: ShopServer): Promise<Shop> {
   };
 }
 
-/** `select ~table pg_catalog.pg_class; delete table public.orders`: "~" where implied. */
+/** `select ~table pg_catalog.pg_class; delete table public.orders`: "~" where implied, "+" by way. */
 export function effectsOf(plan: QueryPlan): string {
   return plan.operation.effects
     .map(
-      ({ action, resource }) =>
-        `${action.slice(4)} ${resource.implied ? "~" : ""}${resource.label}`,
+      ({ action, resource, byWay }) =>
+        `${action.slice(4)} ${byWay ? "+" : ""}${resource.implied ? "~" : ""}${resource.label}`,
     )
     .sort()
     .join("; ");

@@ -8,7 +8,7 @@ import type { Catalogue } from "./catalogue-resolve.ts";
 import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
 import { databaseResource, summarise } from "./effects.ts";
-import { analyse, giveOut, newContext, QUERY_TYPES, requireSeen } from "./lineage.ts";
+import { analyse, giveOut, newContext, QUERY_TYPES } from "./lineage.ts";
 import {
   addRelationEffect,
   type Context,
@@ -18,6 +18,7 @@ import {
 } from "./lineage-context.ts";
 import { evaluate } from "./lineage-expression.ts";
 import { relationItem, resolveRelation } from "./lineage-from.ts";
+import { requireSeen } from "./lineage-seen.ts";
 import { columnNames } from "./lineage-write.ts";
 import {
   child,

@@ -194,13 +194,21 @@ const CORPUS: readonly (readonly [string, string, string])[] = [
     "",
   ],
   // Partitions and children.
-  ["SELECT actor FROM events", "select table public.events", "output public.events.actor"],
+  [
+    "SELECT actor FROM events",
+    "select +table public.events_high; select +table public.events_low; select table public.events",
+    "output public.events.actor",
+  ],
   [
     "SELECT actor FROM events_high",
     "select table public.events; select table public.events_high",
     "output public.events_high.actor",
   ],
-  ["SELECT secret FROM derived", "select table public.derived", "output public.derived.secret"],
+  [
+    "SELECT secret FROM derived",
+    "select +table public.base; select table public.derived",
+    "output public.derived.secret",
+  ],
   // Writing.
   [
     "INSERT INTO customers (id, name, email) VALUES (9, 'n', 'e')",
@@ -303,8 +311,8 @@ const CORPUS: readonly (readonly [string, string, string])[] = [
   ["DO $$ BEGIN END $$", "execute database shop; unknown database shop", EVERYTHING],
   ["CALL tidy()", "execute function public.tidy", EVERYTHING],
   ["SELECT * FROM all_mails()", "execute function public.all_mails", EVERYTHING],
-  ["SELECT add_one(1)", "execute function public.add_one", EVERYTHING],
-  ["SELECT 1 === 2", "execute function public.same", EVERYTHING],
+  ["SELECT add_one(1)", "execute +function public.add_one", ""],
+  ["SELECT 1 === 2", "execute +function public.same", ""],
   ["SELECT 1 ~~~ 2", "", ""],
   ["SELECT 'good'::mood", "", ""],
   // What reaches outside.

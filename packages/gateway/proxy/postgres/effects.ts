@@ -34,14 +34,18 @@ export class EffectList {
   readonly #effects = new Map<string, Effect>();
 
   add(action: SqlAction, resource: Resource): void {
-    const key = `${action}\0${resource.type}\0${resource.id}\0${resource.implied}`;
-    if (!this.#effects.has(key)) this.#effects.set(key, { action: `sql:${action}`, resource });
+    this.addAll([{ action: `sql:${action}`, resource }]);
+  }
+
+  /** Of what is judged by something else: `Effect.byWay`. */
+  addByWay(action: SqlAction, resource: Resource): void {
+    this.addAll([{ action: `sql:${action}`, resource, byWay: true }]);
   }
 
   addAll(effects: Iterable<Effect>): void {
     for (const effect of effects) {
-      const { action, resource } = effect;
-      const key = `${action.slice(4)}\0${resource.type}\0${resource.id}\0${resource.implied}`;
+      const { action, resource, byWay } = effect;
+      const key = `${action}\0${resource.type}\0${resource.id}\0${resource.implied}\0${byWay}`;
       if (!this.#effects.has(key)) this.#effects.set(key, effect);
     }
   }
@@ -92,7 +96,7 @@ export function functionResource(place: Place, schema: string, name: string): Re
 
 /** `select, delete on table public.orders`: what people are asked about. Never contains a value. */
 export function summarise(effects: readonly Effect[]): string {
-  const shown = effects.filter((effect) => !effect.resource.implied);
+  const shown = effects.filter(({ resource, byWay }) => !resource.implied && byWay === undefined);
   if (shown.length === 0) return "no effect on data";
   const byResource = new Map<string, string[]>();
   for (const { action, resource } of shown) {

@@ -1,5 +1,6 @@
 // What calling a function means. Functions of pg_catalog on the allow-list are safe; the others of
-// pg_catalog are refused as input/output of the server's; everybody else's need a permit to execute.
+// pg_catalog are refused as input/output of the server's; everybody else's need a permit to execute, but
+// for those in SQL, whose bodies are followed (lineage-function.ts).
 //
 // A function in a language we do not see into may read any table: it counts as touching every class.
 
@@ -8,6 +9,7 @@ import { findFunctions, findRelation, findType } from "./catalogue-resolve.ts";
 import { databaseResource, functionResource } from "./effects.ts";
 import { PURE_FUNCTIONS, SESSION_FUNCTIONS, VOLATILE_FUNCTIONS } from "./functions-builtin.ts";
 import { addRelationEffect, type Context, touchEverything } from "./lineage-context.ts";
+import { followFunction } from "./lineage-function.ts";
 import {
   child,
   constantText,
@@ -77,12 +79,35 @@ export function addNamedFunctionEffect(context: Context, schema: string, name: s
 
 function addExecuteEffect(context: Context, candidate: FunctionInfo): void {
   const resource = functionResource(context.catalogue.place, candidate.schema, candidate.name);
+  const followed = followFunction(context, candidate);
+  if (followed !== undefined) {
+    addFollowed(context, candidate, followed);
+    return;
+  }
   context.volatile = true;
   context.effects.add("execute", resource);
   if (UNSAFE_ANYWHERE.test(candidate.name)) context.effects.add("unsafe_io", resource);
   if (COMPILED.has(candidate.language)) return;
   touchEverything(context);
   context.changesSettings = true;
+}
+
+/** What its body does is judged; the function itself only where something forbids it. */
+function addFollowed(context: Context, info: FunctionInfo, body: Context): void {
+  const resource = functionResource(context.catalogue.place, info.schema, info.name);
+  context.touches.addAll(body.touches.list());
+  for (const oid of body.reached) context.reached.add(oid);
+  context.volatile ||= body.volatile;
+  context.changesSettings ||= body.changesSettings;
+  context.triggers ||= body.triggers;
+  if (info.securityDefiner) {
+    // It acts with its owner's rights: a right of its own, which only a permit for it gives.
+    context.volatile = true;
+    context.effects.add("execute", resource);
+    return;
+  }
+  context.effects.addByWay("execute", resource);
+  context.effects.addAll(body.effects.list());
 }
 
 function accepts(

@@ -4,7 +4,7 @@
 import type { ClassTouch, ClassUse } from "../../access/operation.ts";
 import type { RelationInfo } from "./catalogue.ts";
 import type { Catalogue, ClassedColumn } from "./catalogue-resolve.ts";
-import { withAncestors } from "./catalogue-resolve.ts";
+import { relativesOf } from "./catalogue-resolve.ts";
 import { judgeSystemRelation } from "./catalogue-system.ts";
 import { EffectList, type SqlAction, tableResource } from "./effects.ts";
 import { type Tree, Unsupported } from "./parse.ts";
@@ -79,8 +79,11 @@ export interface Context {
   readonly seen: Set<object>;
   /** OIDs of relations read or written, views' own included. */
   readonly reached: Set<number>;
-  /** Inside a view: its owner reads the tables, so reading them is no effect of the caller's. */
-  readonly inView: boolean;
+  /**
+   * Whose text it is. A view's: its owner reads the tables, so reading them is no effect of the caller's.
+   * A function's: what is compared in it may come from anywhere.
+   */
+  readonly within: "statement" | "view" | "function";
   volatile: boolean;
   /** May change settings of the session. */
   changesSettings: boolean;
@@ -115,20 +118,24 @@ export class TouchList {
 export function createContext(
   catalogue: Catalogue,
   query: AnalyseQuery,
-  view?: { readonly searchPath: readonly string[]; readonly depth: number },
+  definition?: {
+    readonly searchPath: readonly string[];
+    readonly depth: number;
+    readonly within: "view" | "function";
+  },
 ): Context {
   return {
     catalogue,
-    searchPath: view?.searchPath ?? catalogue.searchPath,
+    searchPath: definition?.searchPath ?? catalogue.searchPath,
     effects: new EffectList(),
     touches: new TouchList(),
     seen: new Set(),
     reached: new Set(),
-    inView: view !== undefined,
+    within: definition?.within ?? "statement",
     volatile: false,
     changesSettings: false,
     triggers: false,
-    depth: view?.depth ?? 0,
+    depth: definition?.depth ?? 0,
     query,
   };
 }
@@ -182,11 +189,15 @@ const KIND_WORDS = new Map<string, string>([
   ["composite", "type"],
 ]);
 
-/** An effect on a relation and, for a partition, on the tables it is a part of. */
+/**
+ * An effect on a relation and, for a partition, on the tables it is a part of. Its own parts, and the tables
+ * it inherits from, are reached by way of it; `only`: none of those below it (ONLY).
+ */
 export function addRelationEffect(
   context: Context,
   action: SqlAction,
   relation: RelationInfo,
+  only = false,
 ): void {
   const { place, snapshot } = context.catalogue;
   context.reached.add(relation.oid);
@@ -196,10 +207,19 @@ export function addRelationEffect(
     context.effects.add("unsafe_io", resource);
     return;
   }
-  if (context.inView && action === "select") return;
-  context.triggers ||= relation.triggers > 0 && action !== "select";
-  for (const { kind, schema, name } of withAncestors(snapshot, relation)) {
-    const word = KIND_WORDS.get(kind) ?? "table";
-    context.effects.add(action, tableResource(place, word, schema, name, judged === "harmless"));
+  if (context.within === "view" && action === "select") return;
+  const { whole, parents, parts } = relativesOf(snapshot, relation);
+  const resourceOf = ({ kind, schema, name }: RelationInfo) =>
+    tableResource(place, KIND_WORDS.get(kind) ?? "table", schema, name, judged === "harmless");
+  for (const one of whole) context.effects.add(action, resourceOf(one));
+  for (const one of parents) context.effects.addByWay(action, resourceOf(one));
+  // Rows that are inserted go to partitions, never to tables that inherit.
+  const inserts = action === "insert" || action === "copy_in";
+  const below = only || (inserts && relation.kind !== "partitioned") ? [] : parts;
+  for (const one of below) {
+    context.reached.add(one.oid);
+    context.effects.addByWay(action, resourceOf(one));
   }
+  if (action === "select") return;
+  for (const one of [relation, ...below]) context.triggers ||= one.triggers > 0;
 }

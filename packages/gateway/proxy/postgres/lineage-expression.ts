@@ -222,7 +222,7 @@ const PLAIN_TYPES = new Set(
 );
 
 function matched(context: Context, scope: Scope, body: Tree): Column | undefined {
-  if (text(body, "kind") !== "AEXPR_OP" || context.inView) return undefined;
+  if (text(body, "kind") !== "AEXPR_OP" || context.within !== "statement") return undefined;
   const names = list(body, "name");
   if (names.length !== 1 || stringOf(names[0]) !== "=") return undefined;
   const { lexpr, rexpr } = body;

@@ -135,7 +135,7 @@ function rangeVariable(context: Context, scope: Scope, body: Tree): Item {
   const relation = resolveRelation(context, body);
   if (relation.kind === "index" || relation.kind === "composite" || relation.kind === "other")
     throw new Unsupported(`cannot open relation "${name}"`, "42809", locationOf(body));
-  addRelationEffect(context, "select", relation);
+  addRelationEffect(context, "select", relation, !flag(body, "inh"));
   return relationItem(context, relation, body);
 }
 

@@ -15,6 +15,7 @@ import {
   type Scope,
 } from "./lineage-context.ts";
 import { evaluate } from "./lineage-expression.ts";
+import { requireSeen } from "./lineage-seen.ts";
 import { parseSql, Unsupported } from "./parse.ts";
 
 /** What using a view does besides giving its columns. */
@@ -89,7 +90,7 @@ function viewBody(context: Context, relation: RelationInfo, definition: string):
 
 function analyseView(context: Context, relation: RelationInfo, definition: string): ViewBody {
   // Definitions are read with search_path = pg_catalog: every other name in them is qualified.
-  const view = { searchPath: effectivePath([]), depth: context.depth };
+  const view = { searchPath: effectivePath([]), depth: context.depth, within: "view" } as const;
   const own = createContext(context.catalogue, context.query, view);
   const outer: Scope = { items: [], parent: undefined, ctes: undefined };
   try {
@@ -97,6 +98,7 @@ function analyseView(context: Context, relation: RelationInfo, definition: strin
     const statement = "unclassified" in parsed ? undefined : parsed.statements[0];
     if (statement === undefined) throw new Unsupported("a view's definition could not be parsed");
     const rows = context.query(own, statement.type, statement.body, outer, { defer: true });
+    requireSeen(own, statement.body);
     if (!rows.open && rows.columns.length === relation.columns.length)
       return { columns: rows.columns, context: own };
   } catch (thrown) {
@@ -131,7 +133,7 @@ function generatedFrom(
 }
 
 function classesOf(context: Context, relation: RelationInfo, expression: string): ClassedColumn[] {
-  const view = { searchPath: effectivePath([]), depth: context.depth };
+  const view = { searchPath: effectivePath([]), depth: context.depth, within: "view" } as const;
   const own = createContext(context.catalogue, context.query, view);
   const classes = context.catalogue.classes.get(relation.oid);
   const item: Item = {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { requireSeen } from "./lineage.ts";
+import { requireSeen } from "./lineage-seen.ts";
 import { isTree, loadParser, parseSql, Unsupported } from "./parse.ts";
 
 test("a node no handler looked at is refused, wherever it is", async () => {

@@ -18,9 +18,10 @@ import {
   touchRow,
 } from "./lineage-context.ts";
 import { selectRows } from "./lineage-query.ts";
+import { requireSeen } from "./lineage-seen.ts";
 import { relationRows } from "./lineage-view.ts";
 import { deleteRows, insertRows, mergeRows, updateRows } from "./lineage-write.ts";
-import { isTree, type Tree, Unsupported } from "./parse.ts";
+import { type Tree, Unsupported } from "./parse.ts";
 import type { OutputColumn } from "./plan.ts";
 
 const EMPTY_SCOPE: Scope = { items: [], parent: undefined, ctes: undefined };
@@ -108,36 +109,3 @@ const analyseQuery: AnalyseQuery = (context, type, body, outer, options) => {
       throw new Unsupported(`${type} is not allowed here`, "42601");
   }
 };
-
-/** Leaves that name nothing and hold nothing. */
-const INERT = new Set([
-  "String",
-  "Integer",
-  "Float",
-  "Boolean",
-  "BitString",
-  "A_Star",
-  "A_Const",
-  "TypeName",
-]);
-
-/** Throws unless every node under `root` went through a handler. */
-export function requireSeen(context: Pick<Context, "seen">, root: Tree): void {
-  const waiting: unknown[] = [root];
-  while (waiting.length > 0) {
-    const at = waiting.pop();
-    if (Array.isArray(at)) {
-      waiting.push(...at);
-      continue;
-    }
-    if (!isTree(at)) continue;
-    for (const key in at) {
-      const value = at[key];
-      // Node types begin with a capital letter, fields do not.
-      const isNode = /^[A-Z]/.test(key) && isTree(value);
-      if (isNode && !INERT.has(key) && !context.seen.has(value as object))
-        throw new Unsupported(`this use of ${key} is not supported`);
-      waiting.push(value);
-    }
-  }
-}
