@@ -104,7 +104,11 @@ export function recordingBroker(): CredentialBroker & {
     ended,
     released,
     lease: async ({ sessionId }) => ({
-      credential: { user: `custody_${sessionId}`, password: new Secret("made for this session") },
+      credential: {
+        kind: "password",
+        user: `custody_${sessionId}`,
+        password: new Secret("made for this session"),
+      },
       attach: () => undefined,
       release: async () => {
         released.push(sessionId);

@@ -6,6 +6,7 @@ import {
   chainSchema,
   delegationIdSchema,
   hopKindSchema,
+  protocolSchema,
   provenanceSchema,
   reasonSchema,
   timeSchema,
@@ -90,7 +91,7 @@ export const renewResponseSchema = z.object({
 
 export const targetSchema = z.object({
   name: z.string(),
-  protocol: z.literal("postgres"),
+  protocol: protocolSchema,
   accounts: z.array(z.string()).min(1),
   /** The account one gets without naming one; null: one has to be named. */
   defaultAccount: z.string().nullable(),
@@ -102,10 +103,14 @@ export const targetSchema = z.object({
 });
 export type TargetView = z.infer<typeof targetSchema>;
 
+const listenerSchema = z.object({ host: z.string(), port: z.number().int() });
+
 export const targetListSchema = z.object({
   targets: z.array(targetSchema),
   /** Where clients connect, by protocol. */
   listeners: z.object({
-    postgres: z.object({ host: z.string(), port: z.number().int() }).optional(),
+    postgres: listenerSchema.optional(),
+    ssh: listenerSchema.optional(),
+    kubernetes: listenerSchema.optional(),
   }),
 });

@@ -4,6 +4,7 @@ import { z } from "zod";
 import {
   chainSchema,
   delegationIdSchema,
+  protocolSchema,
   reasonSchema,
   sessionIdSchema,
   timeSchema,
@@ -12,7 +13,7 @@ import {
 export const sessionSchema = z.object({
   id: sessionIdSchema,
   state: z.enum(["live", "closed"]),
-  protocol: z.literal("postgres"),
+  protocol: protocolSchema,
   target: z.string(),
   account: z.string(),
   database: z.string(),

@@ -69,3 +69,6 @@ export const chainSchema = z.array(hopSchema).min(1);
 export const authorizationDetailSchema = z.looseObject({ type: z.literal("custody") });
 export const authorizationDetailsSchema = z.array(authorizationDetailSchema).max(32);
 export type AuthorizationDetails = z.infer<typeof authorizationDetailsSchema>;
+
+/** What a target speaks. */
+export const protocolSchema = z.enum(["postgres", "ssh", "kubernetes"]);

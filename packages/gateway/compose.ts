@@ -31,6 +31,7 @@ import { openRecorder } from "./recording/recorder.ts";
 import { readRecording } from "./recording/replay.ts";
 import { createControl } from "./session/create-control.ts";
 import { createRecentDenials } from "./session/recent-denials.ts";
+import { speaks } from "./target/target.ts";
 
 export interface Gateway extends AsyncDisposable {
   readonly postgres: Address | undefined;
@@ -79,7 +80,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     },
     stack,
   );
-  const { approvals, broker, databases, doorway, registry } = parts;
+  const { approvals, brokers, databases, doorway, registry } = parts;
   const denials = createRecentDenials(clock);
 
   const tls = apiTls(certificates);
@@ -130,7 +131,9 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
 
   const postgres = await listen();
   if (postgres !== undefined) stack.use(postgres.listener);
-  await broker.clearLeftovers(config.targets.values());
+  await brokers.postgres.clearLeftovers(
+    config.targets.values().filter((target) => speaks(target, "postgres")),
+  );
   const disposal = stack.move();
 
   async function listenAdmin(): Promise<Admin | undefined> {

@@ -14,7 +14,7 @@ import type { DelegationNode } from "../delegation/node.ts";
 import type { NodeStatus } from "../delegation/tree.ts";
 import type { LiveSession } from "../session/registry.ts";
 import type { SessionRow } from "../session/store.ts";
-import type { Target } from "../target/target.ts";
+import { classesOf, type Target } from "../target/target.ts";
 
 export function chainView(chain: Chain): HopView[] {
   return chain.hops.map((hop) => ({
@@ -71,8 +71,11 @@ export function targetView(target: Target): TargetView {
     protocol: target.protocol,
     accounts,
     defaultAccount: accounts.length === 1 ? (accounts[0] ?? null) : null,
-    databases: target.databases === undefined ? null : [...target.databases],
-    classes: [...new Set(target.classify.map((one) => one.class))].sort(),
+    databases:
+      target.protocol === "postgres" && target.databases !== undefined
+        ? [...target.databases]
+        : null,
+    classes: [...classesOf(target)],
     tags: { ...target.tags },
   };
 }

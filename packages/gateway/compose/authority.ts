@@ -25,7 +25,7 @@ export function mayConnect(
       clientAddress: place.clientAddress,
       justification: undefined,
     },
-    operationToConnect(place.target.name),
+    operationToConnect(place.target.protocol, place.target.name),
   );
   if (decision.verdict === "permit") return { allowed: true };
   access.forget(place.sessionId);

@@ -36,7 +36,10 @@ export function createDryRuns(deps: DryRunsDeps): DryRuns {
   const ask = createDryRun(deps);
   return async (chain, asked) => {
     const sessionId = newId("s", 12, deps.random);
-    const { target, account } = placeOf(deps.doorway(), chain, sessionId, asked);
+    const { target, account } = placeOf(deps.doorway(), chain, sessionId, {
+      protocol: "postgres",
+      ...asked,
+    });
     const subject = {
       sessionId,
       chain,

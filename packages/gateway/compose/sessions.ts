@@ -16,6 +16,7 @@ import type { People } from "../identity/people.ts";
 import type { SignIns } from "../identity/sign-ins.ts";
 import { type Databases, openDatabases } from "../proxy/postgres/databases.ts";
 import { createPostgresBroker, type PostgresBroker } from "../proxy/postgres/session-roles.ts";
+import { type Brokers, brokerOf } from "../session/broker.ts";
 import { createRegistry, type Registry } from "../session/registry.ts";
 import { createSessions, type Doorway, type Sessions } from "../session/sessions.ts";
 import type { Store } from "../store/store.ts";
@@ -24,7 +25,8 @@ import type { DelegationParts } from "./delegation.ts";
 import type { Outside } from "./outside.ts";
 
 export interface SessionsParts {
-  readonly broker: PostgresBroker;
+  /** What runs on targets for sessions, and what an earlier run left there. */
+  readonly brokers: Brokers & { readonly postgres: PostgresBroker };
   readonly registry: Registry;
   readonly lifecycle: Lifecycle;
   readonly providerSessions: ProviderSessions;
@@ -53,11 +55,13 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
   const { authenticate, tree } = deps.delegation;
   const { limits } = live.config();
   const targets = composeTargets(deps, stack);
+  const brokers = { postgres: targets.broker };
+  const broker = brokerOf(brokers);
   const registry = stack.use(
     createRegistry({
       clock: outside.clock,
       limits,
-      endBackends: (sessionIds) => targets.broker.endBackends(sessionIds),
+      endBackends: (sessionIds) => broker.endBackends(sessionIds),
       aliveUntil: (delegationId) => tree.aliveUntil(delegationId),
       chain: (delegationId) => tree.unrevoked(delegationId),
       onFault: outside.onFault,
@@ -95,7 +99,7 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
       {
         authenticate,
         doorway,
-        broker: targets.broker,
+        broker,
         registry,
         store: store.sessions,
         journal,
@@ -106,7 +110,7 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
   const approvals = stack.use(composeApprovals(deps, registry));
   const databases = stack.use(targets.openDatabases());
   return {
-    ...{ broker: targets.broker, registry, lifecycle, providerSessions },
+    ...{ brokers, registry, lifecycle, providerSessions },
     ...{ sessions, approvals, databases, doorway },
   };
 }

@@ -1,7 +1,7 @@
 // The gateway's own connections to a PostgreSQL target: to make session roles, to end backends, to read
 // the catalogue. Outside the relayed path, so node-postgres serves them (ADR 0002). One connection for
 // each (target, login, database), opened when first used, one statement at a time, opened again after a
-// failure.
+// failure; and one beside it for what must not wait behind the others: the end of sessions.
 
 import { readFile } from "node:fs/promises";
 import pg from "pg";
@@ -20,6 +20,16 @@ export interface StandingConnections extends AsyncDisposable {
     sql: string,
     values?: readonly unknown[],
   ): Promise<Rows>;
+  /** The same on a connection of its own, in this very turn when it is open and idle. */
+  urgent(
+    target: PostgresTarget,
+    login: StandingLogin,
+    database: string,
+    sql: string,
+    values: readonly unknown[],
+  ): Promise<Rows>;
+  /** Opens the connection of `urgent` ahead of its use; what fails now is tried again then. */
+  prepareUrgent(target: PostgresTarget, login: StandingLogin, database: string): void;
 }
 
 export interface StandingDeps {
@@ -30,16 +40,27 @@ export interface StandingDeps {
 
 export function openStandingConnections(deps: StandingDeps): StandingConnections {
   const lanes = new Map<string, Lane>();
+  const laneOf = (
+    purpose: "common" | "urgent",
+    target: PostgresTarget,
+    login: StandingLogin,
+    database: string,
+  ): Lane => {
+    const { name, host, port } = target;
+    const key = JSON.stringify([purpose, name, host, port, login.user, database]);
+    const known = lanes.get(key);
+    if (known !== undefined) return known;
+    const lane = new Lane(() => connect(target, login, database, deps));
+    lanes.set(key, lane);
+    return lane;
+  };
   return {
-    query(target, login, database, sql, values = []) {
-      const key = JSON.stringify([target.name, target.host, target.port, login.user, database]);
-      let lane = lanes.get(key);
-      if (lane === undefined) {
-        lane = new Lane(() => connect(target, login, database, deps));
-        lanes.set(key, lane);
-      }
-      return lane.run(target.name, sql, values);
-    },
+    query: (target, login, database, sql, values = []) =>
+      laneOf("common", target, login, database).run(target.name, sql, values),
+    urgent: (target, login, database, sql, values) =>
+      laneOf("urgent", target, login, database).run(target.name, sql, values),
+    prepareUrgent: (target, login, database) =>
+      laneOf("urgent", target, login, database).prepare(target.name),
     async [Symbol.asyncDispose]() {
       await Promise.all([...lanes.values()].map((lane) => lane.close()));
     },
@@ -51,15 +72,27 @@ class Lane {
   readonly #connect: () => Promise<pg.Client>;
   #client: pg.Client | undefined;
   #last: Promise<unknown> = Promise.resolve();
+  /** Statements asked for and not answered. */
+  #depth = 0;
 
   constructor(connectClient: () => Promise<pg.Client>) {
     this.#connect = connectClient;
   }
 
   run(targetName: string, sql: string, values: readonly unknown[]): Promise<Rows> {
-    const result = this.#last.then(() => this.#once(targetName, sql, values));
-    this.#last = result.catch(() => undefined);
+    const result =
+      this.#depth === 0
+        ? this.#once(targetName, sql, values)
+        : this.#last.then(() => this.#once(targetName, sql, values));
+    this.#depth += 1;
+    this.#last = result.catch(() => undefined).finally(() => (this.#depth -= 1));
     return result;
+  }
+
+  /** Nobody waits for it, and who comes meanwhile waits for it. */
+  prepare(targetName: string): void {
+    if (this.#client !== undefined || this.#depth > 0) return;
+    this.run(targetName, "SELECT 1", []).catch(() => undefined);
   }
 
   async close(): Promise<void> {

@@ -39,7 +39,7 @@ export interface Situation {
 }
 
 export interface ResourceFacts extends EntityFacts {
-  readonly attributes: Readonly<Record<string, string | boolean>>;
+  readonly attributes: Readonly<Record<string, string | boolean | number | readonly string[]>>;
 }
 
 /** A resource as an effect names it; access/operation.ts `Resource` is one. */
@@ -49,6 +49,7 @@ export interface NamedResource {
   readonly path: string;
   readonly parent: NamedResource | undefined;
   readonly implied: boolean;
+  readonly attributes?: ResourceFacts["attributes"];
 }
 
 const PRINCIPAL_TYPES: Readonly<Record<HopKind, string>> = {
@@ -105,7 +106,7 @@ export function resourceFacts(resource: NamedResource, target: string): Resource
   return {
     uid: { type: resource.type, id: resource.id },
     ancestors,
-    attributes: { path: resource.path, system: resource.implied },
+    attributes: { ...resource.attributes, path: resource.path, system: resource.implied },
   };
 }
 
@@ -149,8 +150,15 @@ export function entitiesOf(
   add(principal);
   add(principalFacts(rootOf(situation.chain)));
   add({ uid: action, ancestors: SCHEMA_ACTIONS.get(entityKey(action))?.groups ?? [] });
-  add(resource, { attrs: { ...resource.attributes } });
+  add(resource, { attrs: cedarAttributes(resource.attributes) });
   return [...entities.values()];
+}
+
+function cedarAttributes(given: ResourceFacts["attributes"]): Record<string, CedarValueJson> {
+  const values: Record<string, CedarValueJson> = {};
+  for (const [name, value] of Object.entries(given))
+    values[name] = typeof value === "object" ? [...value] : value;
+  return values;
 }
 
 function timeOf(nowMs: number): CedarValueJson {

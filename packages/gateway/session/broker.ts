@@ -1,12 +1,13 @@
-// What a session asks of credentials: one for it alone, that dies with it (credential/ implements).
+// What a session asks of credentials: one for it alone, that dies with it. Each protocol has a broker of
+// its own; a session gets its credential from the one its target speaks.
 
 import type { Chain } from "../delegation/chain.ts";
-import type { Target } from "../target/target.ts";
+import type { Protocol, Target } from "../target/target.ts";
 import type { UpstreamCredential } from "./control.ts";
 
-export interface LeaseRequest {
+export interface LeaseRequest<T extends Target = Target> {
   readonly sessionId: string;
-  readonly target: Target;
+  readonly target: T;
   readonly account: string;
   readonly chain: Chain;
   readonly expiresAtMs: number;
@@ -20,9 +21,31 @@ export interface Lease {
   release(): Promise<void>;
 }
 
-export interface CredentialBroker {
+export interface CredentialBroker<T extends Target = Target> {
   /** Throws GatewayError: target_unavailable, dependency_unavailable. */
-  lease(request: LeaseRequest): Promise<Lease>;
+  lease(request: LeaseRequest<T>): Promise<Lease>;
   /** Stops what runs on the targets for these sessions, as one batch for each target. */
   endBackends(sessionIds: readonly string[]): Promise<void>;
+}
+
+export type Brokers = {
+  readonly [P in Protocol as Extract<Target, { protocol: P }> extends never
+    ? never
+    : P]: CredentialBroker<Extract<Target, { protocol: P }>>;
+};
+
+/** One broker for all: a lease comes from the target's own, an end is told to each. */
+export function brokerOf(brokers: Brokers): CredentialBroker {
+  return {
+    lease(request) {
+      const { target } = request;
+      switch (target.protocol) {
+        case "postgres":
+          return brokers.postgres.lease({ ...request, target });
+      }
+    },
+    async endBackends(sessionIds) {
+      await Promise.all(Object.values(brokers).map((broker) => broker.endBackends(sessionIds)));
+    },
+  };
 }

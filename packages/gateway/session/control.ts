@@ -6,26 +6,29 @@
 import type { Denial, Requirement } from "../access/operation.ts";
 import type { Secret } from "../base/secret.ts";
 import type { Chain } from "../delegation/chain.ts";
+import type { Protocol } from "../target/target.ts";
 import type { DeniedCommand } from "./recent-denials.ts";
 
 /** What a client showed and where it wants to go, before anything is believed. */
 export interface OpenSession {
-  readonly protocol: "postgres";
-  /** The password field: a handle (`cst_<id>_<secret>`) or a delegation JWT. */
+  /** What the door speaks; a target that speaks something else is not behind it. */
+  readonly protocol: Protocol;
+  /** What the client showed: a handle (`cst_<id>_<secret>`) or a delegation JWT. */
   readonly credential: Secret;
   readonly target: string;
   /** undefined: the target's only or default account. */
   readonly account: string | undefined;
-  /** PostgreSQL's database name. */
+  /** PostgreSQL's database name; empty where targets have no parts a client names at the door. */
   readonly database: string;
   readonly clientAddress: string;
 }
 
 /** What the target is shown: made for this session, or a sealed account's. Never reaches a client. */
-export interface UpstreamCredential {
+export type UpstreamCredential = {
+  readonly kind: "password";
   readonly user: string;
   readonly password: Secret;
-}
+};
 
 export interface OpenedSession {
   readonly sessionId: string;

@@ -11,7 +11,7 @@ import { newId, type RandomBytes } from "../base/ids.ts";
 import type { Authenticate } from "../delegation/authenticate.ts";
 import { type Chain, leafOf } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
-import type { Target } from "../target/target.ts";
+import { type Protocol, speaks, type Target, type TargetOf } from "../target/target.ts";
 import type { CredentialBroker, Lease } from "./broker.ts";
 import type { Control, OpenedSession, OpenSession, SessionEvents } from "./control.ts";
 import { createRefusedSignIns, type RefusedSignIns } from "./refused-sign-ins.ts";
@@ -19,9 +19,9 @@ import type { LiveSession, Registry } from "./registry.ts";
 import { createRowCloser } from "./row-closer.ts";
 import type { SessionStore } from "./store.ts";
 
-export interface Place {
+export interface Place<P extends Protocol = Protocol> {
   readonly sessionId: string;
-  readonly target: Target;
+  readonly target: TargetOf<P>;
   readonly account: string;
   readonly clientAddress: string;
 }
@@ -126,25 +126,32 @@ async function open(
 }
 
 /** Throws GatewayError: not_found, forbidden. */
-export function placeOf(
+export function placeOf<P extends Protocol>(
   doorway: Doorway,
   chain: Chain,
   sessionId: string,
-  request: Pick<OpenSession, "target" | "account" | "database" | "clientAddress">,
-): Place {
+  request: Pick<OpenSession, "target" | "account" | "database" | "clientAddress"> & {
+    readonly protocol: P;
+  },
+): Place<P> {
   const target = doorway.targets.get(request.target);
-  if (target === undefined)
+  // Of a target behind another door no more is told than of one that is not there.
+  if (target === undefined || !speaks(target, request.protocol))
     throw new GatewayError("not_found", `there is no target ${quoted(request.target)}`, {
       hint: "custody targets lists them",
     });
   const account = accountOf(target, request.account);
-  if (target.databases !== undefined && !target.databases.includes(request.database))
+  if (
+    target.protocol === "postgres" &&
+    target.databases !== undefined &&
+    !target.databases.includes(request.database)
+  )
     throw new GatewayError(
       "not_found",
       `target ${target.name} has no database ${quoted(request.database)} for you`,
     );
   const { clientAddress } = request;
-  const place: Place = { sessionId, target, account, clientAddress };
+  const place = { sessionId, target, account, clientAddress };
   const verdict = doorway.mayConnect(chain, place);
   if (!verdict.allowed)
     throw new GatewayError(

@@ -2,10 +2,11 @@
 // lost to a power failure is told again by it.
 
 import type { Chain } from "../delegation/chain.ts";
+import type { Protocol } from "../target/target.ts";
 
 export interface SessionRow {
   readonly id: string;
-  readonly protocol: "postgres";
+  readonly protocol: Protocol;
   readonly delegationId: string;
   readonly chain: Chain;
   readonly target: string;

@@ -42,9 +42,20 @@ export interface Classification {
   readonly class: string;
 }
 
-export interface PostgresTarget {
-  readonly protocol: "postgres";
+/** What the gateway speaks; a target speaks one of them. */
+export type Protocol = "postgres" | "ssh" | "kubernetes";
+
+/** What every target has, whatever it speaks. */
+export interface TargetBase {
+  readonly protocol: Protocol;
   readonly name: string;
+  /** Accounts sessions run as; at least one. */
+  readonly accounts: readonly { readonly name: string }[];
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface PostgresTarget extends TargetBase {
+  readonly protocol: "postgres";
   readonly host: string;
   readonly port: number;
   readonly tls: TargetTls;
@@ -56,7 +67,17 @@ export interface PostgresTarget {
   /** Reads the catalogue. Defaults to the first account's standing login. */
   readonly catalogue: StandingLogin;
   readonly classify: readonly Classification[];
-  readonly tags: Readonly<Record<string, string>>;
 }
 
 export type Target = PostgresTarget;
+
+export type TargetOf<P extends Protocol> = Extract<Target, { readonly protocol: P }>;
+
+export function speaks<P extends Protocol>(target: Target, protocol: P): target is TargetOf<P> {
+  return target.protocol === protocol;
+}
+
+/** Classes of what the target holds, each once, sorted. */
+export function classesOf(target: Target): readonly string[] {
+  return [...new Set(target.classify.map((one) => one.class))].sort();
+}

@@ -25,7 +25,7 @@ export interface SessionRoleDeps {
   readonly log: (message: string, error?: unknown) => void;
 }
 
-export interface PostgresBroker extends CredentialBroker {
+export interface PostgresBroker extends CredentialBroker<PostgresTarget> {
   /**
    * Drops roles that an earlier run of this gateway left behind; of a target that cannot be reached, when
    * a session of it begins.
@@ -65,6 +65,9 @@ export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
       const account = target.accounts.find(({ name }) => name === request.account);
       if (account === undefined) throw new RangeError(`no account ${request.account}`);
       const { credential } = account;
+      const ender = credential.kind === "fixed-role" ? target.catalogue : credential.admin;
+      // A revocation must not wait for a connection to be opened, nor behind roles that are made.
+      deps.standing.prepareUrgent(target, ender, ender.database);
       if (credential.kind === "fixed-role") {
         const password = await deps.resolveSecret(credential.password);
         const { user } = credential;
@@ -113,7 +116,7 @@ function lease(
 ): Lease {
   let released: Promise<void> | undefined;
   return {
-    credential: { user, password },
+    credential: { kind: "password", user, password },
     attach(processId) {
       const one = leased.get(sessionId);
       if (one !== undefined) one.processId = processId;
@@ -247,7 +250,7 @@ async function terminate(deps: SessionRoleDeps, batch: readonly Leased[]): Promi
   if (first === undefined) return;
   const { target, login } = first;
   try {
-    await deps.standing.query(
+    await deps.standing.urgent(
       target,
       login,
       login.database,
