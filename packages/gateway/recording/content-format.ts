@@ -9,7 +9,13 @@
 // payload. Numbers are big-endian. No frame crosses a piece. The file is audit/content-store.ts's.
 
 import { createCipheriv, createDecipheriv, hash, type KeyObject } from "node:crypto";
-import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
+import {
+  RECORDING_STREAMS,
+  type RecordingEvent,
+  type RecordingStream,
+  TYPED_KINDS,
+  type TypedEvent,
+} from "@custody/evidence/core/recording.ts";
 import { COUNTER_BYTES, pieceCounter } from "../audit/content-store.ts";
 import { GatewayError } from "../base/errors.ts";
 
@@ -21,7 +27,16 @@ export const FRAME_RESPONSE = 3;
 export const FRAME_TRUNCATED = 4;
 export const FRAME_EVENT = 5;
 export const FRAME_END = 6;
+/** Payload: channel u32, number of the stream u8, bytes. */
+export const FRAME_DATA = 7;
+/** Payload: a typed event as JSON. */
+export const FRAME_TYPED = 8;
+/** Payload: length u64, SHA-256, and of the parameters the SHA-256 where there are any. */
+export const FRAME_COMMAND_DIGEST = 9;
 export const FRAME_GOES_ON = 0x80;
+
+const DATA_HEAD_BYTES = 5;
+const DIGEST_BYTES = 32;
 
 export function keyPiece(wrapped: Buffer): Buffer {
   return Buffer.concat([Buffer.alloc(COUNTER_BYTES), wrapped]);
@@ -110,13 +125,22 @@ export function toEvent(sessionId: string, frame: Frame): RecordingEvent {
     case FRAME_RESPONSE:
       return { t, kind: "response", request, bytes: payload.toString("base64") };
     case FRAME_TRUNCATED:
+      return { t, kind: "truncated", request, ...parseTruncated(sessionId, payload) };
+    case FRAME_COMMAND_DIGEST:
+      return { t, kind: "command-digest", request, ...parseDigest(sessionId, payload) };
+    case FRAME_DATA:
       return {
         t,
-        kind: "truncated",
+        kind: "data",
         request,
-        length: Number(payload.readBigUInt64BE(0)),
-        sha256: payload.toString("base64url", 8),
+        ...streamAt(sessionId, payload, 0),
+        bytes: payload.toString("base64", DATA_HEAD_BYTES),
       };
+    case FRAME_TYPED: {
+      const typed = parseJson(sessionId, payload) as unknown as TypedEvent;
+      if (!TYPED_KINDS.includes(typed.kind)) throw damaged(sessionId, "an event is malformed");
+      return { t, ...typed };
+    }
     case FRAME_EVENT: {
       const { type, data } = parseJson(sessionId, payload) as {
         type: string;
@@ -129,6 +153,53 @@ export function toEvent(sessionId: string, frame: Frame): RecordingEvent {
     default:
       throw damaged(sessionId, `a frame of unknown kind ${frame.kind}`);
   }
+}
+
+/** What goes before the bytes of a stream. */
+export function streamHead(channel: number, stream: RecordingStream): Buffer {
+  const head = Buffer.allocUnsafe(DATA_HEAD_BYTES);
+  head.writeUInt32BE(channel, 0);
+  head.writeUInt8(RECORDING_STREAMS.indexOf(stream), 4);
+  return head;
+}
+
+/** Length and SHA-256, with the stream they are of where it is not the response. */
+export function digestPayload(length: number, digest: Buffer, after?: Buffer): Buffer {
+  const head = Buffer.allocUnsafe(8);
+  head.writeBigUInt64BE(BigInt(length), 0);
+  return Buffer.concat(after === undefined ? [head, digest] : [head, digest, after]);
+}
+
+function parseTruncated(sessionId: string, payload: Buffer) {
+  const { length, sha256 } = lengthAndDigest(sessionId, payload);
+  const rest = payload.length - 8 - DIGEST_BYTES;
+  if (rest === 0) return { length, sha256 };
+  return { ...streamAt(sessionId, payload, 8 + DIGEST_BYTES), length, sha256 };
+}
+
+function parseDigest(sessionId: string, payload: Buffer) {
+  const about = lengthAndDigest(sessionId, payload);
+  if (payload.length === 8 + DIGEST_BYTES) return about;
+  return { ...about, parameters: payload.toString("base64url", 8 + DIGEST_BYTES) };
+}
+
+function lengthAndDigest(sessionId: string, payload: Buffer): { length: number; sha256: string } {
+  if (payload.length < 8 + DIGEST_BYTES) throw damaged(sessionId, "a digest is cut off");
+  return {
+    length: Number(payload.readBigUInt64BE(0)),
+    sha256: payload.toString("base64url", 8, 8 + DIGEST_BYTES),
+  };
+}
+
+function streamAt(
+  sessionId: string,
+  payload: Buffer,
+  at: number,
+): { channel: number; stream: RecordingStream } {
+  if (payload.length < at + DATA_HEAD_BYTES) throw damaged(sessionId, "a stream is malformed");
+  const stream = RECORDING_STREAMS[payload.readUInt8(at + 4)];
+  if (stream === undefined) throw damaged(sessionId, "a stream of unknown kind");
+  return { channel: payload.readUInt32BE(at), stream };
 }
 
 function parseCommand(

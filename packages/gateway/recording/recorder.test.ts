@@ -180,6 +180,133 @@ test("everything, large and small, comes back from journal, file and half of eac
   await check();
 });
 
+test("streams of channels, side by side, each with its own limit and typed events around them", async () => {
+  const { journal, record, replay } = await place();
+  const recorder = record("s-1", 10);
+  recorder.command("r-1", "tail -f log", undefined);
+  recorder.typed({
+    kind: "exec",
+    request: "r-1",
+    channel: 0,
+    mode: "exec",
+    argv: ["tail", "-f", "log"],
+  });
+  recorder.typed({ kind: "terminal", request: "r-1", channel: 0, columns: 80, rows: 24 });
+  recorder.data("r-1", 0, "stdout", Buffer.from("12345678"));
+  recorder.data("r-1", 0, "stderr", Buffer.from("warn"));
+  recorder.data("r-2", 1, "stdin", Buffer.from("other"));
+  recorder.data("r-1", 0, "stdout", Buffer.from("90abc"));
+  recorder.data("r-1", 0, "stdout", Buffer.from("def"));
+  recorder.typed({ kind: "exit", request: "r-1", channel: 0, code: 1 });
+  recorder.typed({
+    kind: "sftp",
+    request: "r-2",
+    channel: 1,
+    operation: "rename",
+    path: "/a",
+    to: "/b",
+    status: "ok",
+  });
+  recorder.end();
+  await strict(journal);
+  const data = (request: string, channel: number, stream: string, text: string) => ({
+    kind: "data",
+    request,
+    channel,
+    stream,
+    bytes: b64(text),
+  });
+  assert.deepEqual(withoutTime(await replay("s-1")).slice(2), [
+    { kind: "exec", request: "r-1", channel: 0, mode: "exec", argv: ["tail", "-f", "log"] },
+    { kind: "terminal", request: "r-1", channel: 0, columns: 80, rows: 24 },
+    data("r-1", 0, "stdout", "12345678"),
+    data("r-1", 0, "stderr", "warn"),
+    data("r-2", 1, "stdin", "other"),
+    data("r-1", 0, "stdout", "90"),
+    {
+      kind: "truncated",
+      request: "r-1",
+      channel: 0,
+      stream: "stdout",
+      length: 6,
+      sha256: createHash("sha256").update("abcdef").digest("base64url"),
+    },
+    { kind: "exit", request: "r-1", channel: 0, code: 1 },
+    {
+      kind: "sftp",
+      request: "r-2",
+      channel: 1,
+      operation: "rename",
+      path: "/a",
+      to: "/b",
+      status: "ok",
+    },
+    { kind: "end" },
+  ]);
+});
+
+test("what a level leaves out is there as length and digest, and verifies against the leaf", async () => {
+  const { journal, record, replay } = await place();
+  const recorder = record("s-1");
+  const parameters = [Buffer.from("x"), null];
+  recorder.command("r-1", "select $1", parameters, "commands");
+  recorder.response("r-1", Buffer.from("a row"), "commands");
+  recorder.event("r-1", "outcome", {});
+  recorder.command("r-2", "select $1", parameters, "digest");
+  recorder.response("r-2", Buffer.from("a row"), "digest");
+  recorder.command("r-3", "cat", undefined, "commands");
+  recorder.data("r-3", 0, "stdout", Buffer.from("a row"), "commands");
+  recorder.end();
+  await strict(journal);
+  const digest = (text: string) => createHash("sha256").update(text).digest("base64url");
+  const expected = { command: digest("select $1"), parameters: parametersDigest(parameters) };
+  const commands = new Map([
+    ["r-1", expected],
+    ["r-2", expected],
+  ]);
+  const rest = { kind: "truncated", length: 5, sha256: digest("a row") };
+  assert.deepEqual(withoutTime(await replay("s-1", { commands })).slice(1), [
+    {
+      kind: "command",
+      request: "r-1",
+      bytes: b64("select $1"),
+      parameters: [b64("x"), null],
+    },
+    { ...rest, request: "r-1" },
+    { kind: "event", request: "r-1", type: "outcome", data: {} },
+    {
+      kind: "command-digest",
+      request: "r-2",
+      length: 9,
+      sha256: expected.command,
+      parameters: expected.parameters,
+    },
+    { kind: "command", request: "r-3", bytes: b64("cat") },
+    { ...rest, request: "r-2" },
+    { ...rest, request: "r-3", channel: 0, stream: "stdout" },
+    { kind: "end" },
+  ]);
+  const other = new Map([["r-2", { ...expected, command: digest("select 2") }]]);
+  await assert.rejects(replay("s-1", { commands: other }), /r-2 is not the one in the log/);
+});
+
+test("what is not yet on disk is bounded: room comes when it is", async () => {
+  const { record } = await place();
+  const recorder = record("s-1", 1 << 30);
+  const piece = Buffer.alloc(300_000, "x");
+  const answers: boolean[] = [];
+  for (let count = 0; count < 4; count++) {
+    recorder.data("r-1", 0, "stdout", piece);
+    answers.push(recorder.room(() => undefined));
+  }
+  assert.deepEqual(answers, [true, true, true, false]);
+  await new Promise<void>((done) => assert.equal(recorder.room(done), false));
+  assert.equal(
+    recorder.room(() => undefined),
+    true,
+  );
+});
+
 test("a recording shows no text, and every altered byte of it is found", async () => {
   const { directory, journal, record, replay, log } = await place();
   const recorder = record("s-1");

@@ -66,7 +66,7 @@ export async function* readRecording(
     digest = chainDigest(digest, piece);
     for (const frame of readFrames(openPiece(key, sessionId, piece))) {
       const event = toEvent(sessionId, frame);
-      if (event.kind === "command") verifyCommand(sessionId, event, proof);
+      verifyCommand(sessionId, event, proof);
       yield event;
     }
   }
@@ -88,22 +88,33 @@ export async function eraseRecording(dataDirectory: string, sessionId: string): 
   syncDirectory(directory);
 }
 
-function verifyCommand(
-  sessionId: string,
-  event: Extract<RecordingEvent, { kind: "command" }>,
-  proof: ReplayProof,
-): void {
-  const expected = proof.commands?.get(event.request);
+function verifyCommand(sessionId: string, event: RecordingEvent, proof: ReplayProof): void {
+  const digests = digestsOf(event);
+  if (digests === undefined) return;
+  const expected = proof.commands?.get(digests.request);
   if (expected === undefined) return;
   const { command, parameters } = expected;
-  const bytes = Buffer.from(event.bytes, "base64");
+  const isSame =
+    (command === undefined || command === digests.command) &&
+    (parameters === undefined || parameters === digests.parameters);
+  if (!isSame) throw damaged(sessionId, `the command ${digests.request} is not the one in the log`);
+}
+
+/** As a `command.intent` leaf has them. */
+function digestsOf(
+  event: RecordingEvent,
+): { request: string; command: string; parameters: string } | undefined {
+  const { kind } = event;
+  if (kind === "command-digest") {
+    const { request, sha256, parameters = parametersDigest([]) } = event;
+    return { request, command: sha256, parameters };
+  }
+  if (kind !== "command") return undefined;
   const values = event.parameters?.map((value) =>
     value === null ? null : Buffer.from(value, "base64"),
   );
-  const isSame =
-    (command === undefined || command === commandDigest(bytes)) &&
-    (parameters === undefined || parameters === parametersDigest(values ?? []));
-  if (!isSame) throw damaged(sessionId, `the command ${event.request} is not the one in the log`);
+  const command = commandDigest(Buffer.from(event.bytes, "base64"));
+  return { request: event.request, command, parameters: parametersDigest(values ?? []) };
 }
 
 interface Stored {

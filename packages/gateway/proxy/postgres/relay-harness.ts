@@ -55,6 +55,10 @@ export async function startRelay(
       command: () => undefined,
       response: () => undefined,
       event: () => undefined,
+      typed: () => undefined,
+      data: () => undefined,
+      endData: () => undefined,
+      room: () => true,
       end: () => ({ pieces: 0, digest: "" }),
     }),
     classifierFor: async () => ({
@@ -143,7 +147,11 @@ function control(
         chain: CHAIN,
         account: request.account ?? "ro",
         expiresAtMs: Number.POSITIVE_INFINITY,
-        upstream: { user: postgres.superuser, password: new Secret(postgres.password) },
+        upstream: {
+          kind: "password",
+          user: postgres.superuser,
+          password: new Secret(postgres.password),
+        },
       };
     },
     attachBackend: () => undefined,
