@@ -1,9 +1,10 @@
 // Live sessions, indexed by every delegation of their chains, so that revoking or expiring one node
 // finds all of them at once (I9).
 //
-// Owns the live state; rows of the store (session/store.ts) are history. An end is told to every
-// session first, each of which closes its client's socket in the same turn, and only then the targets
-// are asked, in one call, to stop what still runs there.
+// Owns the live state; rows of the store (session/store.ts) are history. An end is told to every session
+// first, each of which writes its client the reason in the same turn, then the targets are asked, in one
+// call, to stop what still runs there; what is left to do for a session that ended comes after that. The
+// targets first was tried: ending a thousand server processes takes the processor from the telling.
 //
 // Expiry is looked at every SWEEP_MS: that is the bound we publish for it. Revocation waits for nothing.
 

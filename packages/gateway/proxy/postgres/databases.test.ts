@@ -52,7 +52,7 @@ function target(
 
 async function open(one: PostgresTarget, database: string) {
   const logged: string[] = [];
-  const standing: StandingConnections = {
+  const standing: Pick<StandingConnections, "query"> = {
     query: (_target, _login, name, sql) => postgres.query(name, sql),
     [Symbol.asyncDispose]: async () => undefined,
   };

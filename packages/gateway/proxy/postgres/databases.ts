@@ -26,7 +26,7 @@ export interface Databases extends Disposable {
 }
 
 export interface DatabasesDeps {
-  readonly standing: StandingConnections;
+  readonly standing: Pick<StandingConnections, "query">;
   readonly clock: Clock;
   readonly masks: () => ReadonlyMap<string, MaskName>;
   readonly limits: {

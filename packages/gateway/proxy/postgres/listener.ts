@@ -16,6 +16,7 @@ import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { RandomBytes } from "../../base/ids.ts";
+import { createPacer, type Pacer } from "../../base/pacer.ts";
 import { type Chain, describeChain } from "../../delegation/chain.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control, OpenedSession } from "../../session/control.ts";
@@ -124,11 +125,13 @@ class Gateway {
   readonly #startups = new Set<AbortController>();
   readonly #serving = new Set<Promise<void>>();
   readonly #idleTimer: NodeJS.Timeout;
+  readonly #closings: Pacer;
   #closing: GatewayError | undefined;
 
   constructor(deps: PostgresListenerDeps) {
     this.#deps = deps;
     this.#cancels = new CancelRegistry(deps.random);
+    this.#closings = createPacer((thrown) => deps.log("a session was not closed well", thrown));
     this.#idleTimer = setInterval(() => this.#endIdle(), IDLE_SWEEP_MS).unref();
   }
 
@@ -357,6 +360,7 @@ class Gateway {
       settings: parts.settings,
       cancelUpstream: parts.cancel,
       log: deps.log,
+      later: this.#closings.later,
     });
     const key = this.#cancels.register(start.minor, () => relay.cancel());
     return { relay, book, upstream, key, recorder };

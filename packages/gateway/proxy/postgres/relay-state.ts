@@ -4,6 +4,7 @@
 import type { ReplyTracker } from "@custody/wire/postgres/reply-tracker.ts";
 import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
+import type { Pacer } from "../../base/pacer.ts";
 import type { Control } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
 import type { CommandBook } from "./command-book.ts";
@@ -39,6 +40,8 @@ export interface RelayContext {
   /** Free settings the session began with, for what an approval is bound to. */
   readonly settings: ReadonlyMap<string, string>;
   readonly cancelUpstream: () => Promise<void>;
+  /** Closing, once the client was told: sessions end in crowds. */
+  readonly later: Pacer["later"];
   /** For the operator's log: what happened, never content. */
   readonly log: (message: string, error?: unknown) => void;
 }

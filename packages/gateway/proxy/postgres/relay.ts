@@ -266,20 +266,23 @@ export class Relay {
     if (this.#ended) return;
     this.#ended = true;
     this.#requests.close();
-    this.#replies.close();
     this.#state.toServer.close();
-    // In a turn of its own: when a thousand sessions are ended at once, the last is told, and the targets
-    // are asked to stop them all, before the sockets of the first are closed.
-    setImmediate(() => this.#close(reason));
+    // When a thousand sessions are ended at once, the last is told, and the targets are asked to stop them
+    // all, before the books and sockets of the first are closed.
+    this.#state.context.later(() => this.#close(reason));
   }
 
   #close(reason: string): void {
-    if (this.#upstream.socket.writable) this.#upstream.socket.end(terminate());
-    this.#upstream.socket.destroySoon();
-    // A client that does not read keeps the FATAL; it does not keep the socket.
-    this.#client.end();
-    setTimeout(() => this.#client.destroy(), 1_000).unref();
-    this.#resolveEnd(reason);
+    try {
+      this.#replies.close();
+    } finally {
+      if (this.#upstream.socket.writable) this.#upstream.socket.end(terminate());
+      this.#upstream.socket.destroySoon();
+      // A client that does not read keeps the FATAL; it does not keep the socket.
+      this.#client.end();
+      setTimeout(() => this.#client.destroy(), 1_000).unref();
+      this.#resolveEnd(reason);
+    }
   }
 }
 
