@@ -1,30 +1,19 @@
 // From the checked document to Config: paths made absolute, defaults that depend on other values,
 // and everything one value alone could not tell.
 
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 
-import type { SecretReference } from "../credential/reference.ts";
-import type {
-  AccountCredential,
-  Classification,
-  PostgresTarget,
-  StandingLogin,
-  Target,
-  TargetTls,
-} from "../target/target.ts";
+import type { Classification, Target } from "../target/target.ts";
 import type { Config, ListenAddress, Provider, SamlProvider } from "./config.ts";
 import type { Finding } from "./finding.ts";
 import { toLimits } from "./limits.ts";
+import { type Context, pemFile } from "./resolve-context.ts";
+import { resolvePostgres } from "./resolve-postgres.ts";
 import { resolveProvider, resolveSamlProvider } from "./resolve-provider.ts";
 import type { ConfigDocument } from "./schema.ts";
 
 type TargetDocument = ConfigDocument["targets"][string];
-
-interface Context {
-  readonly directory: string;
-  readonly findings: Finding[];
-}
 
 /** `config` is whole only when there are no findings. */
 export function resolveConfig(
@@ -42,8 +31,10 @@ export function resolveConfig(
     if (saml !== undefined) samlProviders.set(name, resolveSamlProvider(inProvider, name, saml));
   }
   const targets = new Map<string, Target>();
-  for (const [name, target] of Object.entries(document.targets))
-    targets.set(name, resolveTarget(context, name, target));
+  for (const [name, target] of Object.entries(document.targets)) {
+    const resolved = resolveTarget(context, name, target);
+    if (resolved !== undefined) targets.set(name, resolved);
+  }
   const policiesDirectory = at(document.policies);
   if (!isDirectory(policiesDirectory))
     context.findings.push({
@@ -78,81 +69,15 @@ export function resolveConfig(
   return { config, findings: context.findings };
 }
 
-function resolveTarget(context: Context, name: string, target: TargetDocument): PostgresTarget {
-  const { postgres } = target;
-  const path = ["targets", name, "postgres"];
-  const accounts = Object.entries(postgres.accounts).map(([account, { credential }]) => ({
-    name: account,
-    credential: resolveCredential(context, credential),
-  }));
-  let catalogue: StandingLogin | undefined;
-  if (postgres.catalogue) catalogue = resolveLogin(context, postgres.catalogue);
-  for (const { credential } of accounts)
-    if (credential.kind === "session-role") catalogue ??= credential.admin;
-  if (catalogue === undefined)
-    context.findings.push({
-      path: [...path, "catalogue"],
-      message: "is missing: without a session-role account the gateway needs a login of its own",
-    });
-  return {
-    protocol: "postgres",
-    name,
-    host: postgres.host,
-    port: postgres.port,
-    tls: resolveTls(context, path, postgres.tls),
-    databases: postgres.databases,
-    searchPath: postgres.searchPath,
-    accounts,
-    catalogue: catalogue ?? { user: "", password: { from: "env", name: "_" }, database: "" },
-    classify: resolveClassify(context, name, target.classify),
-    tags: target.tags,
-  };
-}
-
-function resolveTls(
+function resolveTarget(
   context: Context,
-  path: readonly string[],
-  tls: TargetDocument["postgres"]["tls"],
-): TargetTls {
-  if (tls === "insecure-plaintext") return { mode: "insecure-plaintext" };
-  if (tls === "verify-full") return { mode: "verify-full", caFile: undefined };
-  return { mode: "verify-full", caFile: pemFile(context, [...path, "tls", "caFile"], tls.caFile) };
-}
-
-function resolveCredential(
-  context: Context,
-  credential: TargetDocument["postgres"]["accounts"][string]["credential"],
-): AccountCredential {
-  const session = credential["session-role"];
-  if (session)
-    return {
-      kind: "session-role",
-      profile: session.profile,
-      admin: resolveLogin(context, session.admin),
-    };
-  const fixed = credential["fixed-role"];
-  return {
-    kind: "fixed-role",
-    user: fixed?.user ?? "",
-    password: resolveReference(context, fixed?.password ?? { from: "env", name: "_" }),
-  };
-}
-
-function resolveLogin(context: Context, login: StandingLogin): StandingLogin {
-  return { ...login, password: resolveReference(context, login.password) };
-}
-
-/** Files, and programs written with a slash, are found from the configuration's folder. */
-function resolveReference(context: Context, reference: SecretReference): SecretReference {
-  if (reference.from === "file")
-    return { from: "file", path: resolve(context.directory, reference.path) };
-  const program = reference.from === "exec" ? reference.command[0] : undefined;
-  if (reference.from === "exec" && program?.includes("/"))
-    return {
-      from: "exec",
-      command: [resolve(context.directory, program), ...reference.command.slice(1)],
-    };
-  return reference;
+  name: string,
+  document: TargetDocument,
+): Target | undefined {
+  const { postgres, tags } = document;
+  const classify = resolveClassify(context, name, document.classify);
+  if (postgres !== undefined) return resolvePostgres(context, name, postgres, { classify, tags });
+  return undefined;
 }
 
 function resolveClassify(
@@ -223,21 +148,6 @@ function checkListeners(context: Context, listen: ConfigDocument["listen"]): voi
       });
     seen.set(key, name);
   }
-}
-
-/** The absolute path of a PEM file that is there now; it may be replaced while the gateway runs. */
-function pemFile(context: Context, path: Finding["path"], written: string): string {
-  const absolute = resolve(context.directory, written);
-  let found = "";
-  try {
-    found = readFileSync(absolute, "latin1");
-  } catch {
-    context.findings.push({ path, message: `${absolute} cannot be read` });
-    return absolute;
-  }
-  if (!found.includes("-----BEGIN "))
-    context.findings.push({ path, message: `${absolute} is not a PEM file` });
-  return absolute;
 }
 
 function isDirectory(path: string): boolean {
