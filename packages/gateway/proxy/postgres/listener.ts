@@ -20,7 +20,7 @@ import { createPacer, type Pacer } from "../../base/pacer.ts";
 import { type Chain, describeChain } from "../../delegation/chain.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control, OpenedSession } from "../../session/control.ts";
-import type { PostgresTarget, Target } from "../../target/target.ts";
+import { type PostgresTarget, speaks, type Target } from "../../target/target.ts";
 import { CancelRegistry } from "./cancels.ts";
 import { CommandBook } from "./command-book.ts";
 import { fatalResponse } from "./faults.ts";
@@ -284,7 +284,8 @@ class Gateway {
   async #connect(start: SessionStart, opened: OpenedSession, clientAddress: string) {
     const deps = this.#deps;
     const target = deps.targets().get(start.target);
-    if (target === undefined) throw new GatewayError("not_found", "the target was taken away");
+    if (target === undefined || !speaks(target, "postgres"))
+      throw new GatewayError("not_found", "the target was taken away");
     const upstreamDeps: UpstreamDeps = {
       random: deps.random,
       ca: await deps.targetCa(target),
@@ -359,8 +360,8 @@ class Gateway {
       limits: deps.limits,
       settings: parts.settings,
       cancelUpstream: parts.cancel,
-      log: deps.log,
       later: this.#closings.later,
+      log: deps.log,
     });
     const key = this.#cancels.register(start.minor, () => relay.cancel());
     return { relay, book, upstream, key, recorder };
