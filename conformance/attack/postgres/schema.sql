@@ -5,7 +5,8 @@ create domain codeword as text check (length(value) < 100);
 create type contact as (email text, phone text);
 create table customers (
   id int primary key, name text not null, email text unique, phone varchar(40), ssn int, profile jsonb,
-  tags text[], code codeword, salary numeric, note text check (length(note) < 50),
+  tags text[], code codeword, salary numeric, note text,
+  remark text check (length(remark) < 50),
   check (note is distinct from email)
 );
 create table measured (
@@ -29,10 +30,21 @@ create table ledger_closed partition of ledger for values from (100) to (1000);
 create table notes (id int, what text);
 create table notes_secret (room text) inherits (notes);
 create table holders (id int, contact contact);
-create table pairs (id int, token text, unique (id, token) deferrable initially deferred);
+create table pairs (
+  id int, token text, other int, unique (id, token) deferrable initially deferred,
+  unique (other) deferrable initially deferred
+);
+create table mentions (id int, mail text references customers (email), room int);
+create table logins (id int primary key, secret text);
+create table devices (id int, login text unique);
+create table uses (id int, device text references devices (login));
+create unique index on measured (lower(mail), id);
+create table lapsed (id int, mail text);
+create unique index on lapsed (id) where mail > 'm';
 create table jobs (id int, word text);
 create table scratch (id int, word text);
 create view addresses as select id, email as address, upper(email) as loud, name from customers;
+create view noted as select id, note from customers;
 create view nested_addresses as select id, address from addresses;
 create view barrier with (security_barrier) as select id, email, name from customers where id > 0;
 create view named_like as select id, name from customers where email like 'a%';
@@ -53,6 +65,8 @@ create procedure hand_out(inout mail text) language plpgsql as 'begin select ema
 create function with_path() returns text language sql set search_path = 'pg_catalog' as 'select ''x''::text';
 create function moves_path() returns text language sql as
   'select pg_catalog.set_config(''search_path'', ''elsewhere'', false)';
+create function signs_up(mail text) returns void language sql as
+  'insert into customers (id, name, email) values (90, ''x'', mail)';
 create function what_of(int) returns text language sql as 'select what from ledger where id = $1';
 create function counts_scratch() returns bigint language sql stable as 'select count(*) from scratch';
 create function counts_as_owner() returns bigint language sql security definer as 'select count(*) from scratch';
@@ -89,7 +103,10 @@ insert into staff values (2, :canary_secret, 'room');
 insert into ledger values (1, 'one'), (200, 'two');
 insert into notes_secret values (2, 'two', 'room');
 insert into holders values (1, row(:canary_contact, 'x'));
-insert into pairs values (1, :canary_token), (2, :canary_token);
+insert into pairs values (1, :canary_token, 1), (2, :canary_token, 2);
+insert into devices values (1, 'one'), (2, 'two');
+insert into uses values (1, 'one');
+insert into lapsed values (1, :canary_email), (2, null);
 refresh materialized view mailing;
 select lo_from_bytea(4711, convert_to(:canary_email, 'UTF8'));
 grant select on large object 4711 to public;

@@ -46,6 +46,8 @@ export const CLASSES: readonly (readonly [string, string])[] = [
   ["public.people.secret", "secret.people"],
   ["public.holders.contact", "pii.contact"],
   ["public.pairs.token", "secret.token"],
+  ["public.uses.device", "pii.device"],
+  ["public.lapsed.mail", "pii.email"],
 ];
 
 const POLICIES = `

@@ -46,9 +46,19 @@ export interface RelationInfo {
   readonly definition: string | undefined;
   /** Events (2 update, 3 insert, 4 delete, 1 select) with a rewrite rule other than a view's own. */
   readonly rules: readonly string[];
-  /** Attributes that take part in a unique index; 0 stands for an expression. */
-  readonly uniqueAttributes: readonly number[];
+  /** Attributes each unique index or exclusion constraint looks at, expressions' and predicates' too. */
+  readonly uniques: readonly (readonly number[])[];
+  /** Attributes each check looks at; 0 stands for the whole row. */
+  readonly checks: readonly (readonly number[])[];
+  readonly foreignKeys: readonly ForeignKey[];
   readonly triggers: number;
+}
+
+/** `attributes` must be found in `referenced` of the other table, one by one. */
+export interface ForeignKey {
+  readonly attributes: readonly number[];
+  readonly table: number;
+  readonly referenced: readonly number[];
 }
 
 export interface FunctionInfo {
@@ -142,14 +152,26 @@ const SQL = {
     ORDER BY a.attrelid, a.attnum`,
   inheritance: `SELECT inhrelid::int8 AS child, inhparent::int8 AS parent
     FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno`,
-  references: `SELECT DISTINCT confrelid::int8 AS referenced, conrelid::int8 AS referencing,
-      confdeltype::text AS deleting
-    FROM pg_catalog.pg_constraint WHERE contype = 'f' ORDER BY 1, 2, 3`,
+  references: `SELECT confrelid::int8 AS referenced, conrelid::int8 AS referencing,
+      confdeltype::text AS deleting, conkey AS attributes, confkey AS referenced_attributes
+    FROM pg_catalog.pg_constraint WHERE contype = 'f' ORDER BY oid`,
+  checks: `SELECT conrelid::int8 AS relation, conkey AS attributes
+    FROM pg_catalog.pg_constraint WHERE contype = 'c' AND conrelid <> 0 AND conkey IS NOT NULL ORDER BY oid`,
   rules: `SELECT ev_class::int8 AS relation, ev_type::text AS event
     FROM pg_catalog.pg_rewrite WHERE NOT (rulename = '_RETURN' AND ev_type = '1') ORDER BY oid`,
-  unique: `SELECT DISTINCT i.indrelid::int8 AS relation, k.attribute::int4 AS attribute
-    FROM pg_catalog.pg_index i, LATERAL unnest(i.indkey::int2[]) AS k(attribute)
-    WHERE i.indisunique OR i.indisexclusion ORDER BY 1, 2`,
+  // What an index depends on (pg_depend) are the columns of its expressions and predicate.
+  unique: `SELECT i.indrelid::int8 AS relation, i.indexrelid::int8 AS index, array_agg(DISTINCT u.attribute) AS attributes
+    FROM pg_catalog.pg_index i CROSS JOIN LATERAL (
+      SELECT k.attribute::int4 FROM unnest(i.indkey::int2[]) AS k(attribute) WHERE k.attribute <> 0
+      UNION ALL SELECT d.refobjsubid::int4 FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
+      UNION ALL SELECT d.refobjsubid::int4 FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_depend d
+          ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid
+        WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x')
+          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
+    ) u(attribute)
+    WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid >= 16384 GROUP BY 1, 2 ORDER BY 1, 2`,
   functions: `SELECT p.oid::int8 AS oid, n.nspname::text AS schema, p.proname::text AS name,
       coalesce(f.language, l.lanname)::text AS language, p.provolatile::text AS volatility, p.prokind::text AS kind,
       p.prosecdef AS definer, p.pronargs::int4 AS inputs, p.pronargdefaults::int4 AS defaults,
@@ -290,7 +312,15 @@ function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo>
     if (action !== undefined)
       append(deletesWith, num(row, "referenced"), { oid: num(row, "referencing"), action });
   }
-  const unique = pairs(rows.unique, "relation", "attribute");
+  const foreignKeys = new Map<number, ForeignKey[]>();
+  for (const row of rows.references)
+    append(foreignKeys, num(row, "referencing"), {
+      attributes: numbers(row, "attributes"),
+      table: num(row, "referenced"),
+      referenced: numbers(row, "referenced_attributes"),
+    });
+  const uniques = lists(rows.unique);
+  const checks = lists(rows.checks);
   const rules = new Map<number, string[]>();
   for (const row of rows.rules) append(rules, num(row, "relation"), str(row, "event"));
   const relations = new Map<number, RelationInfo>();
@@ -309,7 +339,9 @@ function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo>
       deletesWith: deletesWith.get(oid) ?? [],
       definition: row.definition == null ? undefined : str(row, "definition"),
       rules: rules.get(oid) ?? [],
-      uniqueAttributes: unique.get(oid) ?? [],
+      uniques: uniques.get(oid) ?? [],
+      checks: checks.get(oid) ?? [],
+      foreignKeys: foreignKeys.get(oid) ?? [],
       triggers: num(row, "triggers"),
     });
   }
@@ -401,6 +433,18 @@ function userOperator(row: Row): UserOperator {
     functionSchema: str(row, "function_schema"),
     functionName: str(row, "function_name"),
   };
+}
+
+function lists(rows: readonly Row[]): Map<number, (readonly number[])[]> {
+  const map = new Map<number, (readonly number[])[]>();
+  for (const row of rows) append(map, num(row, "relation"), numbers(row, "attributes"));
+  return map;
+}
+
+function numbers(row: Row, field: string): readonly number[] {
+  const value = row[field];
+  if (!Array.isArray(value)) throw new TypeError(`catalogue field ${field} is no array`);
+  return value.map(Number);
 }
 
 function pairs(rows: readonly Row[], key: string, value: string): Map<number, number[]> {

@@ -9,6 +9,7 @@ import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
 import { databaseResource, summarise } from "./effects.ts";
 import { analyse, giveOut, newContext, QUERY_TYPES } from "./lineage.ts";
+import { constraintTouches } from "./lineage-constraint.ts";
 import {
   addRelationEffect,
   type Context,
@@ -233,6 +234,11 @@ function copy(context: Context, _input: StatementInput, body: Tree): Draft {
       throw new Unsupported(`"${relation.name}" has rewrite rules, which are not supported`);
     addRelationEffect(context, "insert", relation);
     addRelationEffect(context, "copy_in", relation);
+    const stored = relation.columns.filter(
+      (column) => names.length === 0 || names.includes(column.name),
+    );
+    const values = new Map(stored.map(({ attribute }) => [attribute, ["computed"] as const]));
+    constraintTouches(context, relation, { how: "insert", values });
     const scope = { items: [item], parent: undefined, ctes: undefined };
     evaluate(context, scope, body.whereClause);
     requireSeen(context, { where: body.whereClause });

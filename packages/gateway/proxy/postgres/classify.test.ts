@@ -213,12 +213,34 @@ const CORPUS: readonly (readonly [string, string, string])[] = [
   [
     "INSERT INTO customers (id, name, email) VALUES (9, 'n', 'e')",
     "insert table public.customers",
-    "",
+    "match email",
   ],
   [
     "INSERT INTO customers (id, name, email) VALUES ($1, $2, $3) RETURNING email",
     `insert table public.customers; ${CUSTOMERS}`,
-    "output email",
+    "match email; output email",
+  ],
+  // Rows that are written are compared with what is there (lineage-constraint.ts).
+  [
+    "INSERT INTO customers (id, name, email) VALUES (9, 'n', 'e'), (10, 'm', 'f')",
+    "insert table public.customers",
+    "inner email; match email",
+  ],
+  [
+    "INSERT INTO customers (id, name, email, phone) VALUES (9, 'n', NULL, 'p')",
+    "insert table public.customers",
+    "",
+  ],
+  ["INSERT INTO customers VALUES ($1, $2, $3)", "insert table public.customers", "match email"],
+  [
+    "INSERT INTO contacts (contact, address) VALUES (9, 'e')",
+    `insert view public.contacts`,
+    "match email",
+  ],
+  [
+    "INSERT INTO customers (id, name) VALUES (1, 'n') ON CONFLICT (id) DO UPDATE SET email = 'e'",
+    `insert table public.customers; ${CUSTOMERS}; update table public.customers`,
+    "match email",
   ],
   [
     "INSERT INTO orders (status) SELECT email FROM customers",
@@ -228,14 +250,15 @@ const CORPUS: readonly (readonly [string, string, string])[] = [
   [
     "INSERT INTO customers (id, name) VALUES (1, 'n') ON CONFLICT (id) DO NOTHING",
     "insert table public.customers",
-    "inner email",
+    "",
   ],
   [
     "UPDATE customers SET email = 'x' WHERE id = 1",
     `${CUSTOMERS}; update table public.customers`,
-    "",
+    "match email",
   ],
-  ["UPDATE customers SET email = $1", "update table public.customers", ""],
+  ["UPDATE customers SET email = $1", "update table public.customers", "match email"],
+  ["UPDATE customers SET phone = $1", "update table public.customers", ""],
   ["UPDATE customers SET email = email || 'x'", "update table public.customers", "inner email"],
   ["UPDATE customers SET name = email", "update table public.customers", "inner email"],
   [
@@ -286,7 +309,7 @@ const CORPUS: readonly (readonly [string, string, string])[] = [
   [
     "COPY customers FROM STDIN",
     "copy_in table public.customers; insert table public.customers",
-    "",
+    "inner email",
   ],
   [
     "COPY orders FROM PROGRAM 'id'",

@@ -11,6 +11,7 @@ import {
   createContext,
   type Item,
   nested,
+  type Origin,
   type Rows,
   type Scope,
 } from "./lineage-context.ts";
@@ -76,6 +77,17 @@ function tableColumn(context: Context, relation: RelationInfo, info: ColumnInfo)
         ? []
         : (generatedFrom(context, relation).get(info.attribute) ?? []),
   };
+}
+
+/** The column of the view's own query that this one is; undefined where it is computed. */
+export function viewOrigin(
+  context: Context,
+  relation: RelationInfo,
+  attribute: number,
+): Origin | undefined {
+  if (relation.definition === undefined) return undefined;
+  const index = relation.columns.findIndex((column) => column.attribute === attribute);
+  return viewBody(context, relation, relation.definition).columns?.[index]?.origin;
 }
 
 function viewBody(context: Context, relation: RelationInfo, definition: string): ViewBody {

@@ -1,8 +1,10 @@
 // INSERT, UPDATE, DELETE and MERGE. A constant or parameter stored in a classified column touches
-// nothing; any other value is evaluated, so what it is made of is an inner touch.
+// nothing, unless a constraint compares it with what is there (lineage-constraint.ts); any other value is
+// evaluated, so what it is made of is an inner touch.
 
-import type { RelationInfo } from "./catalogue.ts";
+import type { ColumnInfo, RelationInfo } from "./catalogue.ts";
 import type { SqlAction } from "./effects.ts";
+import { constraintTouches, type Given, givenBy } from "./lineage-constraint.ts";
 import {
   addRelationEffect,
   type Context,
@@ -11,7 +13,6 @@ import {
   type Rows,
   type Scope,
   touchInner,
-  touchRelation,
   touchRow,
 } from "./lineage-context.ts";
 import { evaluate, predicate } from "./lineage-expression.ts";
@@ -35,20 +36,54 @@ export function insertRows(context: Context, body: Tree, outer: Scope): Rows {
     const scope = withClause(context, outer, child(body, "withClause"));
     const { relation, item } = target(context, scope, body);
     addWrite(context, "insert", relation);
-    for (const node of list(body, "cols")) {
-      const { body: column } = unwrap(node);
-      context.seen.add(column);
-      evaluate(context, scope, column.indirection);
-      checkColumn(relation, text(column, "name") ?? "");
-    }
+    const names = insertColumns(context, scope, relation, list(body, "cols"));
     if (body.selectStmt !== undefined) {
       const { type, body: source } = unwrap(body.selectStmt);
       touchRow(context, context.query(context, type, source, scope, { defer: false }));
+      const rows = list(source, "valuesLists").map((row) => list(unwrap(row).body, "items"));
+      constraintTouches(context, relation, {
+        how: "insert",
+        values: inserted(relation, names, rows),
+      });
     }
     const conflict = child(body, "onConflictClause");
     if (conflict !== undefined) onConflict(context, scope, relation, item, conflict);
     return returning(context, scope, relation, item, body);
   });
+}
+
+function insertColumns(
+  context: Context,
+  scope: Scope,
+  relation: RelationInfo,
+  nodes: readonly unknown[],
+): readonly string[] {
+  if (nodes.length === 0) return relation.columns.map(({ name }) => name);
+  return nodes.map((node) => {
+    const { body: column } = unwrap(node);
+    context.seen.add(column);
+    evaluate(context, scope, column.indirection);
+    const name = text(column, "name") ?? "";
+    checkColumn(relation, name);
+    return name;
+  });
+}
+
+/** `rows`: of VALUES; none for a query's, which are computed. */
+function inserted(
+  relation: RelationInfo,
+  names: readonly string[],
+  rows: readonly (readonly unknown[])[],
+): Map<number, readonly Given[]> {
+  const values = new Map<number, readonly Given[]>();
+  for (const [index, name] of names.entries()) {
+    const attribute = relation.columns.find((column) => column.name === name)?.attribute;
+    if (attribute === undefined) continue;
+    const given: Given[] =
+      rows.length === 0 ? ["computed"] : rows.map((row) => givenBy(row[index]));
+    values.set(attribute, given);
+  }
+  return values;
 }
 
 export function updateRows(context: Context, body: Tree, outer: Scope): Rows {
@@ -106,8 +141,15 @@ function mergeAction(
   switch (text(clause, "commandType")) {
     case "CMD_INSERT":
       addWrite(context, "insert", relation);
-      for (const node of list(clause, "targetList")) context.seen.add(unwrap(node).body);
       evaluate(context, source, clause.values);
+      constraintTouches(context, relation, {
+        how: "insert",
+        values: inserted(
+          relation,
+          insertColumns(context, source, relation, list(clause, "targetList")),
+          clause.values === undefined ? [[]] : [list(clause, "values")],
+        ),
+      });
       break;
     case "CMD_UPDATE":
       addWrite(context, "update", relation);
@@ -154,7 +196,9 @@ function addWrite(context: Context, action: SqlAction, relation: RelationInfo): 
     );
   context.volatile = true;
   addRelationEffect(context, action, relation);
-  if (action === "delete") addCascades(context, relation, new Set([relation.oid]));
+  if (action !== "delete") return;
+  addCascades(context, relation, new Set([relation.oid]));
+  constraintTouches(context, relation, { how: "delete", values: new Map() });
 }
 
 /** What the server deletes and changes along: nobody is asked for rights to that there. */
@@ -176,10 +220,12 @@ function assignments(
   relation: RelationInfo,
   targets: readonly unknown[],
 ): void {
+  const values = new Map<number, readonly Given[]>();
   for (const node of targets) {
     const { body } = unwrap(node);
     context.seen.add(body);
-    checkColumn(relation, text(body, "name") ?? "");
+    const column = checkColumn(relation, text(body, "name") ?? "");
+    values.set(column.attribute, [givenBy(body.val)]);
     // Setting a part of a value reads the rest of it.
     if (list(body, "indirection").length > 0) {
       evaluate(context, scope, body.indirection);
@@ -189,10 +235,12 @@ function assignments(
     }
     evaluate(context, scope, body.val);
   }
+  constraintTouches(context, relation, { how: "update", values });
 }
 
-function checkColumn(relation: RelationInfo, name: string): void {
-  if (relation.columns.some((column) => column.name === name)) return;
+function checkColumn(relation: RelationInfo, name: string): ColumnInfo {
+  const column = relation.columns.find((one) => one.name === name);
+  if (column !== undefined) return column;
   throw new Unsupported(`column "${name}" of relation "${relation.name}" does not exist`, "42703");
 }
 
@@ -215,14 +263,6 @@ function onConflict(
   item: Item,
   clause: Tree,
 ): void {
-  // The answer tells whether a value is there already.
-  const classes = context.catalogue.classes.get(relation.oid);
-  for (const attribute of relation.uniqueAttributes) {
-    if (attribute === 0) touchRelation(context, relation);
-    for (const classed of classes?.get(attribute) ?? []) context.touches.add("inner", classed);
-  }
-  // The index is on the table behind a view.
-  if (relation.kind === "view") touchRow(context, item);
   const own = extend(scope, [item]);
   const infer = child(clause, "infer");
   if (infer !== undefined) {
