@@ -12,10 +12,11 @@ import { startApi } from "./api/server.ts";
 import { systemRandom } from "./base/ids.ts";
 import { authorityOf } from "./compose/authority.ts";
 import { openKeptStore, prepareData } from "./compose/data-folder.ts";
+import { listenForClients } from "./compose/data-side.ts";
 import { composeDelegation } from "./compose/delegation.ts";
 import { createDryRuns } from "./compose/dry-runs.ts";
 import { openEvidence } from "./compose/evidence.ts";
-import { type Address, httpsUrl, postgresLimits, reserve, targetCa } from "./compose/listeners.ts";
+import { type Address, httpsUrl, reserve } from "./compose/listeners.ts";
 import type { Outside } from "./compose/outside.ts";
 import { composeSaml } from "./compose/saml.ts";
 import { composeSessions, endChangedTargets } from "./compose/sessions.ts";
@@ -26,8 +27,6 @@ import { createIdentity } from "./identity/oidc.ts";
 import { createPeople } from "./identity/people.ts";
 import { createSignIns } from "./identity/sign-ins.ts";
 import type { Settings } from "./live.ts";
-import { listenPostgres } from "./proxy/postgres/listener.ts";
-import { openRecorder } from "./recording/recorder.ts";
 import { readRecording } from "./recording/replay.ts";
 import { createControl } from "./session/create-control.ts";
 import { createRecentDenials } from "./session/recent-denials.ts";
@@ -104,7 +103,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         registry,
         store: store.sessions,
         targets: () => live.config.targets,
-        listeners: () => (postgres === undefined ? {} : { postgres: postgres.address }),
+        listeners: () => (listening.postgres === undefined ? {} : { postgres: listening.postgres }),
       },
       explaining: {
         denials,
@@ -129,8 +128,16 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   stack.use(api);
   const admin = await listenAdmin();
 
-  const postgres = await listen();
-  if (postgres !== undefined) stack.use(postgres.listener);
+  const listening = await listenForClients(
+    {
+      ...{ access, journal, keys, databases, clock, log },
+      config: () => live.config,
+      control: createControl(parts.sessions, approvals, denials),
+      secureContext: contextOf(certificates),
+      processes: 1,
+    },
+    stack,
+  );
   await brokers.postgres.clearLeftovers(
     config.targets.values().filter((target) => speaks(target, "postgres")),
   );
@@ -146,34 +153,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     return stack.use(await startAdmin({ tls, metrics, ready }, config.listen.admin));
   }
 
-  async function listen() {
-    const at = config.listen.postgres;
-    if (at === undefined) return undefined;
-    const listener = await listenPostgres({
-      host: at.host,
-      port: at.port,
-      secureContext: contextOf(certificates),
-      targets: () => live.config.targets,
-      control: createControl(parts.sessions, approvals, denials),
-      access,
-      journal,
-      clock,
-      random: systemRandom,
-      openRecorder: (session) =>
-        openRecorder(
-          { journal, clock, keys, random: systemRandom },
-          { ...session, maxResponseBytes: limits.recordingResponseBytes },
-        ),
-      classifierFor: (target, database) => databases.open(target, database),
-      targetCa,
-      limits: postgresLimits(config),
-      log,
-    });
-    return { listener, address: { host: at.host, port: listener.port } };
-  }
-
   return {
-    postgres: postgres?.address,
+    postgres: listening.postgres,
     https: { host: api.host, port: api.port },
     admin: admin === undefined ? undefined : { host: admin.host, port: admin.port },
     fingerprint: certificates.fingerprint,

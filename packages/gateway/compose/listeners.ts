@@ -24,9 +24,10 @@ export async function targetCa({ tls }: PostgresTarget): Promise<string | undefi
     : undefined;
 }
 
-export function postgresLimits({ limits }: Config): PostgresLimits {
+/** `processes` share the connections evenly: each takes its part of what is allowed, rounded up. */
+export function postgresLimits({ limits }: Config, processes: number): PostgresLimits {
   return {
-    maxConnections: limits.connections,
+    maxConnections: Math.ceil(limits.connections / processes),
     startupTimeoutMs: limits.startupTimeoutMs,
     targetConnectTimeoutMs: limits.targetConnectTimeoutMs,
     sessionIdleMs: limits.sessionIdleMs,

@@ -1,0 +1,76 @@
+// The data side of a gateway: the listeners of every protocol, with what they decide by and record with.
+// It is in one process with the control side, or in processes of its own (data-process.ts); it reaches
+// the control side through `Control` alone and never opens the store.
+
+import type { SecureContext } from "node:tls";
+import type { Access } from "../access/operation.ts";
+import type { Journal } from "../audit/journal.ts";
+import type { Clock } from "../base/clock.ts";
+import { systemRandom } from "../base/ids.ts";
+import type { Config } from "../config/config.ts";
+import type { Databases } from "../proxy/postgres/databases.ts";
+import { listenPostgres, type PostgresListener } from "../proxy/postgres/listener.ts";
+import { openRecorder, type RecordedSession, type Recorder } from "../recording/recorder.ts";
+import type { RecordingKeys } from "../recording/recording-keys.ts";
+import type { Control } from "../session/control.ts";
+import { type Address, postgresLimits, targetCa } from "./listeners.ts";
+
+export interface DataSideDeps {
+  /** What holds now; a reload gives another. */
+  readonly config: () => Config;
+  readonly control: Control;
+  readonly access: Access;
+  readonly journal: Journal;
+  readonly keys: RecordingKeys;
+  readonly databases: Databases;
+  readonly secureContext: () => SecureContext;
+  readonly clock: Clock;
+  readonly log: (message: string, error?: unknown) => void;
+  /** So many processes share the connections that are allowed. */
+  readonly processes: number;
+}
+
+/** Where clients come in; undefined when that protocol is not listened for. */
+export interface ListenerAddresses {
+  readonly postgres: Address | undefined;
+}
+
+/** Listeners are in the stack once they listen. Throws GatewayError "configuration" when one cannot. */
+export async function listenForClients(
+  deps: DataSideDeps,
+  stack: AsyncDisposableStack,
+): Promise<ListenerAddresses> {
+  const { listen } = deps.config();
+  return { postgres: await addressed(listen.postgres, listenForPostgres) };
+
+  async function addressed(
+    at: Address | undefined,
+    open: (deps: DataSideDeps, at: Address) => Promise<AsyncDisposable & { readonly port: number }>,
+  ): Promise<Address | undefined> {
+    if (at === undefined) return undefined;
+    const { port } = stack.use(await open(deps, at));
+    return { host: at.host, port };
+  }
+}
+
+function listenForPostgres(deps: DataSideDeps, at: Address): Promise<PostgresListener> {
+  const { access, clock, control, databases, journal, log, secureContext } = deps;
+  return listenPostgres({
+    ...{ host: at.host, port: at.port, secureContext, control, access, journal, clock, log },
+    targets: () => deps.config().targets,
+    random: systemRandom,
+    openRecorder: (session) => recorderOf(deps, session),
+    classifierFor: (target, database) => databases.open(target, database),
+    targetCa,
+    limits: postgresLimits(deps.config(), deps.processes),
+  });
+}
+
+function recorderOf(deps: DataSideDeps, session: RecordedSession): Recorder {
+  const { clock, journal, keys } = deps;
+  const maxResponseBytes = deps.config().limits.recordingResponseBytes;
+  return openRecorder(
+    { journal, clock, keys, random: systemRandom },
+    { ...session, maxResponseBytes },
+  );
+}
