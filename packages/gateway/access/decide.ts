@@ -4,6 +4,7 @@
 
 import { actionNamed } from "../delegation/actions.ts";
 import { type GrantLimits, strictestLimits } from "../delegation/grant.ts";
+import { RECORDING_LEVELS, type RecordingLevel } from "../policy/annotations.ts";
 import type { Policy } from "../policy/policy-set.ts";
 import { resourceFacts } from "../policy/question.ts";
 import type { Protocol } from "../target/target.ts";
@@ -129,6 +130,13 @@ function requirementOf(policy: Policy): Requirement {
   };
 }
 
+function moreRecorded(
+  a: RecordingLevel | undefined,
+  b: RecordingLevel | undefined,
+): RecordingLevel | undefined {
+  return RECORDING_LEVELS.find((level) => level === a || level === b);
+}
+
 /** Where several apply, the strictest wins. */
 function obligationsOf(
   permits: readonly Policy[],
@@ -143,7 +151,7 @@ function obligationsOf(
       ...(terms.maxBytes === undefined ? {} : { maxBytes: terms.maxBytes }),
       ...(terms.timeoutMs === undefined ? {} : { timeoutMs: terms.timeoutMs }),
     });
-    if (terms.record === "full" || record === undefined) record = terms.record ?? record;
+    record = moreRecorded(record, terms.record);
   }
   return {
     unmask,

@@ -2,6 +2,7 @@
 // engine makes a Decision, and only a Permit opens the way upstream.
 
 import type { Chain } from "../delegation/chain.ts";
+import type { RecordingLevel } from "../policy/annotations.ts";
 import type { Protocol } from "../target/target.ts";
 
 /** `connect`, `sql:select`, … as grants spell it; policy/schema.ts maps it to a Cedar action. */
@@ -90,8 +91,8 @@ export interface Obligations {
   readonly maxRows: number | undefined;
   readonly maxBytes: number | undefined;
   readonly timeoutMs: number | undefined;
-  /** How much is recorded where a policy says so: "full" or "commands"; absent: the default. */
-  readonly record?: "full" | "commands" | undefined;
+  /** How much is recorded where a policy says so (recording/recorder.ts); absent: all. */
+  readonly record?: RecordingLevel | undefined;
 }
 
 export type DenyKind =

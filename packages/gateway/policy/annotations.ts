@@ -1,8 +1,9 @@
 // What an operator may say about a policy besides the policy: a closed set of annotations with typed
 // values. A misspelt @quorum would otherwise be an approval by one.
 
-/** What the audit keeps of a command and its answer; "full" is the strictest. */
-export type RecordingLevel = "full" | "commands";
+/** What the audit keeps of a command and its answer, the strictest first (recording/recorder.ts). */
+export const RECORDING_LEVELS = ["full", "commands", "digest"] as const;
+export type RecordingLevel = (typeof RECORDING_LEVELS)[number];
 
 export interface PolicyTerms {
   readonly message: string | undefined;
@@ -101,9 +102,12 @@ const RULES: Readonly<Record<string, AnnotationRule>> = {
       bounded(measure(value, MS_PER), MAX_TIMEOUT_MS, (timeoutMs) => ({ timeoutMs })),
   },
   record: {
-    expected: '"full" or "commands"',
+    expected: '"full", "commands" or "digest"',
     on: ["permit"],
-    read: (value) => (value === "full" || value === "commands" ? { record: value } : undefined),
+    read: (value) => {
+      const record = RECORDING_LEVELS.find((level) => level === value);
+      return record && { record };
+    },
   },
 };
 

@@ -215,6 +215,7 @@ class SessionRecorder implements Recorder {
   }
 
   endData(requestId: string, channel: number): void {
+    if (this.#streams.size === 0) return;
     this.#endStreams((open) => open.requestId === requestId && open.channel === channel);
   }
 

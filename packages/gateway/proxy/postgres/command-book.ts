@@ -3,6 +3,7 @@
 //
 // Who owns the state: one a session; the journal and the recorder are the session's.
 
+import { FRONTEND } from "@custody/wire/postgres/frontend.ts";
 import type { Denial, Permit } from "../../access/operation.ts";
 import { commandDigest } from "../../recording/digest.ts";
 import { type BookedCommand, SessionBook } from "../../session/session-book.ts";
@@ -10,7 +11,6 @@ import type { Exchange, Portal } from "./exchange.ts";
 import type { QueryPlan } from "./plan.ts";
 
 const NOBODY_WAITS = () => undefined;
-const MAX_COPY_RECORDED_BYTES = 1 << 20;
 
 export class CommandBook extends SessionBook {
   /** Before the command is forwarded: the leaf, and the command itself into the recording. */
@@ -21,7 +21,8 @@ export class CommandBook extends SessionBook {
     permit: Permit,
     approvedBy: readonly string[] | undefined,
   ): void {
-    this.recorder.command(requestId, plan.text, portal?.bind.parameters);
+    const level = permit.obligations.record;
+    this.recorder.command(requestId, plan.text, portal?.bind.parameters, level);
     const hasParameters = portal !== undefined && portal.bind.parameters.length > 0;
     const parameters = hasParameters ? portal.parametersDigest : undefined;
     this.beginCommand({ ...booked(requestId, plan), parameters }, permit, approvedBy);
@@ -42,22 +43,20 @@ export class CommandBook extends SessionBook {
   outcome(exchange: Exchange, how: string): void {
     const { requestId, rows, bytes, masked } = exchange;
     if (!exchange.intent || requestId === undefined) return;
+    this.recorder.endData(requestId, 0);
     this.endCommand({ requestId, outcome: how, rows, bytes, masked });
     // How a change ended is with the kernel as soon as its client knows; that of a read may wait for the
     // next command's intent.
     if (!exchange.plainRead) this.journal.barrier("ordered", NOBODY_WAITS);
   }
 
-  /** CopyData of a permitted COPY FROM STDIN; bounded, beyond it a count. */
+  /** What the client sends after a permitted COPY FROM STDIN: the rows, up to the recorder's limit. */
   copied(exchange: Exchange | undefined, buffer: Buffer, start: number, end: number): void {
     if (exchange?.requestId === undefined) return;
-    const before = exchange.bytes;
     exchange.bytes += end - start;
-    if (before > MAX_COPY_RECORDED_BYTES) return;
-    this.recorder.event(exchange.requestId, "copy_in", {
-      type: buffer[start] ?? 0,
-      data: buffer.toString("base64", start + 5, end),
-    });
+    if (buffer[start] !== FRONTEND.copyData) return;
+    const rows = buffer.subarray(start + 5, end);
+    this.recorder.data(exchange.requestId, 0, "upload", rows, exchange.obligations?.record);
   }
 }
 

@@ -19,6 +19,8 @@ import type { Classifier, QueryPlan, StatementKind, StatementPlan } from "./plan
 export interface RelayHarness extends AsyncDisposable {
   readonly listener: PostgresListener;
   readonly ca: string;
+  /** What was recorded, with its level. */
+  readonly recorded: string[];
   readonly leaves: LeafDraft[];
   /** Requests that were held, with the way to settle each. */
   readonly holds: { request: HoldRequest; settle: (state: HoldState) => void }[];
@@ -38,6 +40,7 @@ export async function startRelay(
   const authority = createTestAuthority();
   const context = createSecureContext(authority.issue(["localhost", "127.0.0.1"]));
   const leaves: LeafDraft[] = [];
+  const recorded: string[] = [];
   const holds: RelayHarness["holds"] = [];
   const sessions = new Map<string, SessionEvents>();
   const target = targetOf(postgres);
@@ -52,11 +55,17 @@ export async function startRelay(
     clock: systemClock,
     random: systemRandom,
     openRecorder: () => ({
-      command: () => undefined,
-      response: () => undefined,
+      command: (_request, text, _parameters, level) => {
+        recorded.push(`command ${level ?? "full"} ${text}`);
+      },
+      response: (_request, _bytes, level) => {
+        recorded.push(`response ${level ?? "full"}`);
+      },
       event: () => undefined,
       typed: () => undefined,
-      data: () => undefined,
+      data: (_request, _channel, stream, bytes, level) => {
+        recorded.push(`${stream} ${level ?? "full"} ${bytes}`);
+      },
       endData: () => undefined,
       room: () => true,
       end: () => ({ pieces: 0, digest: "" }),
@@ -87,6 +96,7 @@ export async function startRelay(
     listener,
     ca: authority.cert,
     leaves,
+    recorded,
     holds,
     revoke() {
       for (const events of sessions.values())
@@ -169,13 +179,17 @@ function control(
   };
 }
 
-/** A text with `deny` in it is denied, one with `hold` waits for approval. */
+/** A text with `deny` in it is denied, one with `hold` waits for approval, of `quiet` little is kept. */
 function markedAccess(): Access {
   const permit = (operation: Operation): Decision => ({
     verdict: "permit",
     permit: {
       operation,
-      obligations: { ...PERMITTED, timeoutMs: undefined },
+      obligations: {
+        ...PERMITTED,
+        timeoutMs: undefined,
+        record: operation.summary.includes("quiet") ? "commands" : undefined,
+      },
       policyIds: ["test"],
       policyVersion: "1",
     },

@@ -204,6 +204,25 @@ test("COPY in both directions, and one that fails before it reads", async () => 
   assert.deepEqual(await converse(gateway, extended, 2), await converse(direct, extended, 2));
 });
 
+test("a command, its rows and its COPY data are recorded at the level of its permit", async () => {
+  await using gateway = await connectRaw(through(), { cleartext: true });
+  const since = () => relay.recorded.splice(0);
+  since();
+  await converse(gateway, [query("select 1"), query("select 2 /* quiet */")], 2);
+  assert.deepEqual(since(), [
+    "command full select 1",
+    "command commands select 2 /* quiet */",
+    "response full",
+    "response commands",
+  ]);
+  const rows = [copyData(Buffer.from("501\tx\n")), copyDone()];
+  await converse(gateway, [query("copy t from stdin /* quiet */"), ...rows], 1);
+  assert.deepEqual(
+    since().filter((one) => one.startsWith("upload")),
+    ["upload commands 501\tx\n"],
+  );
+});
+
 test("a hold waits, tells so, and runs once approved; a cancel ends it", async () => {
   const client = new pg.Client(through());
   const notices: string[] = [];

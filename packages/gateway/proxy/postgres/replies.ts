@@ -12,6 +12,13 @@ import { rewriteDataRow } from "@custody/wire/postgres/data-row.ts";
 import type { FrameCursor } from "@custody/wire/postgres/frames.ts";
 import { sync } from "@custody/wire/postgres/frontend.ts";
 import { GatewayError } from "../../base/errors.ts";
+import type { RecordingLevel } from "../../policy/annotations.ts";
+import {
+  APPLICATION_NAME,
+  describedAsAsked,
+  type RenamedStatement,
+  reportOf,
+} from "./application-name.ts";
 import { type Exchange, type PreparedStatement, SYNC } from "./exchange.ts";
 import { scrubbedMessage, statementErrorResponse } from "./faults.ts";
 import type { StatementPlan } from "./plan.ts";
@@ -28,6 +35,7 @@ export class Replies {
   #settledSettings = 0;
   // Response bytes of one command that lie side by side: recorded in one piece.
   #recordFor: string | undefined;
+  #recordLevel: RecordingLevel | undefined;
   #recordBuffer: Buffer | undefined;
   #recordStart = 0;
   #recordEnd = 0;
@@ -101,7 +109,9 @@ export class Replies {
         return;
       case 0x54: // T
         this.#describeRows(exchange, buffer, start, end);
-        break;
+        if (exchange.statements[exchange.at]?.renamed === undefined) break;
+        this.#push(exchange, describedAsAsked(buffer, start, end));
+        return;
       case 0x45: // E
         this.#error(exchange, buffer, start, end);
         return;
@@ -216,7 +226,12 @@ export class Replies {
       const { name, value } = decodeParameterStatus(buffer, start, end);
       const drift = settingDrift(context.target, name, value);
       if (drift !== undefined) throw new GatewayError("internal", drift);
-      if (name === "application_name") return;
+      if (name === APPLICATION_NAME) {
+        // Code of the target's own may set it: then its log no longer shows the chain.
+        if (value !== context.settings.get(APPLICATION_NAME))
+          context.log(`the target changed ${APPLICATION_NAME} in session ${context.sessionId}`);
+        return;
+      }
     } else if (type === 0x4e) {
       const running = tracker.head?.tag;
       if (running !== undefined && this.#mayTellClassified(running)) {
@@ -289,14 +304,17 @@ export class Replies {
         else portals.assign(kind.name, undefined);
         break;
       case "discard":
-        if (kind.what === "ALL") {
+        if (kind.what === "all") {
+          this.#reportName("start");
           statements.clear();
           portals.clear();
           this.#state.settingsChanged += 1;
         }
         break;
       case "set":
-        this.#state.settingsChanged += 1;
+        // Of its own name nothing depends.
+        if (statement.renamed === undefined) this.#state.settingsChanged += 1;
+        this.#reportName(kind.name === "all" ? "start" : statement.renamed?.reports);
         break;
       case "custody":
         if (kind.name === "custody.justification") {
@@ -311,6 +329,11 @@ export class Replies {
         this.#state.uncommittedDefinition = true;
         break;
     }
+  }
+
+  #reportName(reports: RenamedStatement["reports"]): void {
+    const report = reportOf(this.#state.applicationName, reports);
+    if (report !== undefined) this.#state.toClient.push(report);
   }
 
   #settle(exchange: Exchange): void {
@@ -354,6 +377,7 @@ export class Replies {
     }
     this.#flushRecording();
     this.#recordFor = exchange.requestId;
+    this.#recordLevel = exchange.obligations?.record;
     this.#recordBuffer = buffer;
     this.#recordStart = start;
     this.#recordEnd = end;
@@ -366,6 +390,7 @@ export class Replies {
     this.#state.context.book.recorder.response(
       this.#recordFor,
       buffer.subarray(this.#recordStart, this.#recordEnd),
+      this.#recordLevel,
     );
   }
 }
