@@ -1,5 +1,11 @@
 // Statements about the session itself: transactions, settings, names, notifications.
 
+import {
+  APPLICATION_NAME,
+  RENAMED_SHOW,
+  type RenamedStatement,
+  renamedSet,
+} from "./application-name.ts";
 import { databaseResource } from "./effects.ts";
 import { type Context, touchEverything } from "./lineage-context.ts";
 import { constantText, list, type Tree, text, Unsupported, unwrap } from "./parse.ts";
@@ -9,6 +15,7 @@ import { judgeSetting, mayShow, type SettingBounds } from "./settings.ts";
 interface SessionDraft {
   readonly kind: StatementKind;
   readonly columns: readonly OutputColumn[] | undefined;
+  readonly renamed?: RenamedStatement;
 }
 
 type SessionHandler = (context: Context, bounds: SettingBounds, body: Tree) => SessionDraft;
@@ -88,6 +95,13 @@ function set(context: Context, bounds: SettingBounds, body: Tree): SessionDraft 
   context.volatile = true;
   if (kind === "VAR_SET_MULTI") return setMultiple(bounds, name, body);
   if (kind === "VAR_RESET_ALL") return { kind: { kind: "set", name: "all" }, columns: undefined };
+  // As PostgreSQL compares names of settings.
+  if (name.toLowerCase() === APPLICATION_NAME)
+    return {
+      kind: { kind: "set", name: APPLICATION_NAME },
+      columns: undefined,
+      renamed: renamedSet(body),
+    };
   let value: string | undefined;
   if (kind === "VAR_SET_VALUE") {
     const values = list(body, "args").map(constantText);
@@ -121,6 +135,8 @@ function setMultiple(bounds: SettingBounds, name: string, body: Tree): SessionDr
 function show(_context: Context, _bounds: SettingBounds, body: Tree): SessionDraft {
   const name = text(body, "name") ?? "";
   if (!mayShow(name)) throw new Unsupported(`parameter "${name}" may not be shown`);
+  if (name.toLowerCase() === APPLICATION_NAME)
+    return { kind: QUERY, columns: [COMPUTED], renamed: RENAMED_SHOW };
   const columns = name.toLowerCase() === "all" ? [COMPUTED, COMPUTED, COMPUTED] : [COMPUTED];
   return { kind: QUERY, columns };
 }

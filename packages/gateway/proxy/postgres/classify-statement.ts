@@ -4,6 +4,7 @@
 // An allow-list by statement type: what no table names is refused.
 
 import type { Operation } from "../../access/operation.ts";
+import type { RenamedStatement } from "./application-name.ts";
 import type { Catalogue } from "./catalogue-resolve.ts";
 import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
@@ -49,6 +50,7 @@ interface Draft {
   readonly columns: readonly OutputColumn[] | undefined;
   /** EXECUTE and FETCH: the statement they stand for. */
   readonly inner?: StatementPlan;
+  readonly renamed?: RenamedStatement;
 }
 
 type Handler = (context: Context, input: StatementInput, body: Tree) => Draft;
@@ -105,6 +107,7 @@ function finish(context: Context, made: Draft): StatementPlan {
       reads && operation.touches.length === 0 && !context.volatile && inner?.plainRead !== false,
     reachesClassified: reachesClassified || operation.touches.length > 0,
     changesSettings: context.changesSettings || inner?.changesSettings === true,
+    ...(made.renamed === undefined ? {} : { renamed: made.renamed }),
   };
 }
 

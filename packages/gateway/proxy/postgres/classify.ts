@@ -6,6 +6,7 @@
 import type { Effect, Operation } from "../../access/operation.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Classification } from "../../target/target.ts";
+import { requireAlone } from "./application-name.ts";
 import type { Snapshot } from "./catalogue.ts";
 import { buildCatalogue, type Catalogue } from "./catalogue-resolve.ts";
 import { classifyStatement } from "./classify-statement.ts";

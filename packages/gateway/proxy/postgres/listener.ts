@@ -21,6 +21,7 @@ import { type Chain, describeChain } from "../../delegation/chain.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control, OpenedSession } from "../../session/control.ts";
 import { type PostgresTarget, speaks, type Target } from "../../target/target.ts";
+import { APPLICATION_NAME, applicationName } from "./application-name.ts";
 import { CancelRegistry } from "./cancels.ts";
 import { CommandBook } from "./command-book.ts";
 import { fatalResponse } from "./faults.ts";
@@ -292,7 +293,13 @@ class Gateway {
       connectTimeoutMs: deps.limits.targetConnectTimeoutMs,
       maxFrameBytes: deps.limits.maxFrameBytes,
     };
-    const settings = upstreamSettings(target, opened.sessionId, opened.chain, start.settings);
+    const settings = upstreamSettings(
+      target,
+      opened.sessionId,
+      opened.chain,
+      start.settings,
+      start.applicationName,
+    );
     const connecting = connectUpstream(
       target,
       start.database,
@@ -359,6 +366,7 @@ class Gateway {
       clock: deps.clock,
       limits: deps.limits,
       settings: parts.settings,
+      applicationName: applicationName(start.applicationName),
       cancelUpstream: parts.cancel,
       later: this.#closings.later,
       log: deps.log,
@@ -399,7 +407,10 @@ function greet(
   const messages = [authenticationOk()];
   for (const [name, value] of upstream.parameters)
     messages.push(
-      parameterStatus(name, name === "application_name" ? (start.applicationName ?? "") : value),
+      parameterStatus(
+        name,
+        name === APPLICATION_NAME ? applicationName(start.applicationName) : value,
+      ),
     );
   messages.push(backendKeyData(key.processId, key.key), readyForQuery("I"));
   socket.write(Buffer.concat(messages));

@@ -2,6 +2,7 @@
 // mask and keep its books, independent of the chain. Interned per exact text and catalogue epoch.
 
 import type { Operation } from "../../access/operation.ts";
+import type { RenamedStatement } from "./application-name.ts";
 
 /** One column of a result, as predicted from the parse tree and the catalogue. */
 export interface OutputColumn {
@@ -60,6 +61,8 @@ export interface StatementPlan {
    * true.
    */
   readonly reachesClassified?: boolean;
+  /** SET, RESET and SHOW of application_name: forwarded as this, and alone in its text. */
+  readonly renamed?: RenamedStatement;
   /** It may change settings by another way than SET: set_config(), code we do not see into. */
   readonly changesSettings?: boolean;
 }

@@ -7,6 +7,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Pacer } from "../../base/pacer.ts";
 import type { Control } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
+import type { ToldName } from "./application-name.ts";
 import type { CommandBook } from "./command-book.ts";
 import type { Exchange, NamedPortal, PreparedStatement } from "./exchange.ts";
 import type { ForwardQueue } from "./forward-queue.ts";
@@ -39,6 +40,8 @@ export interface RelayContext {
   readonly limits: RelayLimits;
   /** Free settings the session began with, for what an approval is bound to. */
   readonly settings: ReadonlyMap<string, string>;
+  /** The client's own, as the session began. */
+  readonly applicationName: string;
   readonly cancelUpstream: () => Promise<void>;
   /** Closing, once the client was told: sessions end in crowds. */
   readonly later: Pacer["later"];
@@ -56,6 +59,7 @@ export interface RelayState {
   readonly toServer: ForwardQueue;
   /** The transaction status the server last told: I, T or E as a byte. */
   transaction: number;
+  readonly applicationName: ToldName;
   /** Commands that changed settings so far: an approval is bound to it. */
   settingsChanged: number;
   /** Objects were defined in the open transaction: what names mean is not known until it ends. */

@@ -63,6 +63,7 @@ export class Relay {
       toClient: new Output(client),
       toServer: new ForwardQueue(upstream.socket, context.journal, () => this.#pump()),
       transaction: 0x49,
+      applicationName: { start: context.applicationName, told: context.applicationName },
       settingsChanged: 0,
       uncommittedDefinition: false,
       syncKeptBack: false,

@@ -496,6 +496,17 @@ function copiesIn({ kind }: StatementPlan): boolean {
 
 function madeBySql(made: string, run: string): StatementError {
   return {
+/** The client's own bytes, but for the one statement that is sent by another name. */
+function sentFor(
+  { statements: [first, second] }: QueryPlan,
+  { buffer, start, end }: { buffer: Buffer; start: number; end: number },
+  encode: (text: string) => Buffer,
+): [Buffer, number, number] {
+  if (first?.renamed === undefined || second !== undefined) return [buffer, start, end];
+  const renamed = encode(first.renamed.text);
+  return [renamed, 0, renamed.length];
+}
+
     sqlState: "0A000",
     message: `what ${made} made is run with ${run}, not by message`,
     detail: undefined,

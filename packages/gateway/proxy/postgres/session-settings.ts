@@ -4,6 +4,7 @@
 
 import { type Chain, leafOf, rootOf } from "../../delegation/chain.ts";
 import type { PostgresTarget } from "../../target/target.ts";
+import { APPLICATION_NAME, applicationName, CLIENT_NAME } from "./application-name.ts";
 
 /** What the server reports of itself and must not change while statements are judged by it. */
 const PINNED_REPORTS = new Map([
@@ -21,13 +22,15 @@ export function upstreamSettings(
   sessionId: string,
   chain: Chain,
   chosen: ReadonlyMap<string, string>,
+  clientName: string | undefined,
 ): Map<string, string> {
   return new Map([
     ...chosen,
     ["client_encoding", "UTF8"],
     ["standard_conforming_strings", "on"],
     ["search_path", searchPathOf(target)],
-    ["application_name", upstreamName(sessionId, chain)],
+    [APPLICATION_NAME, upstreamName(sessionId, chain)],
+    [CLIENT_NAME, applicationName(clientName)],
   ]);
 }
 

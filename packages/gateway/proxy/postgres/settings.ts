@@ -2,8 +2,13 @@
 // set_config(), startup parameters, `options`. DESIGN.md: pinned (what changes lexing, name
 // resolution or identity), tighten-only (time-outs, read-only), free; what is on no list is refused.
 
-/** How an accepted setting is treated. `noop`: it already has this value and need not be sent. */
-export type SettingKind = "free" | "tighten" | "noop" | "custody";
+import { APPLICATION_NAME } from "./application-name.ts";
+
+/**
+ * How an accepted setting is treated. `noop`: it already has this value and need not be sent. `renamed`:
+ * the client has one of its own (application-name.ts).
+ */
+export type SettingKind = "free" | "tighten" | "noop" | "custody" | "renamed";
 
 export type SettingJudgement =
   | { readonly ok: true; readonly name: string; readonly kind: SettingKind }
@@ -40,7 +45,6 @@ const TIGHTEN_MS = new Set([
 const TIGHTEN_ON = new Set(["default_transaction_read_only"]);
 
 const FREE = new Set([
-  "application_name",
   "bytea_output",
   "check_function_bodies",
   "client_min_messages",
@@ -114,6 +118,7 @@ export function judgeSetting(
   bounds: SettingBounds = new Map(),
 ): SettingJudgement {
   const key = canonical(name);
+  if (key === APPLICATION_NAME) return { ok: true, name: key, kind: "renamed" };
   if (CUSTODY.has(key)) return { ok: true, name: key, kind: "custody" };
   if (key === "all" && value === undefined) return { ok: true, name: key, kind: "free" };
   const pinned = PINNED.get(key);

@@ -288,7 +288,7 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
       throw new GatewayError("invalid", `start-up parameter ${printable(name)}: ${judged.reason}`, {
         hint: "leave it out; the gateway sets what the session needs",
       });
-    if (judged.name === "application_name") applicationName = value;
+    if (judged.kind === "renamed") applicationName = value;
     else if (judged.kind === "custody") justification = value;
     else if (judged.kind === "free" || judged.kind === "tighten") settings.set(judged.name, value);
   };
