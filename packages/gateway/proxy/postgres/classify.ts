@@ -181,6 +181,7 @@ function planStatements(
     own.learn(plan);
     statements.push(plan);
   }
+  requireAlone(statements);
   const [only] = statements;
   return {
     text,

@@ -54,7 +54,6 @@ async function open(one: PostgresTarget, database: string) {
   const logged: string[] = [];
   const standing: Pick<StandingConnections, "query"> = {
     query: (_target, _login, name, sql) => postgres.query(name, sql),
-    [Symbol.asyncDispose]: async () => undefined,
   };
   using databases = openDatabases({
     standing,

@@ -21,13 +21,16 @@ import {
   describePortal,
   flush,
   missingPortalExecute,
+  parse,
   poisonedParse,
   poisonedQuery,
+  query,
 } from "@custody/wire/postgres/frontend.ts";
 import type { RequestKind } from "@custody/wire/postgres/reply-tracker.ts";
 import type { Denial } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { parametersDigest } from "../../recording/digest.ts";
+import type { PostgresTarget } from "../../target/target.ts";
 import {
   type Ending,
   type Exchange,
@@ -49,6 +52,7 @@ import {
 import { NEVER_CERTAIN, requireWholeName } from "./names.ts";
 import type { QueryPlan, StatementPlan, Unclassified } from "./plan.ts";
 import type { RelayControl, RelayState } from "./relay-state.ts";
+import { CopyScan, writesBack } from "./write-back.ts";
 
 export type Handled = "done" | "again";
 
@@ -58,6 +62,7 @@ export class Requests {
   readonly #judge: Judge;
   /** What was sent changes names or the catalogue: the next message waits until it is known how. */
   #fenced = false;
+  #copyScan: { readonly of: Exchange; readonly scan: CopyScan } | undefined;
   /** The request id of a message that is handled again. */
   #requestId: string | undefined;
 
@@ -161,6 +166,9 @@ export class Requests {
     if ("error" in verdict)
       return this.#poisonQuery(requestId, text, verdict.error, verdict.denial, plan);
 
+    const stored = this.#writesBack(plan, undefined);
+    if (stored !== undefined) return this.#poisonQuery(requestId, text, stored, undefined, plan);
+
     this.#intent(requestId, plan, undefined, verdict);
     this.#send(
       "query",
@@ -172,9 +180,7 @@ export class Requests {
         plainRead: plan.plainRead,
         change: this.#forgetUnnamed(),
       }),
-      buffer,
-      start,
-      end,
+      ...sentFor(plan, { buffer, start, end }, query),
     );
     if (plan.statements.some(changesNames)) this.#fence();
     return "done";
@@ -237,7 +243,13 @@ export class Requests {
       throw new GatewayError("limit", "too many prepared statements in one session");
     this.#state.context.book.prepared(requestId, plan, decision.verdict);
     this.#state.toServer.requires("ordered");
-    this.#send("parse", exchange({ statements: plan.statements, change }), buffer, start, end);
+    this.#send(
+      "parse",
+      exchange({ statements: plan.statements, change }),
+      ...sentFor(plan, { buffer, start, end }, (text) =>
+        parse(message.name, text, message.parameterTypes),
+      ),
+    );
     return "done";
   }
 
@@ -319,6 +331,9 @@ export class Requests {
     if (verdict === "wait") return "again";
     if ("error" in verdict)
       return this.#poisonExecute(requestId, plan, verdict.error, verdict.denial);
+
+    const stored = this.#writesBack(plan, portal);
+    if (stored !== undefined) return this.#poisonExecute(requestId, plan, stored);
 
     // A plan of another catalogue is checked anew.
     if (plan !== portal.plan) {
@@ -439,10 +454,36 @@ export class Requests {
 
   /** CopyData, CopyDone, CopyFail: part of a command that was permitted, or dropped by the server. */
   #copied(buffer: Buffer, start: number, end: number): void {
+    const { context, toServer, tracker } = this.#state;
     this.#state.syncKeptBack = false;
-    if (this.#state.tracker.copyIn)
-      this.#state.context.book.copied(this.#state.tracker.head?.tag, buffer, start, end);
-    this.#state.toServer.range(buffer, start, end);
+    const copying = tracker.copyIn ? tracker.head?.tag : undefined;
+    if (copying !== undefined) {
+      context.book.copied(copying, buffer, start, end);
+      if (buffer[start] === 0x64 && this.#endsCopy(copying, buffer.subarray(start + 5, end)))
+        return;
+    }
+    toServer.range(buffer, start, end);
+  }
+
+  /** Rows with a mask in them end the COPY; what the client sends of it after that is dropped. */
+  #endsCopy(copying: Exchange, rows: Buffer): boolean {
+    const { context, toServer, tracker } = this.#state;
+    if (this.#copyScan?.of !== copying)
+      this.#copyScan = {
+        of: copying,
+        scan: new CopyScan(context.given, classesOf(context.target)),
+      };
+    const stored = this.#copyScan.scan.take(rows);
+    if (stored === undefined) return false;
+    copying.limited = statementErrorResponse(stored);
+    toServer.push(copyFail("a masked value"));
+    tracker.clientEndedCopy();
+    return true;
+  }
+
+  #writesBack(plan: QueryPlan, portal: Portal | undefined): StatementError | undefined {
+    const { given, target } = this.#state.context;
+    return writesBack(plan, portal, given, classesOf(target));
   }
 
   #send(
@@ -490,12 +531,6 @@ export class Requests {
   }
 }
 
-function copiesIn({ kind }: StatementPlan): boolean {
-  return kind.kind === "copy" && kind.direction === "in";
-}
-
-function madeBySql(made: string, run: string): StatementError {
-  return {
 /** The client's own bytes, but for the one statement that is sent by another name. */
 function sentFor(
   { statements: [first, second] }: QueryPlan,
@@ -507,6 +542,23 @@ function sentFor(
   return [renamed, 0, renamed.length];
 }
 
+const classNames = new WeakMap<PostgresTarget, ReadonlySet<string>>();
+
+function classesOf(target: PostgresTarget): ReadonlySet<string> {
+  let known = classNames.get(target);
+  if (known === undefined) {
+    known = new Set(target.classify.map((one) => one.class));
+    classNames.set(target, known);
+  }
+  return known;
+}
+
+function copiesIn({ kind }: StatementPlan): boolean {
+  return kind.kind === "copy" && kind.direction === "in";
+}
+
+function madeBySql(made: string, run: string): StatementError {
+  return {
     sqlState: "0A000",
     message: `what ${made} made is run with ${run}, not by message`,
     detail: undefined,
