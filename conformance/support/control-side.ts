@@ -32,7 +32,7 @@ import { createRecentDenials } from "@custody/gateway/session/recent-denials.ts"
 import { createRegistry } from "@custody/gateway/session/registry.ts";
 import { createSessions } from "@custody/gateway/session/sessions.ts";
 import { openStore } from "@custody/gateway/store/store.ts";
-import type { Target } from "@custody/gateway/target/target.ts";
+import type { PostgresTarget, Target } from "@custody/gateway/target/target.ts";
 import { createTestAuthority } from "./certificates.ts";
 
 export const HOUR_MS = 3_600_000;
@@ -64,7 +64,7 @@ export function testClock(startMs = Date.now()): Clock & { advance(byMs: number)
   };
 }
 
-export function testTarget(name = "orders"): Target {
+export function testTarget(name = "orders"): PostgresTarget {
   const admin = {
     user: "admin",
     password: { from: "env", name: "NONE" } as const,

@@ -22,6 +22,7 @@ import { composeSaml } from "./compose/saml.ts";
 import { composeSessions, endChangedTargets } from "./compose/sessions.ts";
 import { apiTls, contextOf } from "./compose/tls.ts";
 import { createCertificates } from "./config/certificates.ts";
+import { openSshKeys } from "./credential/ssh-keys.ts";
 import { createKeyProofs } from "./delegation/proof.ts";
 import { createIdentity } from "./identity/oidc.ts";
 import { createPeople } from "./identity/people.ts";
@@ -52,6 +53,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   await using stack = new AsyncDisposableStack();
 
   const { instance } = prepareData(dataDirectory);
+  const sshKeys = openSshKeys(dataDirectory);
   const { journal, auditLog, keys } = await openEvidence(first, outside, stack);
   const store = openKeptStore(dataDirectory, clock, onFault, stack);
   const access = createAccess({
@@ -74,7 +76,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   });
   const parts = composeSessions(
     {
-      ...{ delegation, signIns, store, journal, access, control, outside, instance },
+      ...{ delegation, signIns, store, journal, access, control, outside, instance, sshKeys },
       live: { config: () => live.config, people: () => people },
     },
     stack,

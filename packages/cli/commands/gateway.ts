@@ -158,6 +158,8 @@ async function targetSetup(
     throw new CliError("usage", `target ${name} has no account ${account}`, {
       hint: `it has: ${names.join(", ")}`,
     });
+  if (target.protocol !== "postgres")
+    throw new CliError("usage", `target ${name} is no PostgreSQL server; there is no SQL for it`);
   const wanted = account === undefined ? names : [account];
   const setup = wanted.map((one) => ({ account: one, sql: postgresSetupSql(target, one) }));
   invocation.print({ target: name, setup }, () => setup.map(({ sql }) => sql).join("\n"));

@@ -8,6 +8,7 @@ import type { Journal } from "../audit/journal.ts";
 import { systemRandom } from "../base/ids.ts";
 import type { Config } from "../config/config.ts";
 import { createSecretResolver } from "../credential/secrets.ts";
+import type { SshKeys } from "../credential/ssh-keys.ts";
 import { openStandingConnections } from "../credential/standing.ts";
 import type { Chain } from "../delegation/chain.ts";
 import { createLifecycle, type Lifecycle } from "../delegation/lifecycle.ts";
@@ -16,6 +17,8 @@ import type { People } from "../identity/people.ts";
 import type { SignIns } from "../identity/sign-ins.ts";
 import { type Databases, openDatabases } from "../proxy/postgres/databases.ts";
 import { createPostgresBroker, type PostgresBroker } from "../proxy/postgres/session-roles.ts";
+import { delegationOf } from "../proxy/ssh/certificates.ts";
+import { createSshBroker } from "../proxy/ssh/session-credentials.ts";
 import { type Brokers, brokerOf } from "../session/broker.ts";
 import { createRegistry, type Registry } from "../session/registry.ts";
 import { createSessions, type Doorway, type Sessions } from "../session/sessions.ts";
@@ -46,6 +49,7 @@ export interface SessionsDeps {
   /** What a reload replaces. */
   readonly live: { readonly config: () => Config; readonly people: () => People };
   readonly outside: Outside;
+  readonly sshKeys: SshKeys;
   /** Tells this gateway's session roles from another's. */
   readonly instance: string;
 }
@@ -55,7 +59,7 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
   const { authenticate, tree } = deps.delegation;
   const { limits } = live.config();
   const targets = composeTargets(deps, stack);
-  const brokers = { postgres: targets.broker };
+  const brokers = { postgres: targets.broker, ssh: targets.sshBroker };
   const broker = brokerOf(brokers);
   const registry = stack.use(
     createRegistry({
@@ -98,6 +102,10 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
     createSessions(
       {
         authenticate,
+        authenticateCertificate: (certificate, clientAddress) =>
+          tree.chain(
+            delegationOf(outside, deps.sshKeys.userCa, Buffer.from(certificate), clientAddress),
+          ),
         doorway,
         broker,
         registry,
@@ -159,6 +167,12 @@ function composeTargets(deps: SessionsDeps, stack: AsyncDisposableStack) {
       clock,
       instance,
       log,
+    }),
+    sshBroker: createSshBroker({
+      targetCa: deps.sshKeys.targetCa,
+      resolveSecret,
+      random: systemRandom,
+      clock,
     }),
     openDatabases: () =>
       openDatabases({ standing, clock, masks: () => live.config().masks, limits, log }),

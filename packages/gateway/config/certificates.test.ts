@@ -25,6 +25,7 @@ function deps(dataDirectory: string, more: Partial<CertificatesDeps["config"]> =
   const clock = { time: Date.now(), nowMs: () => clock.time, monotonicMs: () => 0 };
   const problems: GatewayError[] = [];
   const listen = {
+    ssh: undefined,
     postgres: { host: "127.0.0.1", port: 0 },
     https: { host: "gw.example.com", port: 7443 },
     admin: undefined,

@@ -85,6 +85,7 @@ export interface Config {
   readonly policiesDirectory: string;
   readonly listen: {
     readonly postgres: ListenAddress | undefined;
+    readonly ssh: ListenAddress | undefined;
     readonly https: ListenAddress;
     /** Health, readiness, metrics. */
     readonly admin: ListenAddress | undefined;

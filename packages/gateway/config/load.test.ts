@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
-import { describeProblem } from "./config.ts";
+import type { PostgresTarget } from "../target/target.ts";
+import { type Config, describeProblem } from "./config.ts";
 import { defaultLimits } from "./limits.ts";
 import { loadConfig, parseConfig } from "./load.ts";
 
@@ -69,9 +70,9 @@ describe("a whole configuration", () => {
   test("paths are absolute, from the file's folder", () => {
     assert.equal(config.dataDirectory, join(directory, "state"));
     assert.equal(config.policiesDirectory, join(directory, "policies"));
-    const orders = config.targets.get("orders");
-    assert.deepEqual(orders?.tls, { mode: "verify-full", caFile: join(directory, "ca.pem") });
-    const [ro, app] = orders?.accounts ?? [];
+    const orders = postgresOf(config, "orders");
+    assert.deepEqual(orders.tls, { mode: "verify-full", caFile: join(directory, "ca.pem") });
+    const [ro, app] = orders.accounts;
     assert.deepEqual(ro?.credential, {
       kind: "session-role",
       profile: "custody_ro",
@@ -102,11 +103,11 @@ describe("a whole configuration", () => {
       "corp/ann@example.com",
       "corp/ann-admin@example.com",
     ]);
-    const orders = config.targets.get("orders");
-    assert.equal(orders?.port, 5432);
-    assert.deepEqual(orders?.searchPath, ["public"]);
-    assert.equal(orders?.catalogue.user, "custody");
-    assert.deepEqual(orders?.classify[1], {
+    const orders = postgresOf(config, "orders");
+    assert.equal(orders.port, 5432);
+    assert.deepEqual(orders.searchPath, ["public"]);
+    assert.equal(orders.catalogue.user, "custody");
+    assert.deepEqual(orders.classify[1], {
       database: "shop",
       schema: "public",
       table: "customers",
@@ -507,3 +508,9 @@ test("a file that is not there says so", () => {
   assert.ok(!loaded.ok);
   assert.match(loaded.problems[0]?.message ?? "", /no such file; `custody init`/);
 });
+
+function postgresOf(config: Config, name: string): PostgresTarget {
+  const target = config.targets.get(name);
+  assert.ok(target?.protocol === "postgres");
+  return target;
+}

@@ -11,6 +11,7 @@ import { toLimits } from "./limits.ts";
 import { type Context, pemFile } from "./resolve-context.ts";
 import { resolvePostgres } from "./resolve-postgres.ts";
 import { resolveProvider, resolveSamlProvider } from "./resolve-provider.ts";
+import { resolveSsh } from "./resolve-ssh.ts";
 import type { ConfigDocument } from "./schema.ts";
 
 type TargetDocument = ConfigDocument["targets"][string];
@@ -48,6 +49,7 @@ export function resolveConfig(
     policiesDirectory,
     listen: {
       postgres: document.listen.postgres,
+      ssh: document.listen.ssh,
       https: document.listen.https,
       admin: document.listen.admin,
     },
@@ -74,9 +76,15 @@ function resolveTarget(
   name: string,
   document: TargetDocument,
 ): Target | undefined {
-  const { postgres, tags } = document;
+  const { postgres, ssh, tags } = document;
   const classify = resolveClassify(context, name, document.classify);
   if (postgres !== undefined) return resolvePostgres(context, name, postgres, { classify, tags });
+  if (classify.length > 0)
+    context.findings.push({
+      path: ["targets", name, "classify"],
+      message: "columns are classified where there are any: on a PostgreSQL target",
+    });
+  if (ssh !== undefined) return resolveSsh(context, name, ssh, tags);
   return undefined;
 }
 

@@ -8,11 +8,12 @@ import { MASKS } from "./config.ts";
 import { LIMITS, type LimitName } from "./limits.ts";
 import { postgres } from "./schema-postgres.ts";
 import { provider } from "./schema-provider.ts";
+import { ssh } from "./schema-ssh.ts";
 import { address, name, path, text } from "./schema-terms.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
 /** What a target may speak, by the member that describes it. */
-const PROTOCOLS = ["postgres"] as const;
+const PROTOCOLS = ["postgres", "ssh"] as const;
 
 const classification = z.strictObject({
   column: text
@@ -29,6 +30,7 @@ const classification = z.strictObject({
 const target = z
   .strictObject({
     postgres: postgres.describe("A PostgreSQL server.").optional(),
+    ssh: ssh.describe("A host that is reached by SSH.").optional(),
     classify: z.array(classification).describe("Columns whose values are sensitive.").default([]),
     tags: z.record(name, text).describe("Words policies may use: `env: prod`.").default({}),
   })
@@ -47,6 +49,7 @@ export const configSchema = z.strictObject({
   listen: z
     .strictObject({
       postgres: address.describe("PostgreSQL clients.").optional(),
+      ssh: address.describe("SSH clients.").optional(),
       https: address
         .describe("The control API: sign-in, delegations, approvals, sessions.")
         .default({ host: "127.0.0.1", port: 7443 }),

@@ -82,7 +82,7 @@ function makeKey(file: string): KeyObject {
   const { privateKey } = generateKeyPairSync("ed25519");
   const descriptor = openSync(file, "wx", 0o600);
   try {
-    writeSync(descriptor, privateKey.export({ type: "pkcs8", format: "pem" }));
+    writeSync(descriptor, privateKey.export({ type: "pkcs8", format: "pem" }).toString());
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);

@@ -42,6 +42,8 @@ export function brokerOf(brokers: Brokers): CredentialBroker {
       switch (target.protocol) {
         case "postgres":
           return brokers.postgres.lease({ ...request, target });
+        case "ssh":
+          return brokers.ssh.lease({ ...request, target });
       }
     },
     async endBackends(sessionIds) {

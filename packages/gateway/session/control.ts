@@ -13,8 +13,7 @@ import type { DeniedCommand } from "./recent-denials.ts";
 export interface OpenSession {
   /** What the door speaks; a target that speaks something else is not behind it. */
   readonly protocol: Protocol;
-  /** What the client showed: a handle (`cst_<id>_<secret>`) or a delegation JWT. */
-  readonly credential: Secret;
+  readonly credential: ShownCredential;
   readonly target: string;
   /** undefined: the target's only or default account. */
   readonly account: string | undefined;
@@ -23,12 +22,26 @@ export interface OpenSession {
   readonly clientAddress: string;
 }
 
+/** What the client showed. */
+export type ShownCredential =
+  /** A handle (`cst_<id>_<secret>`) or a delegation JWT. */
+  | Secret
+  /** An SSH certificate; that the client has its key was proved to the listener. */
+  | { readonly kind: "ssh-certificate"; readonly certificate: Uint8Array };
+
 /** What the target is shown: made for this session, or a sealed account's. Never reaches a client. */
-export type UpstreamCredential = {
-  readonly kind: "password";
-  readonly user: string;
-  readonly password: Secret;
-};
+export type UpstreamCredential =
+  | { readonly kind: "password"; readonly user: string; readonly password: Secret }
+  /** PEM, or OpenSSH's format. */
+  | { readonly kind: "ssh-key"; readonly user: string; readonly privateKey: Secret }
+  | {
+      readonly kind: "ssh-certificate";
+      readonly user: string;
+      /** PEM of the key the certificate is for; made for this session. */
+      readonly privateKey: Secret;
+      /** Base64. */
+      readonly certificate: string;
+    };
 
 export interface OpenedSession {
   readonly sessionId: string;

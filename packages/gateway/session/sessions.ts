@@ -8,6 +8,7 @@ import type { Journal } from "../audit/journal.ts";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError, toGatewayError } from "../base/errors.ts";
 import { newId, type RandomBytes } from "../base/ids.ts";
+import { Secret } from "../base/secret.ts";
 import type { Authenticate } from "../delegation/authenticate.ts";
 import { type Chain, leafOf } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
@@ -41,6 +42,8 @@ export interface Doorway {
 
 export interface SessionDeps {
   readonly authenticate: Authenticate;
+  /** The chain an SSH certificate of ours stands for. Throws GatewayError "unauthenticated". */
+  readonly authenticateCertificate?: (certificate: Uint8Array, clientAddress: string) => Chain;
   readonly doorway: () => Doorway;
   readonly broker: CredentialBroker;
   readonly registry: Registry;
@@ -108,7 +111,7 @@ async function open(
 ): Promise<OpenedSession> {
   let chain: Chain | undefined;
   try {
-    chain = await deps.authenticate(request.credential);
+    chain = await chainOf(deps, request);
     const place = placeOf(deps.doorway(), chain, sessionId, request);
     return await enter(deps, chain, place, request, events);
   } catch (thrown) {
@@ -123,6 +126,16 @@ async function open(
     });
     throw error;
   }
+}
+
+async function chainOf(
+  { authenticate, authenticateCertificate }: State,
+  { credential, clientAddress }: OpenSession,
+): Promise<Chain> {
+  if (credential instanceof Secret) return authenticate(credential);
+  if (authenticateCertificate === undefined)
+    throw new GatewayError("unauthenticated", "this gateway knows no certificates");
+  return authenticateCertificate(credential.certificate, clientAddress);
 }
 
 /** Throws GatewayError: not_found, forbidden. */
@@ -141,11 +154,7 @@ export function placeOf<P extends Protocol>(
       hint: "custody targets lists them",
     });
   const account = accountOf(target, request.account);
-  if (
-    target.protocol === "postgres" &&
-    target.databases !== undefined &&
-    !target.databases.includes(request.database)
-  )
+  if (!hasDatabase(target, request.database))
     throw new GatewayError(
       "not_found",
       `target ${target.name} has no database ${quoted(request.database)} for you`,
@@ -159,6 +168,11 @@ export function placeOf<P extends Protocol>(
       verdict.message ?? `this chain may not connect to ${account}~${target.name}`,
     );
   return place;
+}
+
+function hasDatabase(target: Target, database: string): boolean {
+  if (target.protocol !== "postgres" || target.databases === undefined) return true;
+  return target.databases.includes(database);
 }
 
 function accountOf(target: Target, named: string | undefined): string {

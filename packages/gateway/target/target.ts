@@ -1,6 +1,7 @@
 // A target as the operator described it, parsed (config/) and typed. Names are `[a-z0-9-]+`.
 
 import type { SecretReference } from "../credential/reference.ts";
+import type { SshAccount, SshHost } from "./ssh-target.ts";
 
 export type TargetTls =
   | { readonly mode: "verify-full"; readonly caFile: string | undefined }
@@ -69,7 +70,12 @@ export interface PostgresTarget extends TargetBase {
   readonly classify: readonly Classification[];
 }
 
-export type Target = PostgresTarget;
+export interface SshTarget extends TargetBase, SshHost {
+  readonly protocol: "ssh";
+  readonly accounts: readonly SshAccount[];
+}
+
+export type Target = PostgresTarget | SshTarget;
 
 export type TargetOf<P extends Protocol> = Extract<Target, { readonly protocol: P }>;
 
@@ -79,5 +85,6 @@ export function speaks<P extends Protocol>(target: Target, protocol: P): target 
 
 /** Classes of what the target holds, each once, sorted. */
 export function classesOf(target: Target): readonly string[] {
+  if (target.protocol !== "postgres") return [];
   return [...new Set(target.classify.map((one) => one.class))].sort();
 }

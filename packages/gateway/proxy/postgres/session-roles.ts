@@ -131,7 +131,7 @@ function lease(
 
 async function createRole(
   deps: RoleMaker,
-  request: LeaseRequest,
+  request: LeaseRequest<PostgresTarget>,
   credential: SessionRole,
 ): Promise<{ name: string; password: Secret }> {
   const { target, sessionId } = request;

@@ -246,6 +246,8 @@ async function authenticate(
       `target ${target.name}: asks for ${request.kind}; Custody signs in with SCRAM-SHA-256 only`,
       { hint: "set password_encryption and pg_hba.conf to scram-sha-256" },
     );
+  if (credential.kind !== "password")
+    throw new GatewayError("internal", `target ${target.name}: a credential of another protocol`);
   const client = scramClient({
     password: credential.password.reveal(),
     nonce: deps.random(18).toString("base64"),
