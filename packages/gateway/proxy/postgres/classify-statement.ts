@@ -10,7 +10,7 @@ import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
 import { databaseResource, summarise } from "./effects.ts";
 import { analyse, giveOut, newContext, QUERY_TYPES } from "./lineage.ts";
-import { constraintTouches } from "./lineage-constraint.ts";
+import { constraintTouches, isNull } from "./lineage-constraint.ts";
 import {
   addRelationEffect,
   type Context,
@@ -106,6 +106,7 @@ function finish(context: Context, made: Draft): StatementPlan {
     plainRead:
       reads && operation.touches.length === 0 && !context.volatile && inner?.plainRead !== false,
     reachesClassified: reachesClassified || operation.touches.length > 0,
+    nulls: [...context.nulls, ...(inner?.nulls ?? [])],
     changesSettings: context.changesSettings || inner?.changesSettings === true,
     ...(made.renamed === undefined ? {} : { renamed: made.renamed }),
   };
@@ -158,7 +159,14 @@ function execute(context: Context, input: StatementInput, body: Tree): Draft {
     throw new Unsupported(`prepared statement "${name}" does not exist`, "26000");
   evaluate(context, { items: [], parent: undefined, ctes: undefined }, list(body, "params"));
   requireSeen(context, { params: body.params });
-  return { kind: { kind: "execute", name }, columns: inner.columns, inner };
+  // Its parameters are given here, not by message.
+  const given = list(body, "params");
+  const nulls = (inner.nulls ?? []).flatMap((one) =>
+    one.parameter === undefined || isNull(given[one.parameter - 1])
+      ? [{ class: one.class, parameter: undefined }]
+      : [],
+  );
+  return { kind: { kind: "execute", name }, columns: inner.columns, inner: { ...inner, nulls } };
 }
 
 function declare(context: Context, input: StatementInput, body: Tree): Draft {

@@ -65,6 +65,8 @@ export interface Exchange {
   sqlState: string | undefined;
   /** Set when a row limit was hit: what to say when the statement ends. */
   limited: Buffer | undefined;
+  /** Set when it was cancelled for taking too long: what to say instead of the server's error. */
+  timedOut: Buffer | undefined;
 }
 
 const NO_STATEMENTS: readonly StatementPlan[] = [];
@@ -94,6 +96,7 @@ export function exchange(known: Partial<Exchange>): Exchange {
     bytes: 0,
     sqlState: undefined,
     limited: undefined,
+    timedOut: undefined,
   };
 }
 

@@ -8,6 +8,7 @@ import { relativesOf } from "./catalogue-resolve.ts";
 import { judgeSystemRelation } from "./catalogue-system.ts";
 import { EffectList, type SqlAction, tableResource } from "./effects.ts";
 import { type Tree, Unsupported } from "./parse.ts";
+import type { NullStore } from "./plan.ts";
 
 /** Where the server's RowDescription says a column comes from. */
 export interface Origin {
@@ -77,6 +78,7 @@ export interface Context {
   touches: TouchList;
   /** Field objects of the nodes that were analysed: what is not in here was overlooked. */
   readonly seen: Set<object>;
+  readonly nulls: NullStore[];
   /** OIDs of relations read or written, views' own included. */
   readonly reached: Set<number>;
   /**
@@ -130,6 +132,7 @@ export function createContext(
     effects: new EffectList(),
     touches: new TouchList(),
     seen: new Set(),
+    nulls: [],
     reached: new Set(),
     within: definition?.within ?? "statement",
     volatile: false,

@@ -4,7 +4,7 @@
 
 import type { ColumnInfo, RelationInfo } from "./catalogue.ts";
 import type { SqlAction } from "./effects.ts";
-import { constraintTouches, type Given, givenBy } from "./lineage-constraint.ts";
+import { constraintTouches, type Given, givenBy, isNull } from "./lineage-constraint.ts";
 import {
   addRelationEffect,
   type Context,
@@ -19,7 +19,7 @@ import { evaluate, predicate } from "./lineage-expression.ts";
 import { fromClause, relationItem, resolveRelation } from "./lineage-from.ts";
 import { targetList, withClause } from "./lineage-query.ts";
 import { extend } from "./lineage-scope.ts";
-import { child, list, stringOf, type Tree, text, Unsupported, unwrap } from "./parse.ts";
+import { child, isTree, list, stringOf, type Tree, text, Unsupported, unwrap } from "./parse.ts";
 
 const NO_ROWS: Rows = { columns: [], open: false };
 
@@ -226,6 +226,7 @@ function assignments(
     context.seen.add(body);
     const column = checkColumn(relation, text(body, "name") ?? "");
     values.set(column.attribute, [givenBy(body.val)]);
+    noteNull(context, scope, column.name, body.val);
     // Setting a part of a value reads the rest of it.
     if (list(body, "indirection").length > 0) {
       evaluate(context, scope, body.indirection);
@@ -236,6 +237,23 @@ function assignments(
     evaluate(context, scope, body.val);
   }
   constraintTouches(context, relation, { how: "update", values });
+}
+
+/** Over a masked value it would destroy that value: write-back.ts. */
+function noteNull(context: Context, scope: Scope, name: string, value: unknown): void {
+  const parameter = parameterOf(value);
+  if (parameter === undefined && !isNull(value)) return;
+  for (const column of scope.items[0]?.columns ?? [])
+    if (column.name === name)
+      for (const classed of column.classes) context.nulls.push({ class: classed.class, parameter });
+}
+
+function parameterOf(node: unknown): number | undefined {
+  if (!isTree(node)) return undefined;
+  const cast = child(node, "TypeCast");
+  if (cast !== undefined) return parameterOf(cast.arg);
+  const number = child(node, "ParamRef")?.number;
+  return typeof number === "number" ? number : undefined;
 }
 
 function checkColumn(relation: RelationInfo, name: string): ColumnInfo {

@@ -17,7 +17,8 @@ import type { Clock } from "../../base/clock.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { RandomBytes } from "../../base/ids.ts";
 import { createPacer, type Pacer } from "../../base/pacer.ts";
-import { type Chain, describeChain } from "../../delegation/chain.ts";
+import { type Chain, describeChain, rootOf } from "../../delegation/chain.ts";
+import { createMaskMemory } from "../../masking/given-masks.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control, OpenedSession } from "../../session/control.ts";
 import { type PostgresTarget, speaks, type Target } from "../../target/target.ts";
@@ -112,7 +113,7 @@ interface SessionParts {
   readonly target: PostgresTarget;
   readonly upstream: Upstream;
   readonly settings: ReadonlyMap<string, string>;
-  readonly cancel: () => Promise<void>;
+  readonly cancel: (isWanted: () => boolean) => Promise<void>;
   readonly classifier: Classifier;
   readonly masks: ResultMasks;
 }
@@ -120,6 +121,7 @@ interface SessionParts {
 class Gateway {
   readonly #deps: PostgresListenerDeps;
   readonly #cancels: CancelRegistry;
+  readonly #maskMemory = createMaskMemory();
   readonly #sockets = new Set<Socket>();
   /** With when they were last seen to do something, by the monotonic clock. */
   readonly #relays = new Map<Relay, number>();
@@ -319,8 +321,8 @@ class Gateway {
     }
     deps.control.attachBackend(opened.sessionId, upstream.processId);
     try {
-      const cancel = () =>
-        cancelUpstream(target, upstream.processId, upstream.cancelKey, upstreamDeps);
+      const cancel = (isWanted: () => boolean) =>
+        cancelUpstream(target, upstream.processId, upstream.cancelKey, upstreamDeps, isWanted);
       const parts = { target, upstream, settings, cancel, ...classifying.value };
       return this.#assemble(start, opened, clientAddress, parts);
     } catch (thrown) {
@@ -367,6 +369,7 @@ class Gateway {
       limits: deps.limits,
       settings: parts.settings,
       applicationName: applicationName(start.applicationName),
+      given: this.#maskMemory(rootOf(opened.chain).delegationId),
       cancelUpstream: parts.cancel,
       later: this.#closings.later,
       log: deps.log,

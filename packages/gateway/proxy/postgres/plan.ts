@@ -45,6 +45,12 @@ export type StatementKind =
   /** CREATE, ALTER, DROP…: the catalogue is read again after it. */
   | { readonly kind: "definition" };
 
+export interface NullStore {
+  readonly class: string;
+  /** 1-based; undefined: NULL itself. */
+  readonly parameter: number | undefined;
+}
+
 export interface StatementPlan {
   readonly kind: StatementKind;
   readonly operation: Operation;
@@ -63,6 +69,8 @@ export interface StatementPlan {
   readonly reachesClassified?: boolean;
   /** SET, RESET and SHOW of application_name: forwarded as this, and alone in its text. */
   readonly renamed?: RenamedStatement;
+  /** Classified columns that an UPDATE sets to NULL, or to a parameter, which may be NULL. */
+  readonly nulls?: readonly NullStore[];
   /** It may change settings by another way than SET: set_config(), code we do not see into. */
   readonly changesSettings?: boolean;
 }

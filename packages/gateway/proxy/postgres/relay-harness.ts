@@ -72,7 +72,10 @@ export async function startRelay(
     }),
     classifierFor: async () => ({
       classifier: markedClassifier(),
-      masks: { needed: false, check: () => ({ maskedClasses: [], replace: undefined }) },
+      masks: {
+        needed: false,
+        check: () => ({ maskedClasses: [], nulled: [], partial: [], replace: undefined }),
+      },
     }),
     targetCa: async () => postgres.ca,
     ...parts,

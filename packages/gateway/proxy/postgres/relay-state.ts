@@ -5,6 +5,7 @@ import type { ReplyTracker } from "@custody/wire/postgres/reply-tracker.ts";
 import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Pacer } from "../../base/pacer.ts";
+import type { GivenMasks } from "../../masking/given-masks.ts";
 import type { Control } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
 import type { ToldName } from "./application-name.ts";
@@ -42,7 +43,10 @@ export interface RelayContext {
   readonly settings: ReadonlyMap<string, string>;
   /** The client's own, as the session began. */
   readonly applicationName: string;
-  readonly cancelUpstream: () => Promise<void>;
+  /** What masks gave out to this chain's root: not to be stored. */
+  readonly given: GivenMasks;
+  /** `isWanted` is asked again just before it is sent. */
+  readonly cancelUpstream: (isWanted: () => boolean) => Promise<void>;
   /** Closing, once the client was told: sessions end in crowds. */
   readonly later: Pacer["later"];
   /** For the operator's log: what happened, never content. */

@@ -14,7 +14,7 @@ import { flush, terminate } from "@custody/wire/postgres/frontend.ts";
 import { ReplyTracker } from "@custody/wire/postgres/reply-tracker.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { fatalResponse } from "./faults.ts";
+import { fatalResponse, statementErrorResponse } from "./faults.ts";
 import { ForwardQueue } from "./forward-queue.ts";
 import { NameTable } from "./names.ts";
 import { Output } from "./output.ts";
@@ -46,6 +46,9 @@ export class Relay {
   #flushed = false;
   #draining: GatewayError | undefined;
   #ended = false;
+  /** The command `#timer` is for. */
+  #timed: Exchange | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #resolveEnd: (reason: string) => void = () => undefined;
 
   constructor(client: TLSSocket, upstream: Upstream, context: RelayContext) {
@@ -105,8 +108,13 @@ export class Relay {
   cancel(): void {
     if (this.#ended || this.#requests.cancelHold()) return;
     if (this.#state.tracker.depth === 0) return;
+    this.#cancelUpstream(() => this.#state.tracker.depth > 0);
+  }
+
+  /** `isWanted` keeps a cancel that comes late from hitting the next statement. */
+  #cancelUpstream(isWanted: () => boolean): void {
     this.#state.context
-      .cancelUpstream()
+      .cancelUpstream(() => !this.#ended && isWanted())
       .catch((error) => this.#state.context.log("cancel was not delivered", error));
   }
 
@@ -162,6 +170,7 @@ export class Relay {
       }
       this.#flushWhenFull();
       this.#state.toServer.endBatch();
+      this.#watchTime();
       this.#throttleClient();
     } catch (error) {
       this.#fail(error);
@@ -233,7 +242,10 @@ export class Relay {
       while (this.#fromServer.next()) this.#replies.handle(this.#fromServer);
       this.#replies.endBatch();
       if (!this.#state.toClient.flush()) this.#upstream.socket.pause();
-      if (this.#replies.takeLimitHit()) this.cancel();
+      if (this.#replies.takeLimitHit()) {
+        const { head } = this.#state.tracker;
+        this.#cancelUpstream(() => this.#state.tracker.head === head);
+      }
       if (this.#draining !== undefined && this.#state.tracker.depth === 0) {
         this.end(this.#draining);
         return;
@@ -242,9 +254,27 @@ export class Relay {
       if (work !== undefined) this.#waitFor(work);
       else if (this.#waitsForQuiet && this.#state.tracker.depth === 0) this.#unblock();
       else this.#pump();
+      this.#watchTime();
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** The command that runs now may be bound to end in time (`@timeout`, a grant's limit). */
+  #watchTime(): void {
+    const head = this.#state.tracker.head?.tag;
+    if (head === this.#timed) return;
+    this.#timed = head;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const timeoutMs = head?.obligations?.timeoutMs;
+    if (head === undefined || timeoutMs === undefined || this.#ended) return;
+    this.#timer = setTimeout(() => {
+      const isRunning = () => this.#state.tracker.head?.tag === head;
+      if (!isRunning()) return;
+      head.timedOut = timedOutResponse(timeoutMs, head.requestId);
+      this.#cancelUpstream(isRunning);
+    }, timeoutMs);
   }
 
   #targetClosed(): GatewayError {
@@ -266,6 +296,7 @@ export class Relay {
   #finish(reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
+    clearTimeout(this.#timer);
     this.#requests.close();
     this.#state.toServer.close();
     // When a thousand sessions are ended at once, the last is told, and the targets are asked to stop them
@@ -285,6 +316,16 @@ export class Relay {
       this.#resolveEnd(reason);
     }
   }
+}
+
+function timedOutResponse(timeoutMs: number, requestId: string | undefined): Buffer {
+  return statementErrorResponse({
+    sqlState: "57014",
+    message: `Custody ended the statement after ${timeoutMs} ms`,
+    detail: `A policy or grant limits its time. Request ${requestId ?? "unknown"}.`,
+    hint: "ask for less, or for a grant with a higher limit",
+    position: undefined,
+  });
 }
 
 function faultOf(thrown: unknown): GatewayError {

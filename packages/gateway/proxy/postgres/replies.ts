@@ -159,10 +159,16 @@ export class Replies {
       this.#forward(exchange, buffer, start, end);
       return;
     }
-    if (exchange.rows === 1) for (const name of check.maskedClasses) exchange.masked.add(name);
-    const masked = rewriteDataRow(buffer, start, end, (column, offset, length) =>
-      replace(column, buffer, offset, length),
-    );
+    const { given } = this.#state.context;
+    if (exchange.rows === 1) {
+      for (const name of check.maskedClasses) exchange.masked.add(name);
+      for (const name of check.nulled) given.gaveNull(name);
+    }
+    const masked = rewriteDataRow(buffer, start, end, (column, offset, length) => {
+      const value = replace(column, buffer, offset, length);
+      if (value && check.partial[column] === true) given.gave(value);
+      return value;
+    });
     this.#push(exchange, masked);
   }
 
@@ -214,6 +220,8 @@ export class Replies {
     this.#settingsMayRevert();
     if (exchange.instead !== undefined) this.#push(exchange, exchange.instead);
     else if (exchange.limited !== undefined) this.#push(exchange, exchange.limited);
+    else if (exchange.timedOut !== undefined && exchange.sqlState === "57014")
+      this.#push(exchange, exchange.timedOut);
     else if (this.#mayTellClassified(exchange))
       this.#push(exchange, errorResponse(scrubbedMessage(fields, exchange.requestId ?? "unknown")));
     else this.#forward(exchange, buffer, start, end);

@@ -192,5 +192,10 @@ test("masks by type: text stays text, everything else becomes NULL", () => {
   for (const other of [23, 17, 114, 1009, 2950, 18, 99_999])
     assert.equal(replaceOf(other).replace?.(0, value, 0, 10), null);
   assert.deepEqual(replaceOf(25).maskedClasses, ["pii.x"]);
-  assert.deepEqual(replaceOf(25, ["pii.x"]), { maskedClasses: [], replace: undefined });
+  assert.deepEqual(replaceOf(25, ["pii.x"]), {
+    maskedClasses: [],
+    nulled: [],
+    partial: [],
+    replace: undefined,
+  });
 });

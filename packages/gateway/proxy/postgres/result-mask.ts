@@ -92,6 +92,10 @@ export type ReplaceValue = (
 export interface RowMask {
   /** Each once. */
   readonly maskedClasses: readonly string[];
+  /** Of these, classes whose values come out as NULL. */
+  readonly nulled: readonly string[];
+  /** Columns whose mask keeps a part of the value. */
+  readonly partial: readonly boolean[];
   /** undefined when nothing is masked: rows pass as they are. */
   readonly replace: ReplaceValue | undefined;
 }
@@ -105,15 +109,24 @@ export function createRowMask(
 ): RowMask {
   const masked = classes.map((name) => (name === undefined || unmask.has(name) ? undefined : name));
   const maskedClasses = [...new Set(masked.filter((name) => name !== undefined))];
-  if (maskedClasses.length === 0) return { maskedClasses, replace: undefined };
-  const byColumn = masked.map((name, index) => {
+  if (maskedClasses.length === 0)
+    return { maskedClasses, nulled: [], partial: [], replace: undefined };
+  const names = masked.map((name, index): MaskName | undefined => {
     if (name === undefined) return undefined;
     // NULL is the one value every other type has in both formats.
     const isText = TEXT_TYPES.has(described[index]?.typeOid ?? 0);
-    return textMask(isText ? (masks.get(name) ?? "redact") : "null", name);
+    return isText ? (masks.get(name) ?? "redact") : "null";
+  });
+  const byColumn = masked.map((name, index) => {
+    const mask = names[index];
+    return name === undefined || mask === undefined ? undefined : textMask(mask, name);
   });
   return {
     maskedClasses,
+    nulled: maskedClasses.filter((name) =>
+      masked.some((other, index) => other === name && names[index] === "null"),
+    ),
+    partial: names.map((name) => name === "email-domain" || name === "last4"),
     replace(column, buffer, offset, length) {
       const mask = byColumn[column];
       if (mask === undefined) return undefined;

@@ -85,15 +85,23 @@ export async function connectUpstream(
   }
 }
 
-/** Asks the server to cancel whatever that backend runs now. Settles when the request was delivered. */
+/**
+ * Asks the server to cancel whatever that backend runs now, if that is still wanted once it is reached.
+ * Settles when the request was delivered.
+ */
 export async function cancelUpstream(
   target: PostgresTarget,
   processId: number,
   cancelKey: Buffer,
   deps: UpstreamDeps,
+  isWanted: () => boolean,
 ): Promise<void> {
   const signal = AbortSignal.timeout(deps.connectTimeoutMs);
   const socket = await openSocket(target, deps, signal);
+  if (!isWanted()) {
+    socket.destroy();
+    return;
+  }
   await new Promise<void>((resolve) => {
     socket.once("close", () => resolve());
     socket.once("error", () => resolve());
