@@ -4,6 +4,7 @@
 // side opens the store.
 
 import type { Denial, Requirement } from "../access/operation.ts";
+import type { LeafDraft } from "../audit/journal.ts";
 import type { Secret } from "../base/secret.ts";
 import type { Chain } from "../delegation/chain.ts";
 import type { Protocol } from "../target/target.ts";
@@ -106,6 +107,11 @@ export interface SessionEvents {
    * cannot take it over leaves this out and is ended.
    */
   readonly onChain?: (chain: Chain) => void;
+  /**
+   * Takes the leaves of the session's own beginning and end into the journal its commands are in, so that
+   * they come in between; absent: the control side's journal is that one.
+   */
+  readonly record?: (leaf: LeafDraft) => void;
 }
 
 export interface SessionEnd {

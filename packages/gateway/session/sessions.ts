@@ -4,7 +4,7 @@
 // Owns the leases. Between the first check and the answer the chain may be revoked: the session is
 // registered before the first wait and looked at again after the last.
 
-import type { Journal } from "../audit/journal.ts";
+import type { Journal, LeafDraft } from "../audit/journal.ts";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError, toGatewayError } from "../base/errors.ts";
 import { newId, type RandomBytes } from "../base/ids.ts";
@@ -63,21 +63,21 @@ export function createSessions(
   outside: { readonly clock: Clock; readonly random: RandomBytes },
 ): Sessions {
   const { clock, random } = outside;
-  const leases = new Map<string, Lease>();
+  const leases = new Map<string, Held>();
   const refusals = createRefusedSignIns(deps.journal, clock);
   const rows = createRowCloser(deps.store);
   return {
     openSession: (request, events) =>
       open({ ...deps, leases, refusals }, newId("s", ID_LENGTH, random), request, events),
-    attachBackend: (sessionId, processId) => leases.get(sessionId)?.attach(processId),
+    attachBackend: (sessionId, processId) => leases.get(sessionId)?.lease.attach(processId),
     async closeSession(sessionId, reason, recording) {
       const session = deps.registry.get(sessionId);
       if (session === undefined) return;
-      const lease = leases.get(sessionId);
+      const held = leases.get(sessionId);
       deps.registry.remove(sessionId);
       leases.delete(sessionId);
       const why = session.ending?.message ?? reason.slice(0, MAX_REASON_LENGTH);
-      deps.journal.append({
+      held?.record({
         event: "session.closed",
         session: sessionId,
         target: session.target,
@@ -89,7 +89,7 @@ export function createSessions(
           : { detail: { pieces: recording.pieces, digest: recording.digest } }),
       });
       rows.close(sessionId, clock.nowMs(), why);
-      await lease?.release();
+      await held?.lease.release();
     },
     [Symbol.dispose]() {
       refusals[Symbol.dispose]();
@@ -98,8 +98,15 @@ export function createSessions(
   };
 }
 
+/** What a session has while it is open. */
+interface Held {
+  readonly lease: Lease;
+  /** To the journal that the leaves of its commands go to. */
+  readonly record: (leaf: LeafDraft) => void;
+}
+
 interface State extends SessionDeps {
-  readonly leases: Map<string, Lease>;
+  readonly leases: Map<string, Held>;
   readonly refusals: RefusedSignIns;
 }
 
@@ -220,8 +227,9 @@ async function enter(
     await lease?.release();
     throw thrown;
   }
-  deps.leases.set(sessionId, lease);
-  deps.journal.append({
+  const record = events.record ?? ((leaf: LeafDraft) => void deps.journal.append(leaf));
+  deps.leases.set(sessionId, { lease, record });
+  record({
     event: "session.opened",
     session: sessionId,
     target: target.name,
