@@ -44,6 +44,19 @@ export const ACTIONS: readonly ActionSpec[] = [
   sql("grant", ["privilege"]),
   // The server's own files, programs and connections: with the server's rights, not the role's.
   sql("unsafe_io", ["privilege"]),
+  ssh("exec", ["data"]),
+  ssh("sftp_list", ["read", "data"]),
+  ssh("sftp_read", ["read", "data"]),
+  ssh("sftp_write", ["write", "data"]),
+  ssh("sftp_remove", ["write", "data"]),
+  // What the gateway cannot look into, and ways to elsewhere: nobody has them by way of a group.
+  ssh("exec_code", []),
+  ssh("shell", []),
+  ssh("setenv", []),
+  ssh("forward_local", []),
+  ssh("forward_remote", []),
+  ssh("forward_agent", []),
+  ssh("forward_x11", []),
 ];
 
 const BY_NAME: ReadonlyMap<string, ActionSpec> = new Map(
@@ -72,10 +85,18 @@ export function expandAction(pattern: string): readonly ActionSpec[] {
 }
 
 function sql(id: string, groups: readonly string[]): ActionSpec {
+  return action("sql", "SQL::Action", id, groups);
+}
+
+function ssh(id: string, groups: readonly string[]): ActionSpec {
+  return action("ssh", "SSH::Action", id, groups);
+}
+
+function action(prefix: string, type: string, id: string, groups: readonly string[]): ActionSpec {
   return {
-    name: `sql:${id}`,
-    cedar: { type: "SQL::Action", id },
-    groups: groups.map((group) => `sql:${group}`),
+    name: `${prefix}:${id}`,
+    cedar: { type, id },
+    groups: groups.map((group) => `${prefix}:${group}`),
     session: false,
   };
 }

@@ -50,10 +50,14 @@ describe("actions", () => {
       ["sql:select", "sql:copy_out"],
     );
     assert.deepEqual(expandAction("*"), ACTIONS);
-    assert.equal(expandAction("sql:*").length, ACTIONS.length - 1);
+    assert.deepEqual(
+      expandAction("sql:*"),
+      ACTIONS.filter(({ name }) => name.startsWith("sql:")),
+    );
     assert.deepEqual(expandAction("sql:unknown"), []);
     assert.deepEqual(expandAction("sql:re*"), [], "a prefix is of actions, never of groups");
-    assert.deepEqual([...ACTION_GROUPS].sort(), [
+    const ofSql = [...ACTION_GROUPS].filter((group) => group.startsWith("sql:"));
+    assert.deepEqual(ofSql.sort(), [
       "sql:data",
       "sql:privilege",
       "sql:read",
