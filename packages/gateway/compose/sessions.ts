@@ -15,7 +15,12 @@ import { createLifecycle, type Lifecycle } from "../delegation/lifecycle.ts";
 import { createProviderSessions, type ProviderSessions } from "../delegation/provider-sessions.ts";
 import type { People } from "../identity/people.ts";
 import type { SignIns } from "../identity/sign-ins.ts";
-import { type Databases, openDatabases } from "../proxy/postgres/databases.ts";
+import {
+  type CatalogueReader,
+  catalogueOver,
+  type Databases,
+  openDatabases,
+} from "../proxy/postgres/databases.ts";
 import { createPostgresBroker, type PostgresBroker } from "../proxy/postgres/session-roles.ts";
 import { delegationOf } from "../proxy/ssh/certificates.ts";
 import { createSshBroker } from "../proxy/ssh/session-credentials.ts";
@@ -35,6 +40,7 @@ export interface SessionsParts {
   readonly providerSessions: ProviderSessions;
   readonly sessions: Sessions;
   readonly approvals: Approvals;
+  readonly catalogue: CatalogueReader;
   readonly databases: Databases;
   readonly doorway: () => Doorway;
 }
@@ -119,7 +125,7 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
   const databases = stack.use(targets.openDatabases());
   return {
     ...{ brokers, registry, lifecycle, providerSessions },
-    ...{ sessions, approvals, databases, doorway },
+    ...{ sessions, approvals, databases, doorway, catalogue: targets.catalogue },
   };
 }
 
@@ -159,7 +165,9 @@ function composeTargets(deps: SessionsDeps, stack: AsyncDisposableStack) {
       queryTimeoutMs: limits.targetConnectTimeoutMs,
     }),
   );
+  const catalogue = catalogueOver(standing);
   return {
+    catalogue,
     broker: createPostgresBroker({
       standing,
       resolveSecret,
@@ -175,7 +183,7 @@ function composeTargets(deps: SessionsDeps, stack: AsyncDisposableStack) {
       clock,
     }),
     openDatabases: () =>
-      openDatabases({ standing, clock, masks: () => live.config().masks, limits, log }),
+      openDatabases({ catalogue, clock, masks: () => live.config().masks, limits, log }),
   };
 }
 

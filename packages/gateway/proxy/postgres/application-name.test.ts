@@ -10,7 +10,7 @@ import {
 } from "../../../../conformance/support/postgres-server.ts";
 import { systemClock } from "../../base/clock.ts";
 import { applicationName } from "./application-name.ts";
-import { openDatabases } from "./databases.ts";
+import { catalogueOver, openDatabases } from "./databases.ts";
 import { type RelayHarness, startRelay } from "./relay-harness.ts";
 
 let postgres: TestPostgres;
@@ -18,7 +18,9 @@ let relay: RelayHarness;
 before(async () => {
   postgres = await startPostgres({ databases: ["shop"] });
   const databases = openDatabases({
-    standing: { query: (_target, _login, name, sql) => postgres.query(name, sql) },
+    catalogue: catalogueOver({
+      query: (_target, _login, name, sql) => postgres.query(name, sql),
+    }),
     clock: systemClock,
     masks: () => new Map(),
     limits: { catalogueRefreshMs: 60_000, statementBytes: 1 << 20, planCacheBytes: 1 << 20 },

@@ -7,7 +7,7 @@ import {
 import { systemClock } from "../../base/clock.ts";
 import type { StandingConnections } from "../../credential/standing.ts";
 import type { Classification, PostgresTarget } from "../../target/target.ts";
-import { openDatabases } from "./databases.ts";
+import { catalogueOver, openDatabases } from "./databases.ts";
 
 let postgres: TestPostgres;
 
@@ -56,7 +56,7 @@ async function open(one: PostgresTarget, database: string) {
     query: (_target, _login, name, sql) => postgres.query(name, sql),
   };
   using databases = openDatabases({
-    standing,
+    catalogue: catalogueOver(standing),
     clock: systemClock,
     masks: () => new Map(),
     limits: { catalogueRefreshMs: 60_000, statementBytes: 1 << 20, planCacheBytes: 1 << 20 },

@@ -9,7 +9,7 @@ import { GatewayError } from "../../base/errors.ts";
 import type { StandingConnections } from "../../credential/standing.ts";
 import type { MaskName } from "../../masking/masks.ts";
 import type { Classification, PostgresTarget } from "../../target/target.ts";
-import { readMark, readSnapshot } from "./catalogue.ts";
+import { readMark, readSnapshot, type Snapshot } from "./catalogue.ts";
 import { createClassifier } from "./classify.ts";
 import type { Classifier } from "./plan.ts";
 import { createResultMasks, type ResultMasks } from "./row-check.ts";
@@ -25,8 +25,15 @@ export interface Databases extends Disposable {
   forget(targetName: string): void;
 }
 
+/** What is read of a target's catalogue, by a login that is not the data side's own. */
+export interface CatalogueReader {
+  /** Throws GatewayError "target_unavailable". */
+  snapshot(target: PostgresTarget, database: string): Promise<Snapshot>;
+  mark(target: PostgresTarget, database: string): Promise<string>;
+}
+
 export interface DatabasesDeps {
-  readonly standing: Pick<StandingConnections, "query">;
+  readonly catalogue: CatalogueReader;
   readonly clock: Clock;
   readonly masks: () => ReadonlyMap<string, MaskName>;
   readonly limits: {
@@ -35,6 +42,16 @@ export interface DatabasesDeps {
     readonly planCacheBytes: number;
   };
   readonly log: (message: string, error?: unknown) => void;
+}
+
+/** Reads with the target's own login for it. */
+export function catalogueOver(standing: Pick<StandingConnections, "query">): CatalogueReader {
+  const reading = (target: PostgresTarget, database: string) => (sql: string) =>
+    standing.query(target, target.catalogue, database, sql);
+  return {
+    snapshot: (target, database) => readSnapshot(reading(target, database)),
+    mark: (target, database) => readMark(reading(target, database)),
+  };
 }
 
 export function openDatabases(deps: DatabasesDeps): Databases {
@@ -71,8 +88,7 @@ async function openDatabase(
   database: string,
   deps: DatabasesDeps,
 ): Promise<Database> {
-  const { standing, limits } = deps;
-  const read = (sql: string) => standing.query(target, target.catalogue, database, sql);
+  const { catalogue, limits } = deps;
   const classify = target.classify.filter(
     (one) => one.database === undefined || one.database === database,
   );
@@ -81,13 +97,13 @@ async function openDatabase(
     database,
     searchPath: target.searchPath,
     classify,
-    read: () => readSnapshot(read),
+    read: () => catalogue.snapshot(target, database),
     limits: {
       maxTextBytes: limits.statementBytes,
       cacheBytes: limits.planCacheBytes,
       settingBounds: new Map(),
     },
-    watch: { mark: () => readMark(read), clock: deps.clock },
+    watch: { mark: () => catalogue.mark(target, database), clock: deps.clock },
   });
   refuseUnmatched(target, database, classifier.unmatched, deps);
   return { classifier, masks: createResultMasks(classifier, deps.masks) };
