@@ -30,7 +30,7 @@ import {
   STRICT_SERVER,
 } from "./kex-init.ts";
 import { type ExchangeResult, KeyExchange } from "./key-exchange.ts";
-import { MSG } from "./numbers.ts";
+import { DISCONNECT_REASONS, MSG } from "./numbers.ts";
 import { SSH_LIMITS, type SshAlgorithms, type SshLimits, type SshOptions } from "./options.ts";
 import { OutputQueue } from "./output-queue.ts";
 import { PacketReader, PacketWriter } from "./packets.ts";
@@ -152,8 +152,13 @@ export class SshTransport {
     if (this.#exchange === undefined && this.sessionId !== undefined) this.#startExchange();
   }
 
-  #nothing(): undefined {
-    if (this.#ended) throw new SshError("truncated", "the connection ended without a word");
+  #nothing(): TransportEvent | undefined {
+    if (this.#ended && this.#input.bytes > 0) {
+      throw new SshError("truncated", "the connection ended inside a packet");
+    }
+    // Many peers leave without a word.
+    if (this.#ended)
+      return { kind: "disconnected", reason: DISCONNECT_REASONS.connectionLost, text: "" };
     this.#renewKeys();
     return undefined;
   }
