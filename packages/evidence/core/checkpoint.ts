@@ -1,6 +1,6 @@
 // C2SP tlog-checkpoint: the signed head of a log. Three lines: origin, size, root.
 
-import { fromBase64, toBase64 } from "./note.ts";
+import { fromBase64, toBase64 } from "./base64.ts";
 
 export class CheckpointError extends Error {
   override readonly name = "CheckpointError";

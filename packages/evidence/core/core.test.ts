@@ -3,6 +3,7 @@ import { generateKeyPairSync, hash, sign } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
+import { toBase64 } from "./base64.ts";
 import { formatCheckpoint, parseCheckpoint } from "./checkpoint.ts";
 import { decodeLeaf, encodeLeaf, LEAF_EVENTS, type Leaf, LeafError } from "./leaf.ts";
 import { createTreeBuilder, EMPTY_EDGE, edgeRoot, equalBytes, leafHash, rootOf } from "./merkle.ts";
@@ -14,7 +15,6 @@ import {
   NoteError,
   parseKey,
   signatureLine,
-  toBase64,
   verifyNote,
 } from "./note.ts";
 import { consistencyProof, inclusionProof, verifyConsistency, verifyInclusion } from "./proof.ts";

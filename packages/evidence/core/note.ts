@@ -1,9 +1,12 @@
 // C2SP signed notes: a text, and lines "— <key name> <base64 of key id and signature>". Ed25519
-// signatures over the text (type 0x01) and the timestamped cosignatures of tlog-cosignature (0x04).
+// signatures over the text (type 0x01) and the timestamped cosignatures of tlog-cosignature (0x04, 0x06).
 //
 // Reading a note with keys is `verifyNote`: every key asked for must have signed, and a signature by one
 // of them that does not verify is an error. Lines of other keys are passed over, as the format wants.
+// Where so many of several keys are enough, `verifiedSigners` tells which have signed.
 
+import { fromBase64, toBase64 } from "./base64.ts";
+import { cosignedMessage, splitTimestamped } from "./cosignature.ts";
 import { equalBytes } from "./merkle.ts";
 import { sha256 } from "./sha256.ts";
 
@@ -13,12 +16,21 @@ export class NoteError extends Error {
 
 export const ED25519 = 0x01;
 export const COSIGNATURE_V1 = 0x04;
+export const COSIGNATURE_ML_DSA_44 = 0x06;
+
+export type KeyType = typeof ED25519 | typeof COSIGNATURE_V1 | typeof COSIGNATURE_ML_DSA_44;
+
+const PUBLIC_KEY_BYTES: Readonly<Record<number, number>> = {
+  [ED25519]: 32,
+  [COSIGNATURE_V1]: 32,
+  [COSIGNATURE_ML_DSA_44]: 1312,
+};
 
 /** A verifier key, `<name>+<hex key id>+<base64 of type and public key>`. */
 export interface NoteKey {
   readonly name: string;
   readonly id: Uint8Array;
-  readonly type: typeof ED25519 | typeof COSIGNATURE_V1;
+  readonly type: KeyType;
   readonly publicKey: Uint8Array;
 }
 
@@ -66,11 +78,12 @@ export function parseKey(text: string): NoteKey {
   const [, name, id, base64] = match as unknown as [string, string, string, string];
   const material = fromBase64(base64);
   const type = material?.[0];
-  if (material === undefined || (type !== ED25519 && type !== COSIGNATURE_V1)) {
+  if (material === undefined || !isKeyType(type)) {
     throw new NoteError(`verifier key of ${name}: unknown type`);
   }
   const publicKey = material.slice(1);
-  if (publicKey.length !== 32) throw new NoteError(`verifier key of ${name}: wrong length`);
+  if (publicKey.length !== PUBLIC_KEY_BYTES[type])
+    throw new NoteError(`verifier key of ${name}: wrong length`);
   const computed = keyId(name, type, publicKey);
   if (hex(computed) !== id) throw new NoteError(`verifier key of ${name}: its id is another key's`);
   return { name, id: computed, type, publicKey };
@@ -99,18 +112,45 @@ export function parseNote(bytes: Uint8Array): Note {
 /** The text, when every one of `keys` has signed it. Throws NoteError that names the key otherwise. */
 export async function verifyNote(bytes: Uint8Array, keys: readonly NoteKey[]): Promise<string> {
   if (keys.length === 0) throw new NoteError("no key to verify the note with");
+  const { text, signers } = await verifiedSigners(bytes, keys);
+  for (const key of keys) {
+    if (!signers.some((signer) => signer.key === key)) {
+      throw new NoteError(`not signed by ${key.name}+${hex(key.id)}`);
+    }
+  }
+  return text;
+}
+
+export interface Signer {
+  readonly key: NoteKey;
+  /** When it cosigned, in seconds since the Unix epoch; undefined for what is no cosignature. */
+  readonly seconds: number | undefined;
+}
+
+/**
+ * Which of `keys` have signed. Throws NoteError for what is no note, and when a signature in the name of one
+ * of them does not verify: such a note is malformed.
+ */
+export async function verifiedSigners(
+  bytes: Uint8Array,
+  keys: readonly NoteKey[],
+): Promise<{ readonly text: string; readonly signers: readonly Signer[] }> {
   const note = parseNote(bytes);
+  const signers: Signer[] = [];
   for (const key of keys) {
     const own = note.signatures.filter(
       (line) => line.name === key.name && equalBytes(line.id, key.id),
     );
-    if (own.length === 0) throw new NoteError(`not signed by ${key.name}+${hex(key.id)}`);
+    if (own.length === 0) continue;
     if (own.length > 1) throw new NoteError(`signed more than once by ${key.name}`);
-    if (!(await verifySignature(key, note.text, own[0]!.signature))) {
+    const { signature } = own[0]!;
+    if (!(await verifySignature(key, note.text, signature))) {
       throw new NoteError(`the signature of ${key.name}+${hex(key.id)} does not verify`);
     }
+    const seconds = key.type === ED25519 ? undefined : Number(splitTimestamped(signature)?.seconds);
+    signers.push({ key, seconds });
   }
-  return note.text;
+  return { text: note.text, signers };
 }
 
 /** One line for the end of a note. */
@@ -119,20 +159,6 @@ export function signatureLine(name: string, id: Uint8Array, signature: Uint8Arra
   blob.set(id);
   blob.set(signature, id.length);
   return `\u2014 ${name} ${toBase64(blob)}\n`;
-}
-
-export function toBase64(bytes: Uint8Array): string {
-  let binary = "";
-  for (const byte of bytes) binary += String.fromCharCode(byte);
-  return btoa(binary);
-}
-
-/** Standard alphabet, padded, with no bit to spare; undefined for every other spelling. */
-export function fromBase64(text: string): Uint8Array | undefined {
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0) return undefined;
-  const binary = atob(text);
-  const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));
-  return toBase64(bytes) === text ? bytes : undefined;
 }
 
 function parseSignature(line: string): NoteSignature {
@@ -149,23 +175,36 @@ async function verifySignature(
   text: string,
   signature: Uint8Array,
 ): Promise<boolean> {
-  if (key.type === ED25519) return verifyEd25519(key.publicKey, text, signature);
-  // tlog-cosignature: 8 bytes of seconds, then a signature that covers them.
-  if (signature.length !== 72) return false;
-  const seconds = new DataView(signature.buffer, signature.byteOffset).getBigUint64(0);
-  const message = `cosignature/v1\ntime ${seconds}\n${text}`;
-  return verifyEd25519(key.publicKey, message, signature.slice(8));
+  if (key.type === ED25519) {
+    return verifyWith("Ed25519", key.publicKey, new TextEncoder().encode(text), signature);
+  }
+  const parts = splitTimestamped(signature);
+  const message = parts && cosignedMessage(key.type, key.name, parts.seconds, text);
+  if (parts === undefined || message === undefined) return false;
+  const algorithm = key.type === COSIGNATURE_V1 ? "Ed25519" : "ML-DSA-44";
+  return verifyWith(algorithm, key.publicKey, message, parts.signature);
 }
 
-async function verifyEd25519(
+async function verifyWith(
+  algorithm: "Ed25519" | "ML-DSA-44",
   publicKey: Uint8Array,
-  message: string,
+  message: Uint8Array,
   signature: Uint8Array,
 ): Promise<boolean> {
-  if (signature.length !== 64) return false;
-  const key = await crypto.subtle.importKey("raw", publicKey.slice(), "Ed25519", false, ["verify"]);
-  const bytes = new TextEncoder().encode(message);
-  return crypto.subtle.verify("Ed25519", key, signature.slice(), bytes);
+  // What Web Crypto calls a raw key has another name for the newer algorithms, which not all have.
+  const format = (algorithm === "Ed25519" ? "raw" : "raw-public") as "raw";
+  try {
+    const key = await crypto.subtle.importKey(format, publicKey.slice(), algorithm, false, [
+      "verify",
+    ]);
+    return await crypto.subtle.verify(algorithm, key, signature.slice(), message.slice());
+  } catch (cause) {
+    throw new NoteError(`${algorithm} cannot be verified here`, { cause });
+  }
+}
+
+function isKeyType(type: number | undefined): type is KeyType {
+  return type !== undefined && Object.hasOwn(PUBLIC_KEY_BYTES, type);
 }
 
 function hex(bytes: Uint8Array): string {
