@@ -57,6 +57,26 @@ export const ACTIONS: readonly ActionSpec[] = [
   ssh("forward_remote", []),
   ssh("forward_agent", []),
   ssh("forward_x11", []),
+  k8s("get", ["read", "data"]),
+  k8s("list", ["read", "data"]),
+  k8s("watch", ["read", "data"]),
+  k8s("log", ["read", "data"]),
+  k8s("create", ["write", "data"]),
+  k8s("update", ["write", "data"]),
+  k8s("patch", ["write", "data"]),
+  k8s("delete", ["write", "data"]),
+  k8s("deletecollection", ["write", "data"]),
+  k8s("exec", ["data"]),
+  // As with SSH: what the gateway cannot look into is in no group.
+  k8s("exec_code", []),
+  k8s("attach", []),
+  k8s("portforward", []),
+  // Ways to more than the chain was given: another's identity or rights, or past the API server.
+  k8s("proxy", ["privilege"]),
+  k8s("token", ["privilege"]),
+  k8s("bind", ["privilege"]),
+  k8s("escalate", ["privilege"]),
+  k8s("certify", ["privilege"]),
 ];
 
 const BY_NAME: ReadonlyMap<string, ActionSpec> = new Map(
@@ -90,6 +110,10 @@ function sql(id: string, groups: readonly string[]): ActionSpec {
 
 function ssh(id: string, groups: readonly string[]): ActionSpec {
   return action("ssh", "SSH::Action", id, groups);
+}
+
+function k8s(id: string, groups: readonly string[]): ActionSpec {
+  return action("k8s", "K8s::Action", id, groups);
 }
 
 function action(prefix: string, type: string, id: string, groups: readonly string[]): ActionSpec {
