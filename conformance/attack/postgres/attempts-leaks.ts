@@ -273,75 +273,6 @@ const ORACLES = each("predicates, joins and grouping as oracles", "denied", {
     "select count(*) over (rows (select length(email)::int from customers limit 1) preceding) from customers",
 });
 
-/** Whether the statement fails tells what is stored: SQLSTATE 23505, 23503, 23514. */
-const CONSTRAINTS = each("unique indexes, foreign keys and checks as oracles", "denied", {
-  "constraint-insert": "insert into customers (id, name, email) values (90, 'x', 'b@example.com')",
-  "constraint-insert-all-columns": "insert into customers values (90, 'x', 'b@example.com')",
-  "constraint-insert-parameter": [
-    {
-      extended: "insert into customers (id, name, email) values (90, 'x', $1)",
-      values: ["b@example.com"],
-    },
-  ],
-  "constraint-insert-cast":
-    "insert into customers (id, name, email) values (90, 'x', 'b@example.com'::varchar)",
-  "constraint-insert-list":
-    "insert into customers (id, name, email) values (90, 'x', 'a@a'), (91, 'x', 'b@example.com')",
-  "constraint-insert-select":
-    "insert into customers (id, name, email) select 90, 'x', 'b@example.com'",
-  "constraint-insert-rolled-back": [
-    "begin",
-    "insert into customers (id, name, email) values (90, 'x', 'b@example.com')",
-  ],
-  "constraint-insert-by-view":
-    "insert into addresses (id, address, name) values (90, 'b@example.com', 'x')",
-  "constraint-insert-by-nested-view":
-    "insert into nested_addresses (id, address) values (90, 'b@example.com')",
-  "constraint-insert-by-cte":
-    "with w as (insert into customers (id, name, email) values (90, 'x', 'b@example.com') returning id) select id from w",
-  "constraint-insert-by-function": "select signs_up('b@example.com')",
-  "constraint-insert-prepared": [
-    "prepare p as insert into customers (id, name, email) values (90, 'x', $1)",
-    "execute p('b@example.com')",
-  ],
-  "constraint-copy-in": "copy customers (id, name, email) from stdin",
-  "constraint-copy-in-all": "copy customers from stdin",
-  "constraint-update": "update customers set email = 'b@example.com' where id = 1",
-  "constraint-update-by-view": "update addresses set address = 'b@example.com' where id = 1",
-  "constraint-update-row":
-    "update customers set (name, email) = ('x', 'b@example.com') where id = 1",
-  "constraint-merge-insert":
-    "merge into customers c using (select 90 as id) s on c.id = s.id when not matched then insert (id, name, email) values (s.id, 'x', 'b@example.com')",
-  "constraint-merge-update":
-    "merge into customers c using (select 1 as id) s on c.id = s.id when matched then update set email = 'b@example.com'",
-  "constraint-upsert":
-    "insert into customers (id, name) values (1, 'x') on conflict (id) do update set email = 'b@example.com'",
-  "constraint-pair-other-half": "update pairs set id = 1 where id = 2",
-  "constraint-pair-guess": "insert into pairs (id, token) values (1, 'guess')",
-  "constraint-expression-index": "insert into measured (id, mail) values (1, 'guess')",
-  "constraint-partial-index": "insert into lapsed (id, mail) values (1, 'z')",
-  "constraint-partial-index-update": "update lapsed set id = 1 where id = 2",
-  "constraint-check-other-column": "update customers set note = 'guess' where id = 1",
-  "constraint-check-by-view": "update noted set note = 'guess' where id = 1",
-  "constraint-foreign-key": "insert into mentions (id, mail) values (1, 'b@example.com')",
-  "constraint-foreign-key-update": "update mentions set mail = 'b@example.com'",
-  "constraint-referred-to-delete": "delete from devices where login = 'one'",
-  "constraint-referred-to-update": "update devices set login = 'x' where login = 'one'",
-});
-
-/** What everybody does all day is no oracle. */
-const NO_ORACLE = each("unique indexes, foreign keys and checks as oracles", "harmless", {
-  "constraint-none-touched": "insert into customers (id, name, note) values (95, 'x', 'n')",
-  "constraint-null": "insert into customers (id, name, note, email) values (96, 'x', 'n', null)",
-  "constraint-default":
-    "insert into customers (id, name, note, email) values (97, 'x', 'n', default)",
-  "constraint-not-unique": "insert into people (id, secret) values (98, 'mine')",
-  "constraint-update-other": "update customers set name = 'two' where id = 2",
-  "constraint-update-unlisted": "update customers set phone = '3' where id = 2",
-  "constraint-foreign-key-other": "insert into mentions (id, room) values (2, 3)",
-  "constraint-referred-to-other": "update devices set id = 3 where login = 'one'",
-});
-
 const ERRORS: Attempt[] = [
   ...each("error text and DETAIL", "denied", {
     "error-cast": "select email::int from customers",
@@ -439,8 +370,6 @@ export const LEAKS: readonly Attempt[] = [
   ...EXPRESSIONS,
   ...AGGREGATES,
   ...ORACLES,
-  ...CONSTRAINTS,
-  ...NO_ORACLE,
   ...ERRORS,
   ...NOTICES,
   ...COPIES,

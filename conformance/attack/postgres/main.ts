@@ -7,10 +7,11 @@ import { FORMS } from "./attempts-forms.ts";
 import { FRAMING } from "./attempts-framing.ts";
 import { LEAKS } from "./attempts-leaks.ts";
 import { NAMES } from "./attempts-names.ts";
+import { WRITES } from "./attempts-writes.ts";
 import { openAttackStage } from "./stage.ts";
 
 const words = process.argv.slice(2);
-const attempts = [...LEAKS, ...FORMS, ...AUTHORITY, ...NAMES, ...FRAMING].filter(
+const attempts = [...LEAKS, ...WRITES, ...FORMS, ...AUTHORITY, ...NAMES, ...FRAMING].filter(
   ({ id }) => words.length === 0 || words.some((word) => id.includes(word)),
 );
 

@@ -6,6 +6,7 @@
 // search_path of pg_catalog only, so that every other name in them is qualified.
 
 import { createHash } from "node:crypto";
+import { BOUND_SETTINGS, type SettingBounds, settingBounds } from "./settings.ts";
 
 export type RelationKind =
   | "table"
@@ -122,6 +123,8 @@ export interface Snapshot {
   readonly operators: readonly UserOperator[];
   /** Casts with a function that is not the system's; `name` is the target type's. */
   readonly casts: readonly UserOperator[];
+  /** What sessions begin with and may only tighten. */
+  readonly settingBounds: SettingBounds;
   /** Changes whenever anything above does. */
   readonly fingerprint: string;
 }
@@ -132,6 +135,14 @@ export type ReadRows = (sql: string) => Promise<Record<string, unknown>[]>;
 const MAX_CATALOGUE_CHARACTERS = 256 * 1024 * 1024;
 
 const SQL = {
+  // A role's own settings are the gateway's: session roles have none but their role.
+  bounds: `SELECT s.name, coalesce((SELECT substr(c, strpos(c, '=') + 1)
+        FROM pg_catalog.pg_db_role_setting d JOIN pg_catalog.pg_database b ON b.oid = d.setdatabase
+        CROSS JOIN LATERAL unnest(d.setconfig) AS c
+        WHERE d.setrole = 0 AND b.datname = pg_catalog.current_database()
+          AND split_part(c, '=', 1) = s.name), s.reset_val) AS value
+    FROM pg_catalog.pg_settings s
+    WHERE s.name IN (${BOUND_SETTINGS.map((name) => `'${name}'`).join(", ")}) ORDER BY 1`,
   settings: `SELECT current_setting('server_version_num')::int4 AS version, current_database()::text AS database`,
   schemas: `SELECT nspname::text AS name FROM pg_catalog.pg_namespace ORDER BY oid`,
   relations: `SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
@@ -291,6 +302,9 @@ function assemble(rows: Record<Part, Row[]>, fingerprint: string): Snapshot {
     schemas: new Set(rows.schemas.map((row) => str(row, "name"))),
     operators: rows.operators.map(userOperator),
     casts: rows.casts.map(userOperator),
+    settingBounds: settingBounds(
+      rows.bounds.map((row) => [str(row, "name"), str(row, "value")] as const),
+    ),
     fingerprint,
   };
 }

@@ -56,8 +56,9 @@ function named(
   return changed(context, { kind, name });
 }
 
-function transaction(context: Context, _bounds: SettingBounds, body: Tree): SessionDraft {
+function transaction(context: Context, bounds: SettingBounds, body: Tree): SessionDraft {
   const kind = text(body, "kind") ?? "";
+  judgeModes(bounds, "", list(body, "options"));
   const plain = (step: "begin" | "commit" | "rollback" | "savepoint" | "other"): SessionDraft => ({
     kind: { kind: "transaction", step },
     columns: undefined,
@@ -122,14 +123,18 @@ function setMultiple(bounds: SettingBounds, name: string, body: Tree): SessionDr
   const prefix = name === "SESSION CHARACTERISTICS" ? "default_" : "";
   if (name !== "TRANSACTION" && name !== "TRANSACTION SNAPSHOT" && prefix === "")
     throw new Unsupported("this form of SET is not supported through the gateway");
-  if (name !== "TRANSACTION SNAPSHOT")
-    for (const node of list(body, "args")) {
-      const { body: option } = unwrap(node);
-      const setting = `${prefix}${text(option, "defname") ?? ""}`;
-      const judged = judgeSetting(setting, constantText(option.arg) ?? "", bounds);
-      if (!judged.ok) throw new Unsupported(judged.reason);
-    }
+  if (name !== "TRANSACTION SNAPSHOT") judgeModes(bounds, prefix, list(body, "args"));
   return { kind: { kind: "set", name: name.toLowerCase() }, columns: undefined };
+}
+
+/** ISOLATION LEVEL …, READ WRITE, DEFERRABLE: settings under another name. */
+function judgeModes(bounds: SettingBounds, prefix: string, modes: readonly unknown[]): void {
+  for (const node of modes) {
+    const { body: option } = unwrap(node);
+    const setting = `${prefix}${text(option, "defname") ?? ""}`;
+    const judged = judgeSetting(setting, constantText(option.arg) ?? "", bounds);
+    if (!judged.ok) throw new Unsupported(judged.reason);
+  }
 }
 
 function show(_context: Context, _bounds: SettingBounds, body: Tree): SessionDraft {

@@ -17,15 +17,12 @@ import { loadParser, type Parsed, parseSql, refuse, Unsupported } from "./parse.
 import type { Classifier, QueryPlan, SessionNames, StatementPlan, Unclassified } from "./plan.ts";
 import { createPlanCache } from "./plan-cache.ts";
 import type { ClassifiedByOid } from "./result-mask.ts";
-import type { SettingBounds } from "./settings.ts";
 
 export interface ClassifierLimits {
   /** Longer statements are refused. */
   readonly maxTextBytes: number;
   /** Bound of the plan cache, in bytes of text and an estimate of the plans. */
   readonly cacheBytes: number;
-  /** What time-outs and read-only start with, and may only be tightened from. */
-  readonly settingBounds?: SettingBounds;
 }
 
 export interface ClassifierDeps {
@@ -116,6 +113,9 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     get epoch() {
       return epoch;
     },
+    get settingBounds() {
+      return catalogue.snapshot.settingBounds;
+    },
     get unmatched() {
       return catalogue.unmatched;
     },
@@ -145,7 +145,7 @@ function classifyText(
   const parsed = parseSql(text, limits.maxTextBytes);
   if ("unclassified" in parsed) return parsed;
   try {
-    return planStatements(catalogue, limits, epoch, text, parsed, names);
+    return planStatements(catalogue, epoch, text, parsed, names);
   } catch (thrown) {
     if (thrown instanceof Unsupported)
       return refuse(thrown.message, thrown.sqlState, characterPosition(text, thrown.location));
@@ -157,7 +157,6 @@ function classifyText(
 
 function planStatements(
   catalogue: Catalogue,
-  limits: ClassifierLimits,
   epoch: number,
   text: string,
   parsed: Parsed,
@@ -169,7 +168,7 @@ function planStatements(
   let defined = false;
   for (const statement of parsed.statements) {
     const plan = classifyStatement(
-      { catalogue, names: own.names, bounds: limits.settingBounds ?? new Map(), refers },
+      { catalogue, names: own.names, bounds: catalogue.snapshot.settingBounds, refers },
       statement,
     );
     // It would be resolved in the catalogue as it was before the definition.

@@ -62,12 +62,13 @@ async function open(one: PostgresTarget, database: string) {
     limits: { catalogueRefreshMs: 60_000, statementBytes: 1 << 20, planCacheBytes: 1 << 20 },
     log: (message) => logged.push(message),
   });
-  const { masks } = await databases.open(one, database);
-  return { logged, isNeeded: masks.needed };
+  const { classifier, masks } = await databases.open(one, database);
+  return { logged, isNeeded: masks.needed, classifier };
 }
 
 test("a classification that names a column is in force, and nothing is said", async () => {
-  assert.deepEqual(await open(target([email], ["shop"]), "shop"), { logged: [], isNeeded: true });
+  const { logged, isNeeded } = await open(target([email], ["shop"]), "shop");
+  assert.deepEqual({ logged, isNeeded }, { logged: [], isNeeded: true });
 });
 
 test("one that names none keeps every session out of the database it is meant for", async () => {
@@ -83,4 +84,40 @@ test("one for whatever database has it is only mentioned where it is not", async
   const { logged, isNeeded } = await open(target([email]), "other");
   assert.match(logged[0] ?? "", /names no column of database other/);
   assert.equal(isNeeded, false);
+});
+
+test("what the database bounds may be tightened and not loosened, by whatever statement", async () => {
+  await postgres.query("postgres", "create database bound");
+  await postgres.query("postgres", "alter database bound set statement_timeout = '30s'");
+  await postgres.query("postgres", "alter database bound set default_transaction_read_only = on");
+  const { classifier } = await open(target([]), "bound");
+  const names = { prepared: () => undefined, cursor: () => undefined };
+  const verdict = (text: string) => {
+    const plan = classifier.classify(text, names);
+    return "unclassified" in plan ? plan.message : "ok";
+  };
+  for (const text of [
+    "set statement_timeout = 0",
+    "set local statement_timeout = '1min'",
+    "begin read write",
+    "start transaction isolation level serializable, read write",
+    "set transaction read write",
+    "set session characteristics as transaction read write",
+    "set transaction_read_only = off",
+    "set default_transaction_read_only = off",
+    "select set_config('statement_timeout', '0', false)",
+  ])
+    assert.match(verdict(text), /only be lowered|not be switched off|use SET|fixed/, text);
+  for (const text of [
+    "set statement_timeout = '5s'",
+    "begin read only",
+    "begin isolation level repeatable read",
+    "set lock_timeout = '1h'",
+    "reset statement_timeout",
+  ])
+    assert.equal(verdict(text), "ok", text);
+  assert.deepEqual([...(classifier.settingBounds ?? [])].sort(), [
+    ["default_transaction_read_only", 1],
+    ["statement_timeout", 30_000],
+  ]);
 });

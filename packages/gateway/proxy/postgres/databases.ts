@@ -101,7 +101,6 @@ async function openDatabase(
     limits: {
       maxTextBytes: limits.statementBytes,
       cacheBytes: limits.planCacheBytes,
-      settingBounds: new Map(),
     },
     watch: { mark: () => catalogue.mark(target, database), clock: deps.clock },
   });

@@ -28,6 +28,8 @@ export interface Portal {
   readonly parametersDigest: string;
   /** What the server said of its rows, checked against the plan; undefined until it has. */
   rowCheck: RowCheck | undefined;
+  /** What earlier Executes of it gave. */
+  fetched: { readonly rows: number; readonly bytes: number };
   /** A Describe of this portal is under way. */
   describing: boolean;
 }
@@ -63,10 +65,17 @@ export interface Exchange {
   bytes: number;
   /** The first error's SQLSTATE. */
   sqlState: string | undefined;
-  /** Set when a row limit was hit: what to say when the statement ends. */
-  limited: Buffer | undefined;
-  /** Set when it was cancelled for taking too long: what to say instead of the server's error. */
-  timedOut: Buffer | undefined;
+  /** Set when a limit of rows or bytes was hit: nothing more of its rows is let through. */
+  limited: Limited | undefined;
+  /** Set when we ended it (it took too long, say): what to say instead of the server's error. */
+  ended: Buffer | undefined;
+}
+
+export interface Limited {
+  /** `100 rows` */
+  readonly what: string;
+  /** It changes nothing: it was cancelled, and an error may stand for it. */
+  readonly isRead: boolean;
 }
 
 const NO_STATEMENTS: readonly StatementPlan[] = [];
@@ -96,7 +105,7 @@ export function exchange(known: Partial<Exchange>): Exchange {
     bytes: 0,
     sqlState: undefined,
     limited: undefined,
-    timedOut: undefined,
+    ended: undefined,
   };
 }
 

@@ -1,9 +1,10 @@
 // What a PostgreSQL client sees of a fault or a denial: SQLSTATE, message, detail, hint. The one place
 // where the protocol's wording is; codes are from PostgreSQL's appendix "Error Codes".
 
-import { type Encodable, errorResponse } from "@custody/wire/postgres/backend.ts";
+import { type Encodable, errorResponse, noticeResponse } from "@custody/wire/postgres/backend.ts";
 import type { Denial } from "../../access/operation.ts";
 import type { ErrorCode, GatewayError } from "../../base/errors.ts";
+import type { Limited } from "./exchange.ts";
 
 /** Total over ErrorCode, so that a new code does not compile before it has a state. */
 const SQL_STATE: Readonly<Record<ErrorCode, string>> = {
@@ -80,6 +81,38 @@ export function scrubbedMessage(fields: ReadonlyMap<string, string>, requestId: 
     message: "the statement failed; its text is withheld because it touches classified data",
     detail: `Request ${requestId}.`,
     position: numberOrUndefined(fields.get("P")),
+  });
+}
+
+/** A limit of rows or bytes ended a statement that only reads. */
+export function limitResponse(limited: Limited, requestId: string | undefined): Buffer {
+  return statementErrorResponse({
+    sqlState: "53400",
+    message: `Custody ended the statement after ${limited.what}`,
+    detail: `A policy or grant limits results. Request ${requestId ?? "unknown"}.`,
+    hint: "ask for less, or for a grant with a higher limit",
+    position: undefined,
+  });
+}
+
+/** The statement did all it does; only a part of its rows was let through. */
+export function limitNotice(limited: Limited, requestId: string | undefined): Buffer {
+  return noticeResponse({
+    severity: "WARNING",
+    code: "01000",
+    message: `Custody let no more than ${limited.what} of the statement's result through`,
+    detail: `A policy or grant limits results; the statement itself was not cut short. Request ${requestId ?? "unknown"}.`,
+  });
+}
+
+/** A time limit ended a statement. */
+export function timeoutResponse(timeoutMs: number, requestId: string | undefined): Buffer {
+  return statementErrorResponse({
+    sqlState: "57014",
+    message: `Custody ended the statement after ${timeoutMs} ms`,
+    detail: `A policy or grant limits its time. Request ${requestId ?? "unknown"}.`,
+    hint: "ask for less, or for a grant with a higher limit",
+    position: undefined,
   });
 }
 

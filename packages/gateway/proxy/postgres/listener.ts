@@ -31,6 +31,7 @@ import { Relay } from "./relay.ts";
 import type { RelayLimits } from "./relay-state.ts";
 import type { ResultMasks } from "./row-check.ts";
 import { upstreamSettings } from "./session-settings.ts";
+import { judgeSetting, type SettingBounds } from "./settings.ts";
 import { receiveStartup, type SessionStart } from "./startup.ts";
 import { cancelUpstream, connectUpstream, type Upstream, type UpstreamDeps } from "./upstream.ts";
 
@@ -319,6 +320,11 @@ class Gateway {
       upstream.socket.destroy();
       throw classifying.reason;
     }
+    const loosened = loosenedSetting(start.settings, classifying.value.classifier.settingBounds);
+    if (loosened !== undefined) {
+      upstream.socket.destroy();
+      throw loosened;
+    }
     deps.control.attachBackend(opened.sessionId, upstream.processId);
     try {
       const cancel = (isWanted: () => boolean) =>
@@ -377,6 +383,19 @@ class Gateway {
     const key = this.#cancels.register(start.minor, () => relay.cancel());
     return { relay, book, upstream, key, recorder };
   }
+}
+
+/** A start-up parameter above what sessions of this database begin with. */
+function loosenedSetting(
+  settings: ReadonlyMap<string, string>,
+  bounds: SettingBounds | undefined,
+): GatewayError | undefined {
+  for (const [name, value] of settings) {
+    const judged = judgeSetting(name, value, bounds);
+    if (!judged.ok)
+      return new GatewayError("invalid", `start-up parameter ${name}: ${judged.reason}`);
+  }
+  return undefined;
 }
 
 function recordedSession(

@@ -3,6 +3,7 @@
 
 import type { Operation } from "../../access/operation.ts";
 import type { RenamedStatement } from "./application-name.ts";
+import type { SettingBounds } from "./settings.ts";
 
 /** One column of a result, as predicted from the parse tree and the catalogue. */
 export interface OutputColumn {
@@ -112,6 +113,8 @@ export interface Classifier {
   classify(text: string, names: SessionNames): QueryPlan | Unclassified;
   /** The snapshot's epoch; plans of another are not used. */
   readonly epoch: number;
+  /** What settings of a session begin with that may only be tightened. Absent: none is bound. */
+  readonly settingBounds?: SettingBounds;
   /**
    * True when others may have changed the catalogue since it was looked at: `verify` comes before
    * anything is judged by it. Absent: never.

@@ -3,9 +3,11 @@
 // real ones say is tested beside them, and all together in conformance/.
 
 import { createSecureContext } from "node:tls";
+import { decodeErrorFields } from "@custody/wire/postgres/backend.ts";
 import { createTestAuthority } from "../../../../conformance/support/certificates.ts";
 import type { TestPostgres } from "../../../../conformance/support/postgres-server.ts";
-import type { Access, Decision, Operation } from "../../access/operation.ts";
+import type { RawConnection } from "../../../../fuzz/postgres/raw-connection.ts";
+import type { Access, Decision, Effect, Operation } from "../../access/operation.ts";
 import type { Journal, LeafDraft } from "../../audit/journal.ts";
 import { systemClock } from "../../base/clock.ts";
 import { newId, systemRandom } from "../../base/ids.ts";
@@ -28,7 +30,18 @@ export interface RelayHarness extends AsyncDisposable {
   revoke(): void;
 }
 
-const PERMITTED = { unmask: new Set<string>(), maxRows: undefined, maxBytes: undefined } as const;
+const NO_CLASSES: ReadonlySet<string> = new Set();
+const WRITES: Effect = {
+  action: "sql:insert",
+  resource: {
+    type: "SQL::Table",
+    id: "orders/shop/public/t",
+    path: "shop/public/t",
+    label: "table public.t",
+    parent: undefined,
+    implied: false,
+  },
+};
 
 /** Instead of the ones that judge by marks. */
 export type HarnessParts = Partial<Pick<PostgresListenerDeps, "classifierFor" | "access">>;
@@ -182,6 +195,40 @@ function control(
   };
 }
 
+/** What came back, a word a message: `E:42501`, `Z:T`, `C:INSERT 0 1`, else the type. */
+export async function converse(connection: RawConnection, sent: Buffer[], readies: number) {
+  const { socket, cursor } = connection;
+  const seen: string[] = [];
+  const chunks = socket.iterator({ destroyOnReturn: false });
+  socket.write(Buffer.concat(sent));
+  let left = readies;
+  while (left > 0) {
+    while (cursor.next()) {
+      const { type, buffer, start, end } = cursor;
+      const letter = String.fromCharCode(type);
+      if (letter === "E" || letter === "N")
+        seen.push(`${letter}:${decodeErrorFields(buffer, start, end).get("C")}`);
+      else if (letter === "Z") {
+        seen.push(`Z:${String.fromCharCode(buffer[start + 5] ?? 0)}`);
+        left -= 1;
+      } else if (letter === "C") seen.push(`C:${buffer.toString("utf8", start + 5, end - 1)}`);
+      else if (letter !== "S") seen.push(letter);
+    }
+    if (left === 0) break;
+    const { value, done } = await chunks.next();
+    if (done === true) throw new Error(`closed after ${seen.join(" ")}`);
+    cursor.push(value);
+  }
+  await chunks.return?.();
+  return seen;
+}
+
+/** `rows=3`, `bytes=100`, `ms=200` in a text are limits of its permit. */
+function limitIn(text: string, name: string): number | undefined {
+  const found = new RegExp(`${name}=(\\d+)`).exec(text)?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
 /** A text with `deny` in it is denied, one with `hold` waits for approval, of `quiet` little is kept. */
 function markedAccess(): Access {
   const permit = (operation: Operation): Decision => ({
@@ -189,8 +236,10 @@ function markedAccess(): Access {
     permit: {
       operation,
       obligations: {
-        ...PERMITTED,
-        timeoutMs: undefined,
+        unmask: NO_CLASSES,
+        maxRows: limitIn(operation.summary, "rows"),
+        maxBytes: limitIn(operation.summary, "bytes"),
+        timeoutMs: limitIn(operation.summary, "ms"),
         record: operation.summary.includes("quiet") ? "commands" : undefined,
       },
       policyIds: ["test"],
@@ -241,7 +290,7 @@ function markedClassifier(): Classifier {
     classify(text): QueryPlan {
       const operation: Operation = {
         protocol: "postgres",
-        effects: [],
+        effects: text.includes("insert") ? [WRITES] : [],
         touches: [],
         summary: text,
       };

@@ -25,13 +25,9 @@ import {
   startPostgres,
   type TestPostgres,
 } from "../../../../conformance/support/postgres-server.ts";
-import {
-  connectRaw,
-  type RawConnection,
-  type RawTarget,
-} from "../../../../fuzz/postgres/raw-connection.ts";
+import { connectRaw, type RawTarget } from "../../../../fuzz/postgres/raw-connection.ts";
 import { commandDigest } from "../../recording/digest.ts";
-import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { converse, type RelayHarness, startRelay } from "./relay-harness.ts";
 
 let postgres: TestPostgres;
 let relay: RelayHarness;
@@ -56,34 +52,6 @@ function through(): RawTarget & pg.ClientConfig {
     database: "shop",
     ssl: { ca: relay.ca, servername: "localhost" },
   };
-}
-
-/** What came back, a word a message: `E:42501`, `Z:T`, `C:INSERT 0 1`, else the type. */
-async function converse(connection: RawConnection, sent: Buffer[], readies: number) {
-  const { socket, cursor } = connection;
-  const seen: string[] = [];
-  const chunks = socket.iterator({ destroyOnReturn: false });
-  socket.write(Buffer.concat(sent));
-  let left = readies;
-  while (left > 0) {
-    while (cursor.next()) {
-      const { type, buffer, start, end } = cursor;
-      const letter = String.fromCharCode(type);
-      if (letter === "E" || letter === "N")
-        seen.push(`${letter}:${decodeErrorFields(buffer, start, end).get("C")}`);
-      else if (letter === "Z") {
-        seen.push(`Z:${String.fromCharCode(buffer[start + 5] ?? 0)}`);
-        left -= 1;
-      } else if (letter === "C") seen.push(`C:${buffer.toString("utf8", start + 5, end - 1)}`);
-      else if (letter !== "S") seen.push(letter);
-    }
-    if (left === 0) break;
-    const { value, done } = await chunks.next();
-    if (done === true) throw new Error(`closed after ${seen.join(" ")}`);
-    cursor.push(value);
-  }
-  await chunks.return?.();
-  return seen;
 }
 
 const run = (text: string) => [

@@ -14,7 +14,7 @@ import { flush, terminate } from "@custody/wire/postgres/frontend.ts";
 import { ReplyTracker } from "@custody/wire/postgres/reply-tracker.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { fatalResponse, statementErrorResponse } from "./faults.ts";
+import { fatalResponse, timeoutResponse } from "./faults.ts";
 import { ForwardQueue } from "./forward-queue.ts";
 import { NameTable } from "./names.ts";
 import { Output } from "./output.ts";
@@ -272,7 +272,7 @@ export class Relay {
     this.#timer = setTimeout(() => {
       const isRunning = () => this.#state.tracker.head?.tag === head;
       if (!isRunning()) return;
-      head.timedOut = timedOutResponse(timeoutMs, head.requestId);
+      head.ended = timeoutResponse(timeoutMs, head.requestId);
       this.#cancelUpstream(isRunning);
     }, timeoutMs);
   }
@@ -316,16 +316,6 @@ export class Relay {
       this.#resolveEnd(reason);
     }
   }
-}
-
-function timedOutResponse(timeoutMs: number, requestId: string | undefined): Buffer {
-  return statementErrorResponse({
-    sqlState: "57014",
-    message: `Custody ended the statement after ${timeoutMs} ms`,
-    detail: `A policy or grant limits its time. Request ${requestId ?? "unknown"}.`,
-    hint: "ask for less, or for a grant with a higher limit",
-    position: undefined,
-  });
 }
 
 function faultOf(thrown: unknown): GatewayError {

@@ -19,8 +19,8 @@ import {
   type RenamedStatement,
   reportOf,
 } from "./application-name.ts";
-import { type Exchange, type PreparedStatement, SYNC } from "./exchange.ts";
-import { scrubbedMessage, statementErrorResponse } from "./faults.ts";
+import { type Exchange, type Limited, type PreparedStatement, SYNC } from "./exchange.ts";
+import { limitNotice, limitResponse, scrubbedMessage } from "./faults.ts";
 import type { StatementPlan } from "./plan.ts";
 import type { RelayState } from "./relay-state.ts";
 import { settingDrift } from "./session-settings.ts";
@@ -119,10 +119,8 @@ export class Replies {
       case 0x49: // I
       case 0x73: // s
         if (exchange.instead !== undefined) throw outOfStep();
-        if (exchange.limited !== undefined) {
-          this.#push(exchange, exchange.limited);
+        if (exchange.limited !== undefined && this.#endOfLimited(exchange, exchange.limited))
           return;
-        }
         if (type === 0x73) this.#suspended(exchange);
         else this.#statementDone(exchange);
         break;
@@ -130,7 +128,10 @@ export class Replies {
         this.#transaction(buffer[start + 5] ?? 0);
         break;
       case 0x64: // d
+        if (exchange.limited !== undefined) return;
+        exchange.rows += 1;
         exchange.bytes += end - start;
+        if (this.#overLimit(exchange)) return;
         break;
     }
     this.#forward(exchange, buffer, start, end);
@@ -172,21 +173,41 @@ export class Replies {
     this.#push(exchange, masked);
   }
 
+  /** Rows of one portal count together, in however many parts they are fetched. */
   #overLimit(exchange: Exchange): boolean {
     const { maxRows, maxBytes } = exchange.obligations ?? {};
-    const rows = maxRows !== undefined && exchange.rows > maxRows;
-    const bytes = maxBytes !== undefined && exchange.bytes > maxBytes;
-    if (!rows && !bytes) return false;
-    exchange.limited = statementErrorResponse({
-      sqlState: "53400",
-      message: rows
-        ? `Custody ended the statement after ${maxRows} rows`
-        : `Custody ended the statement after ${maxBytes} bytes`,
-      detail: `A policy or grant limits results. Request ${exchange.requestId ?? "unknown"}.`,
-      hint: "ask for less, or for a grant with a higher limit",
-      position: undefined,
-    });
-    this.#limitHit = true;
+    if (maxRows === undefined && maxBytes === undefined) return false;
+    const before = exchange.portal?.fetched ?? NOTHING_FETCHED;
+    const rows = before.rows + exchange.rows;
+    const bytes = before.bytes + exchange.bytes;
+    const tooMany = maxRows !== undefined && rows > maxRows;
+    if (!tooMany && (maxBytes === undefined || bytes <= maxBytes)) return false;
+    exchange.limited = {
+      what: tooMany ? `${maxRows} rows` : `${maxBytes} bytes`,
+      isRead: exchange.statements.every(readsOnly),
+    };
+    // What changes something is left to end: nobody could say whether it did.
+    this.#limitHit = exchange.limited.isRead;
+    return true;
+  }
+
+  /**
+   * The statement came to its end before our cancel did. An error in place of the end keeps step where the
+   * server goes on with nothing after it; elsewhere a notice says what is missing.
+   */
+  #endOfLimited(exchange: Exchange, limited: Limited): boolean {
+    const { tracker, toClient } = this.#state;
+    const { head } = tracker;
+    // A Query is the head until ReadyForQuery; an Execute has left.
+    const isLast =
+      head?.tag === exchange
+        ? exchange.statements.length === 1
+        : head === undefined || head.kind === "sync";
+    if (!limited.isRead || !isLast) {
+      toClient.push(limitNotice(limited, exchange.requestId));
+      return false;
+    }
+    this.#push(exchange, limitResponse(limited, exchange.requestId));
     return true;
   }
 
@@ -219,9 +240,10 @@ export class Replies {
     exchange.sqlState ??= fields.get("C") ?? "XX000";
     this.#settingsMayRevert();
     if (exchange.instead !== undefined) this.#push(exchange, exchange.instead);
-    else if (exchange.limited !== undefined) this.#push(exchange, exchange.limited);
-    else if (exchange.timedOut !== undefined && exchange.sqlState === "57014")
-      this.#push(exchange, exchange.timedOut);
+    else if (exchange.limited?.isRead === true && exchange.sqlState === CANCELLED)
+      this.#push(exchange, limitResponse(exchange.limited, exchange.requestId));
+    else if (exchange.ended !== undefined && exchange.sqlState === CANCELLED)
+      this.#push(exchange, exchange.ended);
     else if (this.#mayTellClassified(exchange))
       this.#push(exchange, errorResponse(scrubbedMessage(fields, exchange.requestId ?? "unknown")));
     else this.#forward(exchange, buffer, start, end);
@@ -258,6 +280,12 @@ export class Replies {
 
   /** A part of its rows came; what it does besides is done as if all had. */
   #suspended(exchange: Exchange): void {
+    const { portal } = exchange;
+    if (portal !== undefined)
+      portal.fetched = {
+        rows: portal.fetched.rows + exchange.rows,
+        bytes: portal.fetched.bytes + exchange.bytes,
+      };
     if (exchange.statements[exchange.at]?.changesSettings === true)
       this.#state.settingsChanged += 1;
   }
@@ -406,12 +434,20 @@ export class Replies {
 /** ReadyForQuery outside a transaction: I. */
 const IDLE = 0x49;
 const NOTHING: ReadonlySet<string> = new Set();
+const NOTHING_FETCHED = { rows: 0, bytes: 0 };
+const READS = new Set(["sql:select", "sql:copy_out", "sql:execute"]);
+/** query_canceled; of a COPY too that we gave up. */
+const CANCELLED = "57014";
 
 function leavesToTell({ reachesClassified, operation }: StatementPlan): boolean {
   return (
     reachesClassified !== false &&
     operation.effects.some((effect) => effect.action !== "sql:select")
   );
+}
+
+function readsOnly({ operation }: StatementPlan): boolean {
+  return operation.effects.every(({ action }) => READS.has(action));
 }
 
 function sqlPrepared(statement: StatementPlan, epoch: number): PreparedStatement {

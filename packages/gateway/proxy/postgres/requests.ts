@@ -297,6 +297,7 @@ export class Requests {
       bind: message,
       parametersDigest: parametersDigest(message.parameters),
       rowCheck: undefined,
+      fetched: { rows: 0, bytes: 0 },
       describing: false,
     };
     const change = proposeName(portals, message.portal, portal, tracker.segment);
@@ -475,7 +476,7 @@ export class Requests {
       };
     const stored = this.#copyScan.scan.take(rows);
     if (stored === undefined) return false;
-    copying.limited = statementErrorResponse(stored);
+    copying.ended = statementErrorResponse(stored);
     toServer.push(copyFail("a masked value"));
     tracker.clientEndedCopy();
     return true;

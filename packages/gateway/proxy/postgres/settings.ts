@@ -42,7 +42,7 @@ const TIGHTEN_MS = new Set([
   "transaction_timeout",
 ]);
 
-const TIGHTEN_ON = new Set(["default_transaction_read_only"]);
+const TIGHTEN_ON = new Set(["default_transaction_read_only", "transaction_read_only"]);
 
 const FREE = new Set([
   "bytea_output",
@@ -88,7 +88,6 @@ const FREE = new Set([
   "timezone_abbreviations",
   "transaction_deferrable",
   "transaction_isolation",
-  "transaction_read_only",
   "work_mem",
   "xmlbinary",
   "xmloption",
@@ -111,6 +110,19 @@ const SECRET = new Set([
   "ssl_passphrase_command",
 ]);
 
+/** Settings that may only be made stricter: what a session begins with is read from the server. */
+export const BOUND_SETTINGS: readonly string[] = [...TIGHTEN_MS, "default_transaction_read_only"];
+
+/** Name and value as pg_settings and ALTER DATABASE … SET have them. */
+export function settingBounds(values: Iterable<readonly [string, string]>): SettingBounds {
+  const bounds = new Map<string, number>();
+  for (const [name, value] of values) {
+    const bound = TIGHTEN_ON.has(name) ? Number(isOn(value)) : (durationMs(value) ?? 0);
+    if (bound > 0) bounds.set(name, bound);
+  }
+  return bounds;
+}
+
 /** `value` undefined: RESET or SET … TO DEFAULT, back to what the session started with. */
 export function judgeSetting(
   name: string,
@@ -128,7 +140,8 @@ export function judgeSetting(
     return { ok: false, reason: `parameter "${key}" is fixed by the gateway` };
   }
   if (TIGHTEN_MS.has(key)) return judgeTimeout(key, value, bounds.get(key));
-  if (TIGHTEN_ON.has(key)) return judgeSwitch(key, value, bounds.get(key));
+  if (TIGHTEN_ON.has(key))
+    return judgeSwitch(key, value, bounds.get("default_transaction_read_only"));
   if (FREE.has(key) || FREE_PREFIXES.some((prefix) => key.startsWith(prefix)))
     return { ok: true, name: key, kind: "free" };
   return { ok: false, reason: `parameter "${key}" may not be changed through the gateway` };
@@ -196,9 +209,12 @@ function judgeSwitch(
   value: string | undefined,
   bound: number | undefined,
 ): SettingJudgement {
-  const on = value !== undefined && ["on", "true", "yes", "1"].includes(value.toLowerCase());
-  if (value === undefined || on || bound !== 1) return { ok: true, name, kind: "tighten" };
+  if (value === undefined || isOn(value) || bound !== 1) return { ok: true, name, kind: "tighten" };
   return { ok: false, reason: `parameter "${name}" may not be switched off` };
+}
+
+function isOn(value: string): boolean {
+  return ["on", "true", "yes", "1"].includes(value.toLowerCase());
 }
 
 const UNIT_MS = new Map([
