@@ -152,7 +152,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     ...options.limits,
   };
   const saml = await options.saml?.(clock);
-  const signIns = createSignIns(identity, store.signIns, saml);
+  const signIns = createSignIns(identity, store.signIns, () => saml);
   const tree = createTree({ store: store.delegations, clock, random, limits });
   const key = await openSigningKey(join(directory, "keys", "delegation.key"), clock);
   const issuer = "https://custody.test";

@@ -18,13 +18,12 @@ import { createDryRuns } from "./compose/dry-runs.ts";
 import { openEvidence } from "./compose/evidence.ts";
 import { type Address, httpsUrl, reserve } from "./compose/listeners.ts";
 import type { Outside } from "./compose/outside.ts";
-import { composeSaml } from "./compose/saml.ts";
+import { composeProviders, providerNames } from "./compose/providers.ts";
 import { composeSessions, endChangedTargets } from "./compose/sessions.ts";
 import { apiTls, contextOf } from "./compose/tls.ts";
 import { createCertificates } from "./config/certificates.ts";
 import { openSshKeys } from "./credential/ssh-keys.ts";
 import { createKeyProofs } from "./delegation/proof.ts";
-import { createIdentity } from "./identity/oidc.ts";
 import { createPeople } from "./identity/people.ts";
 import { createSignIns } from "./identity/sign-ins.ts";
 import type { Settings } from "./live.ts";
@@ -38,8 +37,11 @@ export interface Gateway extends AsyncDisposable {
   readonly https: Address;
   readonly admin: Address | undefined;
   readonly fingerprint: string;
-  /** Sessions are judged by the new settings from their next command on. */
-  apply(settings: Settings): void;
+  /**
+   * Sessions are judged by the new settings from their next command on. Throws GatewayError
+   * "configuration"; then all is as it was.
+   */
+  apply(settings: Settings): Promise<void>;
   /** A new configuration was refused, for so many reasons. */
   refuse(problems: number): void;
 }
@@ -68,9 +70,14 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
 
   const https = await reserve(config.listen.https);
   const issuer = httpsUrl(https);
-  const identity = stack.use(createIdentity(config.providers.values(), limits, clock));
-  const saml = await composeSaml(config, issuer, clock);
-  const signIns = createSignIns(identity, store.signIns, saml);
+  const { environment } = outside;
+  const resolveSecret = createSecretResolver({
+    ...{ dataDirectory, environment, timeoutMs: limits.secretTimeoutMs },
+  });
+  const providers = stack.use(
+    await composeProviders({ config, resolveSecret, baseUrl: issuer, clock }),
+  );
+  const signIns = createSignIns(providers.identity, store.signIns, providers.saml);
   const delegation = await composeDelegation({
     ...{ config, clock, store, journal, signIns, control, issuer },
   });
@@ -82,6 +89,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     stack,
   );
   const { approvals, brokers, databases, doorway, registry } = parts;
+  parts.providerSessions.keepOnly(providerNames(config));
   const denials = createRecentDenials(clock);
 
   const tls = apiTls(certificates);
@@ -94,10 +102,12 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         keyProofs: createKeyProofs(clock),
         people: () => people,
         providers: {
-          all: () => config.providers.values(),
-          signal: identity.signal,
+          all: () => live.config.providers.values(),
+          signal: providers.identity.signal,
           sessions: parts.providerSessions,
-          saml,
+          get saml() {
+            return providers.saml();
+          },
         },
       },
       approvals,
@@ -160,10 +170,12 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     https: { host: api.host, port: api.port },
     admin: admin === undefined ? undefined : { host: admin.host, port: admin.port },
     fingerprint: certificates.fingerprint,
-    apply(settings) {
+    async apply(settings) {
+      await providers.replace(settings.config);
       const before = live;
       live = settings;
       people = createPeople(settings.config.people);
+      parts.providerSessions.keepOnly(providerNames(settings.config));
       endChangedTargets(parts, before.config, settings.config);
       journal.append({
         event: "configuration.loaded",

@@ -32,9 +32,5 @@ export function needsRestart(before: Config, after: Config): string | undefined 
   if (JSON.stringify(before.tls) !== JSON.stringify(after.tls)) return "tls";
   if (JSON.stringify(before.hostnames) !== JSON.stringify(after.hostnames)) return "hostnames";
   if (JSON.stringify(before.limits) !== JSON.stringify(after.limits)) return "limits";
-  if (JSON.stringify([...before.providers]) !== JSON.stringify([...after.providers]))
-    return "providers";
-  if (JSON.stringify([...before.samlProviders]) !== JSON.stringify([...after.samlProviders]))
-    return "providers";
   return undefined;
 }

@@ -98,8 +98,15 @@ function reloader(
       gateway.refuse(1);
       return;
     }
+    try {
+      await gateway.apply(loaded);
+    } catch (thrown) {
+      if (!(thrown instanceof GatewayError) || thrown.code !== "configuration") throw thrown;
+      log(`the new configuration was refused, the running one stays: ${thrown.message}`, thrown);
+      gateway.refuse(1);
+      return;
+    }
     current = loaded;
-    gateway.apply(loaded);
     log(`configuration loaded, policies version ${loaded.policies.version}`);
   };
   return () => {

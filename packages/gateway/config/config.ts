@@ -1,6 +1,7 @@
 // The configuration as the rest of the gateway knows it: parsed once by load.ts, typed, with
 // absolute paths and defaults filled in. Immutable; a reload makes another value.
 
+import type { SecretReference } from "../credential/reference.ts";
 import type { Target } from "../target/target.ts";
 import type { Limits } from "./limits.ts";
 
@@ -74,6 +75,23 @@ export interface SamlProvider {
   readonly url: string | undefined;
 }
 
+/** A Kubernetes cluster that is asked whose its tokens are (TokenReview); it vouches for workloads. */
+export interface KubernetesProvider {
+  /** Prefix of every id it vouches for: `cluster/…`. */
+  readonly name: string;
+  /** Its API, `https://…`. */
+  readonly server: string;
+  /** PEM file of the CA of its API; no other is trusted. */
+  readonly caFile: string;
+  /** The gateway's own token there, which may create TokenReviews. */
+  readonly token: SecretReference;
+  /** What its tokens name as their issuer. */
+  readonly issuer: string;
+  readonly audience: string;
+  /** `namespace/name` or `namespace/*`. */
+  readonly serviceAccounts: readonly string[];
+}
+
 /** What replaces a classified value. */
 export const MASKS = ["redact", "null", "email-domain", "last4"] as const;
 export type MaskName = (typeof MASKS)[number];
@@ -98,6 +116,8 @@ export interface Config {
   /** Never of a name that is in `providers` too. */
   readonly samlProviders: ReadonlyMap<string, SamlProvider>;
   /** Person → ids of their accounts at providers. An id is of one person only. */
+  /** Nor one of these. */
+  readonly clusterProviders: ReadonlyMap<string, KubernetesProvider>;
   readonly people: ReadonlyMap<string, readonly string[]>;
   readonly targets: ReadonlyMap<string, Target>;
   /** Class → mask. A class that is not here is redacted. */

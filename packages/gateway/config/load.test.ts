@@ -432,7 +432,7 @@ const WRONG: readonly (readonly [
     4,
     5,
     "providers.c",
-    /exactly one of oidc and saml/,
+    /exactly one of oidc, saml and kubernetes/,
   ],
   [
     "a key file that is no PEM",

@@ -1,13 +1,15 @@
 // One identity provider of the document, with what its preset chooses and everything that one value
 // alone could not tell.
 
-import type { Provider, SamlProvider } from "./config.ts";
+import type { SecretReference } from "../credential/reference.ts";
+import type { KubernetesProvider, Provider, SamlProvider } from "./config.ts";
 import type { Finding } from "./finding.ts";
 import { PRESET_RULES } from "./presets.ts";
 import type { ConfigDocument } from "./schema.ts";
 
 type ProviderDocument = ConfigDocument["providers"][string];
 type OidcDocument = NonNullable<ProviderDocument["oidc"]>;
+type KubernetesDocument = NonNullable<ProviderDocument["kubernetes"]>;
 type SamlDocument = NonNullable<ProviderDocument["saml"]>;
 
 export interface ProviderContext {
@@ -16,6 +18,8 @@ export interface ProviderContext {
   readonly at: (path: string) => string;
   /** The same of a PEM file, which has to be there. */
   readonly pemFile: (path: Finding["path"], written: string) => string;
+  /** The same of a secret. */
+  readonly reference: (reference: SecretReference) => SecretReference;
 }
 
 export function resolveProvider(
@@ -67,6 +71,17 @@ export function resolveSamlProvider(
   const groupsMaxAgeMs = saml.groupsMaxAge;
   const named = { name, entityId, ssoUrl, certificateFiles, username, groups, groupsMaxAgeMs };
   return { ...named, signed, encrypted, url };
+}
+
+export function resolveKubernetesProvider(
+  context: ProviderContext,
+  name: string,
+  kubernetes: KubernetesDocument,
+): KubernetesProvider {
+  const { server, issuer, audience, serviceAccounts } = kubernetes;
+  const caFile = context.pemFile(["providers", name, "kubernetes", "caFile"], kubernetes.caFile);
+  const token = context.reference(kubernetes.token);
+  return { name, server, caFile, token, issuer, audience, serviceAccounts };
 }
 
 /** A JWT-SVID needs no issuer: its keys are its trust domain's, whose name is told from an issuer's. */

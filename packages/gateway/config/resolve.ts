@@ -4,13 +4,24 @@
 import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 
+import type { SecretReference } from "../credential/reference.ts";
 import type { Classification, Target } from "../target/target.ts";
-import type { Config, ListenAddress, Provider, SamlProvider } from "./config.ts";
+import type {
+  Config,
+  KubernetesProvider,
+  ListenAddress,
+  Provider,
+  SamlProvider,
+} from "./config.ts";
 import type { Finding } from "./finding.ts";
 import { toLimits } from "./limits.ts";
 import { type Context, pemFile } from "./resolve-context.ts";
 import { resolvePostgres } from "./resolve-postgres.ts";
-import { resolveProvider, resolveSamlProvider } from "./resolve-provider.ts";
+import {
+  resolveKubernetesProvider,
+  resolveProvider,
+  resolveSamlProvider,
+} from "./resolve-provider.ts";
 import { resolveSsh } from "./resolve-ssh.ts";
 import type { ConfigDocument } from "./schema.ts";
 
@@ -25,13 +36,20 @@ export function resolveConfig(
   const at = (path: string) => resolve(context.directory, path);
   const providers = new Map<string, Provider>();
   const pem = (path: Finding["path"], written: string) => pemFile(context, path, written);
-  const inProvider = { findings: context.findings, at, pemFile: pem };
+  const inProvider = {
+    ...{ findings: context.findings, at, pemFile: pem },
+    reference: (written: SecretReference) => resolveReference(context, written),
+  };
   const samlProviders = new Map<string, SamlProvider>();
-  for (const [name, { oidc, saml }] of Object.entries(document.providers)) {
+  const clusterProviders = new Map<string, KubernetesProvider>();
+  for (const [name, { oidc, saml, kubernetes }] of Object.entries(document.providers)) {
     if (oidc !== undefined) providers.set(name, resolveProvider(inProvider, name, oidc));
     if (saml !== undefined) samlProviders.set(name, resolveSamlProvider(inProvider, name, saml));
   }
+    if (kubernetes !== undefined)
+      clusterProviders.set(name, resolveKubernetesProvider(inProvider, name, kubernetes));
   const targets = new Map<string, Target>();
+  checkIssuers(context, providers, clusterProviders);
   for (const [name, target] of Object.entries(document.targets)) {
     const resolved = resolveTarget(context, name, target);
     if (resolved !== undefined) targets.set(name, resolved);
@@ -65,6 +83,7 @@ export function resolveConfig(
     samlProviders,
     people: resolvePeople(context, document.people, providers, samlProviders),
     targets,
+    clusterProviders,
     masks: new Map(Object.entries(document.masks)),
     limits: toLimits(definedOnly(document.limits)),
   };
@@ -73,6 +92,24 @@ export function resolveConfig(
 
 function resolveTarget(
   context: Context,
+/** A token goes to the provider its issuer names: a cluster that is asked shares its own with none. */
+function checkIssuers(
+  context: Context,
+  providers: ReadonlyMap<string, Provider>,
+  clusters: ReadonlyMap<string, KubernetesProvider>,
+): void {
+  const owner = new Map([...providers.values()].map(({ issuer, name }) => [issuer, name]));
+  for (const { issuer, name } of clusters.values()) {
+    const other = owner.get(issuer);
+    if (other !== undefined)
+      context.findings.push({
+        path: ["providers", name, "kubernetes", "issuer"],
+        message: `${issuer} is already the issuer of ${other}`,
+      });
+    owner.set(issuer, name);
+  }
+}
+
   name: string,
   document: TargetDocument,
 ): Target | undefined {

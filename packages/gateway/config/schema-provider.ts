@@ -3,7 +3,7 @@
 import { z } from "zod";
 
 import { PRESETS } from "./config.ts";
-import { duration, path, text } from "./schema-terms.ts";
+import { duration, path, secret, text } from "./schema-terms.ts";
 
 const claimValue = z.union([text, z.number(), z.boolean()]);
 
@@ -140,11 +140,39 @@ const saml = z.strictObject({
     .optional(),
 });
 
+const kubernetes = z.strictObject({
+  server: z
+    .url({ protocol: /^https$/, error: "expected the API server's https:// URL" })
+    .describe("The cluster's API server."),
+  caFile: path.describe("PEM file of the CA of its API server; no other is trusted."),
+  token: secret.describe(
+    "The gateway's own token there, bound to the cluster role `system:auth-delegator`. A file is read again for each question, as the kubelet replaces it.",
+  ),
+  issuer: text
+    .describe("What the cluster's tokens name as their issuer (`--service-account-issuer`).")
+    .default("https://kubernetes.default.svc.cluster.local"),
+  audience: text.describe("The audience tokens must be meant for, and the cluster must confirm."),
+  serviceAccounts: z
+    .array(
+      z
+        .string()
+        .regex(
+          /^[a-z0-9][a-z0-9.-]{0,62}\/(\*|[a-z0-9][a-z0-9.-]{0,252})$/,
+          "expected namespace/name, or namespace/* for all of a namespace",
+        ),
+    )
+    .min(1)
+    .describe("Accounts that are let in: `ci/deployer`, or `ci/*` for all of a namespace."),
+});
+
 export const provider = z
   .strictObject({
     oidc: oidc.describe("An OpenID Connect issuer.").optional(),
     saml: saml.describe("A SAML 2.0 identity provider, for people.").optional(),
+    kubernetes: kubernetes
+      .describe("A Kubernetes cluster, asked whose its service account tokens are (TokenReview).")
+      .optional(),
   })
   .refine((value) => Object.keys(value).length === 1, {
-    message: "exactly one of oidc and saml is needed",
+    message: "exactly one of oidc, saml and kubernetes is needed",
   });

@@ -30,6 +30,11 @@ export interface ProviderSessions {
   refresh(caller: Chain, token: Secret, presented: PresentedType): Promise<DelegationNode>;
   /** How many delegations were revoked. Throws GatewayError: unauthenticated, dependency_unavailable. */
   end(signal: Signal): number;
+  /**
+   * What other providers vouched for ends: they are not in the configuration any more. How many
+   * delegations were revoked. Throws GatewayError "dependency_unavailable".
+   */
+  keepOnly(providers: ReadonlySet<string>): number;
 }
 
 const REASONS: Readonly<Record<Signal["kind"], string>> = {
@@ -59,15 +64,38 @@ export function createProviderSessions(deps: ProviderSessionDeps): ProviderSessi
     },
     end(signal) {
       const ids = deps.signIns.end(signal);
-      return ids.reduce((total, id) => total + revoke(deps, id, signal), 0);
+      const how = { by: signal.provider, kind: signal.kind, reason: REASONS[signal.kind] };
+      return ids.reduce((total, id) => total + revoke(deps, id, how), 0);
+    },
+    keepOnly(providers) {
+      let total = 0;
+      for (const [provider, ids] of deps.signIns.ofOthers(providers)) {
+        const how = {
+          by: provider,
+          kind: "provider-removed",
+          reason: `the identity provider ${provider} was taken out of the configuration`,
+        };
+        for (const id of ids) {
+          const node = deps.tree.find(id);
+          if (node !== undefined && deps.tree.status(node) === "active")
+            total += revoke(deps, id, how);
+        }
+      }
+      return total;
     },
   };
 }
 
-function revoke(deps: ProviderSessionDeps, id: string, signal: Signal): number {
+interface How {
+  /** The provider. */
+  readonly by: string;
+  readonly kind: string;
+  readonly reason: string;
+}
+
+function revoke(deps: ProviderSessionDeps, id: string, { by, kind, reason }: How): number {
   const path = deps.tree.path(id);
-  const reason = REASONS[signal.kind];
-  const revoked = deps.tree.revoke(id, signal.provider, reason).length;
+  const revoked = deps.tree.revoke(id, by, reason).length;
   const sessionsEnded = deps.onRevoked(id, reason);
   if (revoked > 0)
     deps.journal.append({
@@ -78,7 +106,7 @@ function revoke(deps: ProviderSessionDeps, id: string, signal: Signal): number {
         k: node.kind,
         p: node.provenance,
       })),
-      detail: { by: signal.provider, how: signal.kind, revoked, sessionsEnded },
+      detail: { by, how: kind, revoked, sessionsEnded },
     });
   return revoked;
 }

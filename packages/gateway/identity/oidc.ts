@@ -26,7 +26,7 @@ import { type Signal, type SignalKind, verifySignal } from "./signals.ts";
 /** What the bearer says the token is; "jwt" leaves it to the provider's configuration. */
 export type PresentedType = "id_token" | "access_token" | "jwt";
 
-export interface Identity extends AsyncDisposable {
+export interface Identity {
   /**
    * Throws GatewayError: unauthenticated (with what did not fit), dependency_unavailable (the
    * provider's keys cannot be had).
@@ -36,13 +36,23 @@ export interface Identity extends AsyncDisposable {
   signal(provider: string, kind: SignalKind, token: Secret): Promise<Signal>;
 }
 
+/** Of the issuers of a configuration, which may be replaced by those of another. */
+export interface LiveIdentity extends Identity, AsyncDisposable {
+  /**
+   * What did not change keeps the keys it knows. Throws GatewayError "configuration"; then all is as it
+   * was.
+   */
+  replace(providers: Iterable<Provider>): void;
+}
+
 const MAX_GROUPS = 512;
+
 export function createIdentity(
   providers: Iterable<Provider>,
   limits: IdentityLimits,
   clock: Clock,
-): Identity {
-  const issuers = [...providers].map((provider) => openIssuer(provider, limits, clock));
+): LiveIdentity {
+  let issuers = [...providers].map((provider) => openIssuer(provider, limits, clock));
   return {
     async verify(token, presented) {
       const text = token.reveal();
@@ -66,6 +76,17 @@ export function createIdentity(
         token,
         clock.nowMs(),
       ),
+    replace(next) {
+      const before = new Map(issuers.map((issuer) => [JSON.stringify(issuer.provider), issuer]));
+      const after = [...next].map(
+        (provider) => before.get(JSON.stringify(provider)) ?? openIssuer(provider, limits, clock),
+      );
+      const dropped = issuers.filter((issuer) => !after.includes(issuer));
+      issuers = after;
+      // What was being asked of one that is gone fails, as it would at a restart.
+      for (const { keys } of dropped)
+        Promise.resolve(keys[Symbol.asyncDispose]()).catch(() => undefined);
+    },
     async [Symbol.asyncDispose]() {
       await Promise.all(issuers.map(({ keys }) => keys[Symbol.asyncDispose]()));
     },

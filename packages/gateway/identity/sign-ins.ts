@@ -30,6 +30,8 @@ export interface SignInStore {
   record(signIn: SignInRecord): void;
   /** Delegations of whom, vouched for no later than `untilMs`. */
   matching(provider: string, whom: SignalSubject, untilMs: number): readonly string[];
+  /** Of which some delegation is recorded. */
+  providers(): readonly string[];
   recordEnd(provider: string, whom: SignalSubject, issuedAtMs: number): void;
   /** Was a session that this came of ended by its provider? */
   hasEnded(signIn: Omit<SignInRecord, "delegationId">): boolean;
@@ -55,7 +57,12 @@ export interface SignIns {
    * The delegations that a signal ends. Throws GatewayError "unauthenticated" when it was given before.
    */
   end(signal: Signal): readonly string[];
+  /** The delegations of providers that are not among these, by provider. */
+  ofOthers(providers: ReadonlySet<string>): ReadonlyMap<string, readonly string[]>;
 }
+
+const ANYBODY: SignalSubject = { subject: undefined, id: undefined, session: undefined };
+const FOR_EVER = Number.MAX_SAFE_INTEGER;
 
 /** What a clock that is behind may add to the life of a token. */
 const SKEW_MS = 10 * 60_000;
@@ -63,13 +70,14 @@ const SKEW_MS = 10 * 60_000;
 export function createSignIns(
   identity: Pick<Identity, "verify">,
   store: SignInStore,
-  saml?: Pick<Saml, "redeem">,
+  saml: () => Pick<Saml, "redeem"> | undefined = () => undefined,
 ): SignIns {
   return {
     async verify(token, presented) {
       if (presented !== "saml") return await identity.verify(token, presented);
-      if (saml === undefined) throw refused("this gateway has no SAML provider");
-      return saml.redeem(token);
+      const service = saml();
+      if (service === undefined) throw refused("this gateway has no SAML provider");
+      return service.redeem(token);
     },
     admit: (principal, make, idOf) =>
       store.atomically(() => {
@@ -86,6 +94,10 @@ export function createSignIns(
         store.recordEnd(provider, whom, issuedAtMs);
         return store.matching(provider, whom, issuedAtMs);
       }),
+    ofOthers(providers) {
+      const others = store.providers().filter((name) => !providers.has(name));
+      return new Map(others.map((name) => [name, store.matching(name, ANYBODY, FOR_EVER)]));
+    },
   };
 }
 

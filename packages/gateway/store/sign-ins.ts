@@ -39,6 +39,10 @@ export function createSignInStore(database: Database): SignInStore {
       database
         .all(MATCHING_SQL, { provider, until: untilMs, ...columnsOf(whom) })
         .map((row) => textOf(row, "delegation_id")),
+    providers: () =>
+      database
+        .all("SELECT DISTINCT provider FROM sign_ins", {})
+        .map((row) => textOf(row, "provider")),
     recordEnd(provider, whom, issuedAtMs) {
       database.run(
         `INSERT INTO ended_sign_ins (provider, subject, entity_id, provider_session, issued_at)
