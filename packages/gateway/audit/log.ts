@@ -5,13 +5,15 @@ import { Worker } from "node:worker_threads";
 import { GatewayError } from "../base/errors.ts";
 import { systemRandom } from "../base/ids.ts";
 import type { OpenJournal } from "./journal-writer.ts";
-import { loadLogKey } from "./log-key.ts";
+import { type LogKeySettings, loadLogKey } from "./log-key.ts";
 import { logDirectory } from "./sequencer.ts";
 import type { SequencerReport, SequencerRequest, SequencerThreadData } from "./sequencer-thread.ts";
 
 export interface AuditLog {
   /** The verifier key: what an auditor has to know from elsewhere. */
   readonly vkey: string;
+  /** Of the ML-DSA-44 cosignature, where there is one. */
+  readonly mlDsaVkey: string | undefined;
   /** `checkpoint` and `tile/…` are below it. */
   readonly directory: string;
   /** Leaves in the published tree. */
@@ -32,16 +34,17 @@ export interface LogOptions {
   readonly onFailure: (error: GatewayError) => void;
   /** How often something new is published. Default 250. */
   readonly intervalMs?: number;
-  /** The log's name when its key is made; see log-key.ts. */
-  readonly origin?: string;
+  readonly key?: LogKeySettings;
 }
 
 /** Rejects with GatewayError "evidence_unavailable" when the log does not extend what was published. */
 export function openLog(options: LogOptions): Promise<AuditLog> {
-  const { vkey } = loadLogKey(options.dataDirectory, systemRandom, options.origin);
+  const key = options.key ?? {};
+  const { vkey, mlDsaVkey } = loadLogKey(options.dataDirectory, systemRandom, key);
   const workerData: SequencerThreadData = {
     dataDirectory: options.dataDirectory,
     intervalMs: options.intervalMs ?? 250,
+    key,
     journals: options.journals.map(({ worker, journal }) => ({ worker, durable: journal.durable })),
   };
   const thread = new Worker(new URL("./sequencer-thread.ts", import.meta.url), { workerData });
@@ -73,6 +76,7 @@ export function openLog(options: LogOptions): Promise<AuditLog> {
     });
     const log: AuditLog = {
       vkey,
+      mlDsaVkey,
       directory: logDirectory(options.dataDirectory),
       get size() {
         return size;

@@ -6,12 +6,13 @@ import { randomBytes } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
 import { GatewayError } from "../base/errors.ts";
 import { createLogFiles } from "./log-files.ts";
-import { loadLogKey } from "./log-key.ts";
+import { type LogKeySettings, loadLogKey } from "./log-key.ts";
 import { type DurablePlace, openSequencer } from "./sequencer.ts";
 
 export interface SequencerThreadData {
   readonly dataDirectory: string;
   readonly intervalMs: number;
+  readonly key: LogKeySettings;
   readonly journals: readonly {
     readonly worker: number;
     readonly durable: BigInt64Array<SharedArrayBuffer>;
@@ -28,9 +29,9 @@ export type SequencerReport =
 
 if (parentPort !== null) {
   const port = parentPort;
-  const { dataDirectory, intervalMs, journals } = workerData as SequencerThreadData;
+  const { dataDirectory, intervalMs, journals, key: settings } = workerData as SequencerThreadData;
   try {
-    const key = loadLogKey(dataDirectory, randomBytes);
+    const key = loadLogKey(dataDirectory, randomBytes, settings);
     const sequencer = openSequencer({ dataDirectory, key, files: createLogFiles() });
     const work = (): void => {
       const before = sequencer.size;
