@@ -22,6 +22,7 @@ import { composeProviders, providerNames } from "./compose/providers.ts";
 import { composeSessions, endChangedTargets } from "./compose/sessions.ts";
 import { apiTls, contextOf } from "./compose/tls.ts";
 import { createCertificates } from "./config/certificates.ts";
+import { createSecretResolver } from "./credential/secrets.ts";
 import { openSshKeys } from "./credential/ssh-keys.ts";
 import { createKeyProofs } from "./delegation/proof.ts";
 import { createPeople } from "./identity/people.ts";
