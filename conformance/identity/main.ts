@@ -6,6 +6,7 @@
 import { createCases } from "./cases.ts";
 import { joseCases } from "./jose.ts";
 import { liveCases } from "./live.ts";
+import { providerCases } from "./providers.ts";
 import { samlCases } from "./saml.ts";
 import { signInCases } from "./sign-in.ts";
 import { signalCases } from "./signals.ts";
@@ -19,6 +20,7 @@ const parts = {
   workloads: workloadCases,
   signals: signalCases,
   live: liveCases,
+  providers: providerCases,
   saml: samlCases,
   "sign-in": signInCases,
 };

@@ -12,6 +12,7 @@ import { CUSTODY, runCustody, userEnvironment } from "../support/command-line.ts
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { startOidcProvider, type TestOidcProvider } from "../support/oidc-provider.ts";
 import { startPostgres } from "../support/postgres-server.ts";
+import { type ClusterApi, startClusterApi } from "./cluster-api.ts";
 import { type LyingIssuer, startLyingIssuer } from "./lying-issuer.ts";
 
 /** The target's one database. */
@@ -41,6 +42,9 @@ export interface Stage extends AsyncDisposable {
   readonly gateway: TestGateway;
   readonly corp: TestOidcProvider;
   readonly liar: LyingIssuer;
+  /** PEM file of the liar's CA. */
+  readonly liarCa: string;
+  readonly cluster: ClusterApi;
   readonly agent: Agent;
   /** A form or a body posted to the gateway. */
   post(
@@ -73,6 +77,7 @@ export async function openStage(): Promise<Stage> {
     }),
   );
   const liar = parts.use(await startLyingIssuer());
+  const cluster = parts.use(await startClusterApi());
   const file = (name: string, text: string) => {
     const path = join(folder, name);
     writeFileSync(path, text, { mode: 0o600 });
@@ -85,11 +90,20 @@ export async function openStage(): Promise<Stage> {
   const passwordFile = file("admin", password);
   const corpCa = file("corp-ca.pem", corp.ca);
   const liarCa = file("liar-ca.pem", liar.ca);
+  const clusterCa = file("cluster-ca.pem", cluster.ca);
+  const clusterToken = file("cluster-token", cluster.ownToken);
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),
       policies: { "guards.cedar": POLICIES },
       configuration: `${configuration(corp, liar, corpCa, liarCa)}
+  pods:
+    kubernetes:
+      server: ${cluster.server}
+      caFile: ${JSON.stringify(clusterCa)}
+      token: ${JSON.stringify(`file:${clusterToken}`)}
+      audience: custody
+      serviceAccounts: [ci/deployer]
 targets:
   shop:
     postgres:
@@ -128,6 +142,8 @@ targets:
     gateway,
     corp,
     liar,
+    liarCa,
+    cluster,
     agent,
     post,
     exchange: (token, more = {}) =>

@@ -192,3 +192,32 @@ test("a session that ended at the provider ends here, and no token made before o
   side.clock.advance(1000);
   assert.equal(signIn(principal()).chain.hops.length, 1);
 });
+
+test("what a provider vouched for ends when it is taken out of the configuration", async () => {
+  const { side, sessions, principal, signIn, open } = await stage();
+  await using _ = side;
+  const other = signIn(
+    principal({
+      id: "gh/shop",
+      subject: "gh/123",
+      voucher: {
+        provider: "gh",
+        tokenId: undefined,
+        expiresAtMs: side.clock.nowMs() + HOUR_MS,
+        session: undefined,
+        oneTime: false,
+      },
+    }),
+  );
+  const kept = signIn(principal());
+  const [ofOther, ofKept] = [open(other.chain), open(kept.chain)];
+  assert.equal(sessions.keepOnly(new Set(["corp", "gh"])), 0);
+  assert.equal(sessions.keepOnly(new Set(["corp"])), 1);
+  assert.equal(ofOther.end?.code, "revoked");
+  assert.equal(ofKept.end, undefined);
+  assert.throws(() => side.tree.chain(other.node.id), /was revoked/);
+  assert.equal(side.tree.chain(kept.node.id).hops.length, 1);
+  const leaf = (await side.leaves()).at(-1);
+  assert.equal(Object(leaf?.detail).how, "provider-removed");
+  assert.equal(sessions.keepOnly(new Set(["corp"])), 0, "it is over already");
+});
