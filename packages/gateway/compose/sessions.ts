@@ -15,6 +15,7 @@ import { createLifecycle, type Lifecycle } from "../delegation/lifecycle.ts";
 import { createProviderSessions, type ProviderSessions } from "../delegation/provider-sessions.ts";
 import type { People } from "../identity/people.ts";
 import type { SignIns } from "../identity/sign-ins.ts";
+import { createKubernetesBroker } from "../proxy/kubernetes/session-credentials.ts";
 import {
   type CatalogueReader,
   catalogueOver,
@@ -65,7 +66,11 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
   const { authenticate, tree } = deps.delegation;
   const { limits } = live.config();
   const targets = composeTargets(deps, stack);
-  const brokers = { postgres: targets.broker, ssh: targets.sshBroker };
+  const brokers = {
+    postgres: targets.broker,
+    ssh: targets.sshBroker,
+    kubernetes: targets.kubernetesBroker,
+  };
   const broker = brokerOf(brokers);
   const registry = stack.use(
     createRegistry({
@@ -181,6 +186,11 @@ function composeTargets(deps: SessionsDeps, stack: AsyncDisposableStack) {
       resolveSecret,
       random: systemRandom,
       clock,
+    }),
+    kubernetesBroker: createKubernetesBroker({
+      resolveSecret,
+      clock,
+      connectTimeoutMs: limits.targetConnectTimeoutMs,
     }),
     openDatabases: () =>
       openDatabases({ catalogue, clock, masks: () => live.config().masks, limits, log }),

@@ -26,6 +26,7 @@ function deps(dataDirectory: string, more: Partial<CertificatesDeps["config"]> =
   const problems: GatewayError[] = [];
   const listen = {
     ssh: undefined,
+    kubernetes: undefined,
     postgres: { host: "127.0.0.1", port: 0 },
     https: { host: "gw.example.com", port: 7443 },
     admin: undefined,

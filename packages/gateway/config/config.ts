@@ -104,6 +104,7 @@ export interface Config {
   readonly listen: {
     readonly postgres: ListenAddress | undefined;
     readonly ssh: ListenAddress | undefined;
+    readonly kubernetes: ListenAddress | undefined;
     readonly https: ListenAddress;
     /** Health, readiness, metrics. */
     readonly admin: ListenAddress | undefined;
@@ -115,9 +116,9 @@ export interface Config {
   readonly providers: ReadonlyMap<string, Provider>;
   /** Never of a name that is in `providers` too. */
   readonly samlProviders: ReadonlyMap<string, SamlProvider>;
-  /** Person → ids of their accounts at providers. An id is of one person only. */
   /** Nor one of these. */
   readonly clusterProviders: ReadonlyMap<string, KubernetesProvider>;
+  /** Person → ids of their accounts at providers. An id is of one person only. */
   readonly people: ReadonlyMap<string, readonly string[]>;
   readonly targets: ReadonlyMap<string, Target>;
   /** Class → mask. A class that is not here is redacted. */

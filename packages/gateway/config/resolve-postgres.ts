@@ -29,7 +29,14 @@ export function resolvePostgres(
       path: [...path, "catalogue"],
       message: "is missing: without a session-role account the gateway needs a login of its own",
     });
+  const isTransparent = postgres.mode === "transparent-for-tests-only";
+  if (isTransparent && shared.classify.length > 0)
+    context.findings.push({
+      path: [...path, "mode"],
+      message: "a target with classified columns cannot be transparent: nothing would be masked",
+    });
   return {
+    ...(isTransparent ? { transparent: true as const } : {}),
     protocol: "postgres",
     name,
     host: postgres.host,

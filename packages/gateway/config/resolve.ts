@@ -15,7 +15,8 @@ import type {
 } from "./config.ts";
 import type { Finding } from "./finding.ts";
 import { toLimits } from "./limits.ts";
-import { type Context, pemFile } from "./resolve-context.ts";
+import { type Context, pemFile, resolveReference } from "./resolve-context.ts";
+import { resolveKubernetes } from "./resolve-kubernetes.ts";
 import { resolvePostgres } from "./resolve-postgres.ts";
 import {
   resolveKubernetesProvider,
@@ -45,11 +46,11 @@ export function resolveConfig(
   for (const [name, { oidc, saml, kubernetes }] of Object.entries(document.providers)) {
     if (oidc !== undefined) providers.set(name, resolveProvider(inProvider, name, oidc));
     if (saml !== undefined) samlProviders.set(name, resolveSamlProvider(inProvider, name, saml));
-  }
     if (kubernetes !== undefined)
       clusterProviders.set(name, resolveKubernetesProvider(inProvider, name, kubernetes));
-  const targets = new Map<string, Target>();
+  }
   checkIssuers(context, providers, clusterProviders);
+  const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(document.targets)) {
     const resolved = resolveTarget(context, name, target);
     if (resolved !== undefined) targets.set(name, resolved);
@@ -68,6 +69,7 @@ export function resolveConfig(
     listen: {
       postgres: document.listen.postgres,
       ssh: document.listen.ssh,
+      kubernetes: document.listen.kubernetes,
       https: document.listen.https,
       admin: document.listen.admin,
     },
@@ -81,17 +83,15 @@ export function resolveConfig(
           },
     providers,
     samlProviders,
+    clusterProviders,
     people: resolvePeople(context, document.people, providers, samlProviders),
     targets,
-    clusterProviders,
     masks: new Map(Object.entries(document.masks)),
     limits: toLimits(definedOnly(document.limits)),
   };
   return { config, findings: context.findings };
 }
 
-function resolveTarget(
-  context: Context,
 /** A token goes to the provider its issuer names: a cluster that is asked shares its own with none. */
 function checkIssuers(
   context: Context,
@@ -110,10 +110,12 @@ function checkIssuers(
   }
 }
 
+function resolveTarget(
+  context: Context,
   name: string,
   document: TargetDocument,
 ): Target | undefined {
-  const { postgres, ssh, tags } = document;
+  const { kubernetes, postgres, ssh, tags } = document;
   const classify = resolveClassify(context, name, document.classify);
   if (postgres !== undefined) return resolvePostgres(context, name, postgres, { classify, tags });
   if (classify.length > 0)
@@ -122,6 +124,7 @@ function checkIssuers(
       message: "columns are classified where there are any: on a PostgreSQL target",
     });
   if (ssh !== undefined) return resolveSsh(context, name, ssh, tags);
+  if (kubernetes !== undefined) return resolveKubernetes(context, name, kubernetes, tags);
   return undefined;
 }
 

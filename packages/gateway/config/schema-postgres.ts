@@ -50,6 +50,12 @@ export const postgres = z.strictObject({
       "How the target is verified: `verify-full` with the system's CAs, `{ caFile: PATH }` with the named one, `insecure-plaintext` without TLS.",
     )
     .default("verify-full"),
+  mode: z
+    .enum(["enforcing", "transparent-for-tests-only"])
+    .describe(
+      "`transparent-for-tests-only` judges, masks and pins nothing; it exists for PostgreSQL's own test suites and is refused where a class is configured.",
+    )
+    .default("enforcing"),
   databases: z
     .array(text)
     .min(1)

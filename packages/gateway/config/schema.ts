@@ -6,6 +6,7 @@ import { z } from "zod";
 
 import { MASKS } from "./config.ts";
 import { LIMITS, type LimitName } from "./limits.ts";
+import { kubernetes } from "./schema-kubernetes.ts";
 import { postgres } from "./schema-postgres.ts";
 import { provider } from "./schema-provider.ts";
 import { ssh } from "./schema-ssh.ts";
@@ -13,7 +14,7 @@ import { address, name, path, text } from "./schema-terms.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
 /** What a target may speak, by the member that describes it. */
-const PROTOCOLS = ["postgres", "ssh"] as const;
+const PROTOCOLS = ["postgres", "ssh", "kubernetes"] as const;
 
 const classification = z.strictObject({
   column: text
@@ -31,6 +32,7 @@ const target = z
   .strictObject({
     postgres: postgres.describe("A PostgreSQL server.").optional(),
     ssh: ssh.describe("A host that is reached by SSH.").optional(),
+    kubernetes: kubernetes.describe("A Kubernetes cluster.").optional(),
     classify: z.array(classification).describe("Columns whose values are sensitive.").default([]),
     tags: z.record(name, text).describe("Words policies may use: `env: prod`.").default({}),
   })
@@ -50,6 +52,7 @@ export const configSchema = z.strictObject({
     .strictObject({
       postgres: address.describe("PostgreSQL clients.").optional(),
       ssh: address.describe("SSH clients.").optional(),
+      kubernetes: address.describe("kubectl and other clients of Kubernetes.").optional(),
       https: address
         .describe("The control API: sign-in, delegations, approvals, sessions.")
         .default({ host: "127.0.0.1", port: 7443 }),

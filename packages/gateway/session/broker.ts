@@ -44,6 +44,8 @@ export function brokerOf(brokers: Brokers): CredentialBroker {
           return brokers.postgres.lease({ ...request, target });
         case "ssh":
           return brokers.ssh.lease({ ...request, target });
+        case "kubernetes":
+          return brokers.kubernetes.lease({ ...request, target });
       }
     },
     async endBackends(sessionIds) {

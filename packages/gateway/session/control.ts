@@ -42,7 +42,26 @@ export type UpstreamCredential =
       readonly privateKey: Secret;
       /** Base64. */
       readonly certificate: string;
+    }
+  /** Of an API server: a bearer token, or a certificate (PEM) with its key. */
+  | {
+      readonly kind: "kubernetes";
+      /** Whom the cluster sees: the impersonated user, or the account's name here. */
+      readonly user: string;
+      readonly token: Secret | undefined;
+      readonly certificate:
+        | { readonly certificate: string; readonly privateKey: Secret }
+        | undefined;
+      readonly impersonate: ImpersonatedUser | undefined;
     };
+
+/** Whom a cluster is to see instead of the account. */
+export interface ImpersonatedUser {
+  readonly user: string;
+  readonly groups: readonly string[];
+  /** Key in lower case → values; for the cluster's own audit log. */
+  readonly extra: Readonly<Record<string, readonly string[]>>;
+}
 
 export interface OpenedSession {
   readonly sessionId: string;

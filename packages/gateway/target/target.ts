@@ -1,6 +1,12 @@
 // A target as the operator described it, parsed (config/) and typed. Names are `[a-z0-9-]+`.
 
 import type { SecretReference } from "../credential/reference.ts";
+import {
+  ENVIRONMENT_CLASS,
+  type KubernetesAccount,
+  type KubernetesCluster,
+  SECRET_CLASS,
+} from "./kubernetes-target.ts";
 import type { SshAccount, SshHost } from "./ssh-target.ts";
 
 export type TargetTls =
@@ -65,6 +71,10 @@ export interface PostgresTarget extends TargetBase {
   /** Schemas names are resolved in, in this order; pinned for every session. */
   readonly searchPath: readonly string[];
   readonly accounts: readonly PostgresAccount[];
+  /**
+   * Nothing is judged or pinned, for PostgreSQL's own test suites; never with a class. Absent: as always.
+   */
+  readonly transparent?: true;
   /** Reads the catalogue. Defaults to the first account's standing login. */
   readonly catalogue: StandingLogin;
   readonly classify: readonly Classification[];
@@ -75,7 +85,12 @@ export interface SshTarget extends TargetBase, SshHost {
   readonly accounts: readonly SshAccount[];
 }
 
-export type Target = PostgresTarget | SshTarget;
+export interface KubernetesTarget extends TargetBase, KubernetesCluster {
+  readonly protocol: "kubernetes";
+  readonly accounts: readonly KubernetesAccount[];
+}
+
+export type Target = PostgresTarget | SshTarget | KubernetesTarget;
 
 export type TargetOf<P extends Protocol> = Extract<Target, { readonly protocol: P }>;
 
@@ -85,6 +100,11 @@ export function speaks<P extends Protocol>(target: Target, protocol: P): target 
 
 /** Classes of what the target holds, each once, sorted. */
 export function classesOf(target: Target): readonly string[] {
-  if (target.protocol !== "postgres") return [];
-  return [...new Set(target.classify.map((one) => one.class))].sort();
+  const classes = new Set<string>();
+  if (target.protocol === "postgres") for (const one of target.classify) classes.add(one.class);
+  if (target.protocol === "kubernetes") {
+    for (const one of target.fields) classes.add(one.class);
+    classes.add(SECRET_CLASS).add(ENVIRONMENT_CLASS);
+  }
+  return [...classes].sort();
 }
