@@ -62,7 +62,8 @@ export function findPostgres(
   return inFolder(copy);
 }
 
-function inFolder(native: string): PostgresBinaries {
+/** The binaries of an installation: `<folder>/bin`. */
+export function inFolder(native: string): PostgresBinaries {
   return { initdb: join(native, "bin", "initdb"), postgres: join(native, "bin", "postgres") };
 }
 

@@ -20,6 +20,7 @@ import pg from "pg";
 import { createTestAuthority } from "./certificates.ts";
 import {
   findPostgres,
+  inFolder,
   type PostgresBinaries,
   type RunAs,
   serverAccount,
@@ -32,6 +33,8 @@ export interface PostgresOptions {
   readonly superuser?: string;
   /** Lines for postgresql.conf, over the ones set here. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** An installation of another version than npm's: `/usr/lib/postgresql/15`. */
+  readonly binaries?: string;
   /** Default true: the server offers TLS, and takes TCP connections only inside it. */
   readonly tls?: boolean;
   /** Default false: data is not flushed, for speed. True: as PostgreSQL itself does. */
@@ -105,7 +108,8 @@ exit "$status"
 /** Starts a server and returns when it takes connections. */
 export async function startPostgres(options: PostgresOptions = {}): Promise<TestPostgres> {
   const account = serverAccount();
-  const binaries = findPostgres(account);
+  const binaries =
+    options.binaries === undefined ? findPostgres(account) : inFolder(options.binaries);
   const layout = prepareFolder(account);
   const superuser = options.superuser ?? "postgres";
   const password = randomBytes(24).toString("base64url");

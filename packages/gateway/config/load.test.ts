@@ -347,6 +347,14 @@ const WRONG: readonly (readonly [
     /classified twice/,
   ],
   [
+    "a transparent target with a class",
+    `${TARGET.replace("accounts:", "mode: transparent-for-tests-only\n      accounts:")}    classify: [ { column: a.b.c, class: pii.x } ]\n`,
+    6,
+    13,
+    "targets.orders.postgres.mode",
+    /cannot be transparent/,
+  ],
+  [
     "an issuer without TLS",
     "version: 1\nproviders:\n  corp:\n    oidc: { issuer: 'http://id', audience: a, kind: users }\n",
     4,

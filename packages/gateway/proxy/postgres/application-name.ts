@@ -14,18 +14,12 @@ import {
   rowDescription,
 } from "@custody/wire/postgres/backend.ts";
 import { constantText, flag, list, type Tree, text, Unsupported } from "./parse.ts";
+import type { RenamedStatement } from "./plan.ts";
 
 export const APPLICATION_NAME = "application_name";
 
 /** Where the target keeps the client's. */
 export const CLIENT_NAME = "custody.application_name";
-
-/** What is sent for a statement about it, and what the client is told when it is done. */
-export interface RenamedStatement {
-  readonly text: string;
-  /** undefined: nothing is reported; "start": what the session began with. */
-  readonly reports: { readonly value: string } | "start" | undefined;
-}
 
 /** NAMEDATALEN - 1, as PostgreSQL cuts it. */
 const MAX_BYTES = 63;

@@ -6,6 +6,11 @@ import type { RandomBytes } from "../../base/ids.ts";
 
 export interface CancelKey {
   readonly processId: number;
+  readonly key: Uint8Array;
+}
+
+/** As the session's own client gets it. */
+export interface IssuedCancelKey extends CancelKey {
   readonly key: Buffer;
 }
 
@@ -17,21 +22,26 @@ export class CancelRegistry {
     this.#random = random;
   }
 
-  /** Protocol 3.0 has four bytes; 3.2 up to 256. The process id is random too, so it adds 31 bits. */
-  register(minor: 0 | 2, cancel: () => void): CancelKey {
-    let processId: number;
-    do processId = this.#random(4).readUInt32BE(0) & 0x7fffffff;
-    while (processId === 0 || this.#sessions.has(processId));
+  /**
+   * Protocol 3.0 has four bytes; 3.2 up to 256. The process id is random too, so it adds 31 bits, unless one
+   * is `wanted`: a transparent target's clients are told the server's own.
+   */
+  register(minor: 0 | 2, cancel: () => void, wanted = 0): IssuedCancelKey {
+    let processId = wanted;
+    while (processId === 0 || this.#sessions.has(processId))
+      processId = this.#random(4).readUInt32BE(0) & 0x7fffffff;
     const key = this.#random(minor === 2 ? 32 : 4);
     this.#sessions.set(processId, { key, cancel });
     return { processId, key };
   }
 
-  /** No answer either way, as PostgreSQL gives none. */
-  request(processId: number, key: Buffer): void {
+  /** False: no session here has that key. The client gets no answer either way, as PostgreSQL gives none. */
+  request(processId: number, key: Uint8Array): boolean {
     const session = this.#sessions.get(processId);
-    if (session === undefined || session.key.length !== key.length) return;
-    if (timingSafeEqual(session.key, key)) session.cancel();
+    if (session === undefined || session.key.length !== key.length) return false;
+    if (!timingSafeEqual(session.key, key)) return false;
+    session.cancel();
+    return true;
   }
 
   remove(processId: number): void {

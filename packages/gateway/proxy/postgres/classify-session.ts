@@ -1,15 +1,10 @@
 // Statements about the session itself: transactions, settings, names, notifications.
 
-import {
-  APPLICATION_NAME,
-  RENAMED_SHOW,
-  type RenamedStatement,
-  renamedSet,
-} from "./application-name.ts";
+import { APPLICATION_NAME, RENAMED_SHOW, renamedSet } from "./application-name.ts";
 import { databaseResource } from "./effects.ts";
 import { type Context, touchEverything } from "./lineage-context.ts";
 import { constantText, list, type Tree, text, Unsupported, unwrap } from "./parse.ts";
-import type { OutputColumn, StatementKind } from "./plan.ts";
+import type { OutputColumn, RenamedStatement, StatementKind } from "./plan.ts";
 import { judgeSetting, mayShow, type SettingBounds } from "./settings.ts";
 
 interface SessionDraft {

@@ -4,7 +4,6 @@
 // An allow-list by statement type: what no table names is refused.
 
 import type { Operation } from "../../access/operation.ts";
-import type { RenamedStatement } from "./application-name.ts";
 import type { Catalogue } from "./catalogue-resolve.ts";
 import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
@@ -33,7 +32,13 @@ import {
   Unsupported,
   unwrap,
 } from "./parse.ts";
-import type { OutputColumn, SessionNames, StatementKind, StatementPlan } from "./plan.ts";
+import type {
+  OutputColumn,
+  RenamedStatement,
+  SessionNames,
+  StatementKind,
+  StatementPlan,
+} from "./plan.ts";
 import type { SettingBounds } from "./settings.ts";
 
 export interface StatementInput {

@@ -23,7 +23,7 @@ import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control, OpenedSession } from "../../session/control.ts";
 import { type PostgresTarget, speaks, type Target } from "../../target/target.ts";
 import { APPLICATION_NAME, applicationName } from "./application-name.ts";
-import { CancelRegistry } from "./cancels.ts";
+import { type CancelKey, CancelRegistry, type IssuedCancelKey } from "./cancels.ts";
 import { CommandBook } from "./command-book.ts";
 import { fatalResponse } from "./faults.ts";
 import type { Classifier } from "./plan.ts";
@@ -33,6 +33,7 @@ import type { ResultMasks } from "./row-check.ts";
 import { upstreamSettings } from "./session-settings.ts";
 import { judgeSetting, type SettingBounds } from "./settings.ts";
 import { receiveStartup, type SessionStart } from "./startup.ts";
+import { NO_MASKS, TRANSPARENT_CLASSIFIER } from "./transparent.ts";
 import { cancelUpstream, connectUpstream, type Upstream, type UpstreamDeps } from "./upstream.ts";
 
 export interface PostgresListenerDeps {
@@ -54,6 +55,8 @@ export interface PostgresListenerDeps {
   /** PEM of the target's CA; undefined: the system's roots. */
   readonly targetCa: (target: PostgresTarget) => Promise<string | undefined>;
   readonly limits: PostgresLimits;
+  /** A cancel for a session that is not in this process; absent: there is no other. */
+  readonly cancelElsewhere?: ((cancel: CancelKey) => void) | undefined;
   readonly log: (message: string, error?: unknown) => void;
 }
 
@@ -71,6 +74,8 @@ export interface PostgresListener extends AsyncDisposable {
   readonly port: number;
   /** Sessions that are past sign-in. */
   readonly sessions: number;
+  /** A cancel that came to another process; nothing happens when its session is not here. */
+  cancel(cancel: CancelKey): void;
 }
 
 const MAX_STARTUP_BYTES = 10_000;
@@ -98,6 +103,7 @@ export async function listenPostgres(deps: PostgresListenerDeps): Promise<Postgr
     get sessions() {
       return gateway.sessions;
     },
+    cancel: (cancel) => void gateway.cancel(cancel),
     async [Symbol.asyncDispose]() {
       server.close();
       await gateway.close();
@@ -156,6 +162,11 @@ class Gateway {
     this.#serving.add(serving);
   }
 
+  /** False: the key is of no session in this process. */
+  cancel({ processId, key }: CancelKey): boolean {
+    return this.#cancels.request(processId, key);
+  }
+
   /** What runs may end by itself for a while; settles when every session is closed and its role gone. */
   async close(): Promise<void> {
     const error = new GatewayError("shutdown", "the gateway is stopping", {
@@ -196,7 +207,8 @@ class Gateway {
       });
       if (start === undefined) accepted.destroy();
       else if (start.kind === "cancel") {
-        this.#cancels.request(start.processId, start.key);
+        if (!this.cancel(start))
+          deps.cancelElsewhere?.({ processId: start.processId, key: start.key });
         speaking.end();
       } else await this.#openSession(start, accepted);
     } catch (thrown) {
@@ -312,7 +324,9 @@ class Gateway {
     );
     const [connected, classifying] = await Promise.allSettled([
       connecting,
-      deps.classifierFor(target, start.database),
+      target.transparent === true
+        ? { classifier: TRANSPARENT_CLASSIFIER, masks: NO_MASKS }
+        : deps.classifierFor(target, start.database),
     ]);
     if (connected.status === "rejected") throw connected.reason;
     const upstream = connected.value;
@@ -380,7 +394,8 @@ class Gateway {
       later: this.#closings.later,
       log: deps.log,
     });
-    const key = this.#cancels.register(start.minor, () => relay.cancel());
+    const processId = target.transparent === true ? upstream.processId : 0;
+    const key = this.#cancels.register(start.minor, () => relay.cancel(), processId);
     return { relay, book, upstream, key, recorder };
   }
 }
@@ -420,11 +435,7 @@ function hintOf(hint: string | undefined): { hint?: string } {
 }
 
 /** Everything a client is told before its first command; the key is ours, never the target's. */
-function greet(
-  start: SessionStart,
-  upstream: Upstream,
-  key: { readonly processId: number; readonly key: Buffer },
-): void {
+function greet(start: SessionStart, upstream: Upstream, key: IssuedCancelKey): void {
   const socket: TLSSocket = start.socket;
   const messages = [authenticationOk()];
   for (const [name, value] of upstream.parameters)

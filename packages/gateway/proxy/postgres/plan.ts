@@ -2,8 +2,6 @@
 // mask and keep its books, independent of the chain. Interned per exact text and catalogue epoch.
 
 import type { Operation } from "../../access/operation.ts";
-import type { RenamedStatement } from "./application-name.ts";
-import type { SettingBounds } from "./settings.ts";
 
 /** One column of a result, as predicted from the parse tree and the catalogue. */
 export interface OutputColumn {
@@ -45,6 +43,13 @@ export type StatementKind =
   | { readonly kind: "discard"; readonly what: string }
   /** CREATE, ALTER, DROP…: the catalogue is read again after it. */
   | { readonly kind: "definition" };
+
+/** What is sent for a statement about application_name, and what the client is told when it is done. */
+export interface RenamedStatement {
+  readonly text: string;
+  /** undefined: nothing is reported; "start": what the session began with. */
+  readonly reports: { readonly value: string } | "start" | undefined;
+}
 
 export interface NullStore {
   readonly class: string;
@@ -114,7 +119,7 @@ export interface Classifier {
   /** The snapshot's epoch; plans of another are not used. */
   readonly epoch: number;
   /** What settings of a session begin with that may only be tightened. Absent: none is bound. */
-  readonly settingBounds?: SettingBounds;
+  readonly settingBounds?: ReadonlyMap<string, number>;
   /**
    * True when others may have changed the catalogue since it was looked at: `verify` comes before
    * anything is judged by it. Absent: never.

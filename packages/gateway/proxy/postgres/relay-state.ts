@@ -68,6 +68,8 @@ export interface RelayState {
   settingsChanged: number;
   /** Objects were defined in the open transaction: what names mean is not known until it ends. */
   uncommittedDefinition: boolean;
+  /** A transparent target's FATAL was forwarded as it came. */
+  targetSaidWhy: boolean;
   /** A Sync was not forwarded because a COPY was under way, and nothing was since. */
   syncKeptBack: boolean;
 }

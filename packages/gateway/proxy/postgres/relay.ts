@@ -20,7 +20,8 @@ import { NameTable } from "./names.ts";
 import { Output } from "./output.ts";
 import type { NoticeText, RelayContext, RelayState } from "./relay-state.ts";
 import { Replies } from "./replies.ts";
-import { Requests } from "./requests.ts";
+import { type ClientMessages, Requests } from "./requests.ts";
+import { TransparentRequests } from "./transparent.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** Batches that may wait for the journal before the client is made to wait too. */
@@ -32,7 +33,7 @@ export class Relay {
   readonly #client: TLSSocket;
   readonly #upstream: Upstream;
   readonly #state: RelayState;
-  readonly #requests: Requests;
+  readonly #requests: ClientMessages;
   readonly #replies: Replies;
   readonly #fromClient: FrameCursor;
   readonly #fromServer: FrameCursor;
@@ -70,6 +71,7 @@ export class Relay {
       settingsChanged: 0,
       uncommittedDefinition: false,
       syncKeptBack: false,
+      targetSaidWhy: false,
     };
     const control = {
       waitForReplies: () => this.#waitForReplies(),
@@ -77,7 +79,10 @@ export class Relay {
       notice: (message: NoticeText) => this.notice(message),
       finish: () => this.#finish("client closed the session"),
     };
-    this.#requests = new Requests(this.#state, control);
+    this.#requests =
+      context.target.transparent === true
+        ? new TransparentRequests(this.#state, control)
+        : new Requests(this.#state, control);
     this.#replies = new Replies(this.#state);
   }
 
@@ -94,7 +99,11 @@ export class Relay {
     client.on("error", () => this.#finish("client connection failed"));
     client.on("drain", () => server.resume());
     server.on("data", (chunk: Buffer) => this.#onServerData(chunk));
-    server.on("close", () => this.end(this.#targetClosed()));
+    server.on("close", () => {
+      // Its own last words went on; ours would be the second.
+      if (this.#state.targetSaidWhy) this.#finish("target ended the session");
+      else this.end(this.#targetClosed());
+    });
     server.on("error", () => this.end(this.#targetClosed()));
     server.on("drain", () => this.#pump());
     server.resume();

@@ -13,15 +13,10 @@ import type { FrameCursor } from "@custody/wire/postgres/frames.ts";
 import { sync } from "@custody/wire/postgres/frontend.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { RecordingLevel } from "../../policy/annotations.ts";
-import {
-  APPLICATION_NAME,
-  describedAsAsked,
-  type RenamedStatement,
-  reportOf,
-} from "./application-name.ts";
+import { APPLICATION_NAME, describedAsAsked, reportOf } from "./application-name.ts";
 import { type Exchange, type Limited, type PreparedStatement, SYNC } from "./exchange.ts";
 import { limitNotice, limitResponse, scrubbedMessage } from "./faults.ts";
-import type { StatementPlan } from "./plan.ts";
+import type { RenamedStatement, StatementPlan } from "./plan.ts";
 import type { RelayState } from "./relay-state.ts";
 import { settingDrift } from "./session-settings.ts";
 
@@ -46,8 +41,14 @@ export class Replies {
 
   handle(cursor: FrameCursor): void {
     const { type, buffer, start, end } = cursor;
-    if (type === 0x45 && this.#state.tracker.depth === 0)
+    if (type === 0x45 && this.#state.tracker.depth === 0) {
+      if (this.#isTransparent && isFatal(buffer, start, end)) {
+        this.#state.targetSaidWhy = true;
+        this.#state.toClient.range(buffer, start, end);
+        return;
+      }
       throw this.#unaskedError(decodeErrorFields(buffer, start, end));
+    }
     const received = this.#state.tracker.received(type);
     if (received.unexpected) throw outOfStep();
     const { owner, ends, skipped } = received;
@@ -63,6 +64,10 @@ export class Replies {
     } else this.#reply(type, exchange, buffer, start, end);
     if (ends) this.#settle(exchange);
     for (const skippedOne of skipped) this.#skip(skippedOne.tag);
+  }
+
+  get #isTransparent(): boolean {
+    return this.#state.context.target.transparent === true;
   }
 
   /** After the last message of a chunk. */
@@ -252,6 +257,10 @@ export class Replies {
   /** NoticeResponse, ParameterStatus, NotificationResponse: at any time, part of no reply. */
   #unasked(type: number, buffer: Buffer, start: number, end: number): void {
     const { context, toClient, tracker } = this.#state;
+    if (this.#isTransparent) {
+      toClient.range(buffer, start, end);
+      return;
+    }
     if (type === 0x53) {
       const { name, value } = decodeParameterStatus(buffer, start, end);
       const drift = settingDrift(context.target, name, value);
@@ -438,6 +447,11 @@ const NOTHING_FETCHED = { rows: 0, bytes: 0 };
 const READS = new Set(["sql:select", "sql:copy_out", "sql:execute"]);
 /** query_canceled; of a COPY too that we gave up. */
 const CANCELLED = "57014";
+
+function isFatal(buffer: Buffer, start: number, end: number): boolean {
+  const severity = decodeErrorFields(buffer, start, end).get("V");
+  return severity === "FATAL" || severity === "PANIC";
+}
 
 function leavesToTell({ reachesClassified, operation }: StatementPlan): boolean {
   return (

@@ -30,7 +30,6 @@ import type { RequestKind } from "@custody/wire/postgres/reply-tracker.ts";
 import type { Denial } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { parametersDigest } from "../../recording/digest.ts";
-import type { PostgresTarget } from "../../target/target.ts";
 import {
   type Ending,
   type Exchange,
@@ -52,17 +51,25 @@ import {
 import { NEVER_CERTAIN, requireWholeName } from "./names.ts";
 import type { QueryPlan, StatementPlan, Unclassified } from "./plan.ts";
 import type { RelayControl, RelayState } from "./relay-state.ts";
-import { CopyScan, writesBack } from "./write-back.ts";
+import { StoredMasks } from "./write-back.ts";
 
 export type Handled = "done" | "again";
 
-export class Requests {
+/** What handles a client's messages. */
+export interface ClientMessages {
+  handle(cursor: FrameCursor): Handled;
+  /** True when a hold was waiting and now ends as cancelled. */
+  cancelHold(): boolean;
+  close(): void;
+}
+
+export class Requests implements ClientMessages {
   readonly #state: RelayState;
   readonly #control: RelayControl;
   readonly #judge: Judge;
   /** What was sent changes names or the catalogue: the next message waits until it is known how. */
   #fenced = false;
-  #copyScan: { readonly of: Exchange; readonly scan: CopyScan } | undefined;
+  readonly #stored: StoredMasks;
   /** The request id of a message that is handled again. */
   #requestId: string | undefined;
 
@@ -70,6 +77,7 @@ export class Requests {
     this.#state = state;
     this.#control = control;
     this.#judge = new Judge(state, control);
+    this.#stored = new StoredMasks(state.context);
   }
 
   handle(cursor: FrameCursor): Handled {
@@ -86,7 +94,6 @@ export class Requests {
     return handled;
   }
 
-  /** True when a hold was waiting and now ends as cancelled. */
   cancelHold(): boolean {
     return this.#judge.cancelHold();
   }
@@ -166,7 +173,7 @@ export class Requests {
     if ("error" in verdict)
       return this.#poisonQuery(requestId, text, verdict.error, verdict.denial, plan);
 
-    const stored = this.#writesBack(plan, undefined);
+    const stored = this.#stored.inCommand(plan, undefined);
     if (stored !== undefined) return this.#poisonQuery(requestId, text, stored, undefined, plan);
 
     this.#intent(requestId, plan, undefined, verdict);
@@ -333,7 +340,7 @@ export class Requests {
     if ("error" in verdict)
       return this.#poisonExecute(requestId, plan, verdict.error, verdict.denial);
 
-    const stored = this.#writesBack(plan, portal);
+    const stored = this.#stored.inCommand(plan, portal);
     if (stored !== undefined) return this.#poisonExecute(requestId, plan, stored);
 
     // A plan of another catalogue is checked anew.
@@ -468,23 +475,12 @@ export class Requests {
 
   /** Rows with a mask in them end the COPY; what the client sends of it after that is dropped. */
   #endsCopy(copying: Exchange, rows: Buffer): boolean {
-    const { context, toServer, tracker } = this.#state;
-    if (this.#copyScan?.of !== copying)
-      this.#copyScan = {
-        of: copying,
-        scan: new CopyScan(context.given, classesOf(context.target)),
-      };
-    const stored = this.#copyScan.scan.take(rows);
+    const stored = this.#stored.inCopy(copying, rows);
     if (stored === undefined) return false;
     copying.ended = statementErrorResponse(stored);
-    toServer.push(copyFail("a masked value"));
-    tracker.clientEndedCopy();
+    this.#state.toServer.push(copyFail("a masked value"));
+    this.#state.tracker.clientEndedCopy();
     return true;
-  }
-
-  #writesBack(plan: QueryPlan, portal: Portal | undefined): StatementError | undefined {
-    const { given, target } = this.#state.context;
-    return writesBack(plan, portal, given, classesOf(target));
   }
 
   #send(
@@ -541,17 +537,6 @@ function sentFor(
   if (first?.renamed === undefined || second !== undefined) return [buffer, start, end];
   const renamed = encode(first.renamed.text);
   return [renamed, 0, renamed.length];
-}
-
-const classNames = new WeakMap<PostgresTarget, ReadonlySet<string>>();
-
-function classesOf(target: PostgresTarget): ReadonlySet<string> {
-  let known = classNames.get(target);
-  if (known === undefined) {
-    known = new Set(target.classify.map((one) => one.class));
-    classNames.set(target, known);
-  }
-  return known;
 }
 
 function copiesIn({ kind }: StatementPlan): boolean {

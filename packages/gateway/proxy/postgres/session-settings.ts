@@ -24,6 +24,8 @@ export function upstreamSettings(
   chosen: ReadonlyMap<string, string>,
   clientName: string | undefined,
 ): Map<string, string> {
+  if (target.transparent === true)
+    return new Map([...chosen, [APPLICATION_NAME, applicationName(clientName)]]);
   return new Map([
     ...chosen,
     ["client_encoding", "UTF8"],

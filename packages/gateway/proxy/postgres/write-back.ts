@@ -2,35 +2,60 @@
 // COPY; and NULL over a classified column where this chain's root was shown NULL for values of the class.
 
 import { type GivenMasks, MAX_MASK_LENGTH } from "../../masking/given-masks.ts";
-import type { Portal } from "./exchange.ts";
+import type { Exchange, Portal } from "./exchange.ts";
 import type { StatementError } from "./faults.ts";
 import type { QueryPlan } from "./plan.ts";
+import type { RelayContext } from "./relay-state.ts";
 
 const STORES = new Set(["sql:insert", "sql:update", "sql:copy_in"]);
 
 const storing = new WeakMap<QueryPlan, boolean>();
 
-/** Why the command may not run; undefined when it stores no mask. */
-export function writesBack(
-  plan: QueryPlan,
-  portal: Portal | undefined,
-  given: GivenMasks,
-  classes: ReadonlySet<string>,
-): StatementError | undefined {
-  if (classes.size === 0 || !stores(plan)) return undefined;
-  let found = given.findIn(plan.text, classes);
-  for (const value of portal?.bind.parameters ?? [])
-    if (value !== null) found ??= given.findIn(value, classes);
-  if (found !== undefined) return storesMask(found);
-  for (const { nulls } of plan.statements)
-    for (const one of nulls ?? []) {
-      if (!given.nulled.has(one.class)) continue;
-      const isNull =
-        one.parameter === undefined || portal?.bind.parameters[one.parameter - 1] === null;
-      if (isNull) return storesNull(one.class);
-    }
-  return undefined;
+/** One a session. */
+export class StoredMasks {
+  readonly #given: GivenMasks;
+  readonly #classes: ReadonlySet<string>;
+  /** The COPY under way, and the end of what was looked through of it. */
+  #copying: Exchange | undefined;
+  #tail: Buffer = NOTHING;
+
+  constructor({ given, target }: Pick<RelayContext, "given" | "target">) {
+    this.#given = given;
+    this.#classes = new Set(target.classify.map((one) => one.class));
+  }
+
+  /** Why the command may not run; undefined when it stores no mask. */
+  inCommand(plan: QueryPlan, portal: Portal | undefined): StatementError | undefined {
+    if (this.#classes.size === 0 || !stores(plan)) return undefined;
+    let found = this.#given.findIn(plan.text, this.#classes);
+    for (const value of portal?.bind.parameters ?? [])
+      if (value !== null) found ??= this.#given.findIn(value, this.#classes);
+    if (found !== undefined) return storesMask(found);
+    for (const { nulls } of plan.statements)
+      for (const one of nulls ?? []) {
+        if (!this.#given.nulled.has(one.class)) continue;
+        const isNull =
+          one.parameter === undefined || portal?.bind.parameters[one.parameter - 1] === null;
+        if (isNull) return storesNull(one.class);
+      }
+    return undefined;
+  }
+
+  /** The next piece of a COPY's rows, of any size; what is wrong with the rows so far. */
+  inCopy(copying: Exchange, rows: Buffer): StatementError | undefined {
+    if (this.#classes.size === 0) return undefined;
+    if (this.#copying !== copying) this.#tail = NOTHING;
+    this.#copying = copying;
+    const text = this.#tail.length === 0 ? rows : Buffer.concat([this.#tail, rows]);
+    const found = this.#given.findIn(text, this.#classes);
+    if (found !== undefined) return storesMask(found);
+    // A copy: the piece is a view of what the socket read.
+    this.#tail = Buffer.from(text.subarray(Math.max(0, text.length - MAX_MASK_LENGTH)));
+    return undefined;
+  }
 }
+
+const NOTHING: Buffer = Buffer.alloc(0);
 
 function stores(plan: QueryPlan): boolean {
   let known = storing.get(plan);
@@ -39,29 +64,6 @@ function stores(plan: QueryPlan): boolean {
     storing.set(plan, known);
   }
   return known;
-}
-
-/** Looks through the rows of one COPY as they come, in pieces of any size. */
-export class CopyScan {
-  readonly #given: GivenMasks;
-  readonly #classes: ReadonlySet<string>;
-  #tail: Buffer = Buffer.alloc(0);
-
-  constructor(given: GivenMasks, classes: ReadonlySet<string>) {
-    this.#given = given;
-    this.#classes = classes;
-  }
-
-  /** The next piece; what is wrong with the rows so far. */
-  take(piece: Buffer): StatementError | undefined {
-    if (this.#classes.size === 0) return undefined;
-    const text = this.#tail.length === 0 ? piece : Buffer.concat([this.#tail, piece]);
-    const found = this.#given.findIn(text, this.#classes);
-    if (found !== undefined) return storesMask(found);
-    // A copy: the piece is a view of what the socket read.
-    this.#tail = Buffer.from(text.subarray(Math.max(0, text.length - MAX_MASK_LENGTH)));
-    return undefined;
-  }
 }
 
 function storesMask(found: string): StatementError {
