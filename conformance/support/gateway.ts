@@ -17,6 +17,8 @@ export interface GatewayOptions {
   /** More policies beside the starter's: file name → text. */
   readonly policies?: Readonly<Record<string, string>>;
   readonly env?: Readonly<Record<string, string>>;
+  /** Processes for clients' connections; CUSTODY_TEST_WORKERS where it is left out, else one for all. */
+  readonly workers?: number;
 }
 
 export interface TestGateway extends AsyncDisposable {
@@ -54,15 +56,16 @@ export async function startGateway(options: GatewayOptions): Promise<TestGateway
   writeFileSync(configFile, `${HEADER}listen: { ${listen} }\n${options.configuration}`);
   for (const [name, text] of Object.entries(options.policies ?? {}))
     writeFileSync(join(folder, "policies", name), text);
-  return await serve(configFile, folder, options.env ?? {});
+  return await serve(configFile, folder, options.env ?? {}, options.workers);
 }
 
 /** Serves from a folder that `startGateway` has initialised, after that gateway ended. */
 export async function restartGateway(
   folder: string,
   env: Readonly<Record<string, string>> = {},
+  workers?: number,
 ): Promise<TestGateway> {
-  return await serve(join(folder, "custody.yaml"), folder, env);
+  return await serve(join(folder, "custody.yaml"), folder, env, workers);
 }
 
 interface ReadyLine {
@@ -76,9 +79,11 @@ async function serve(
   configFile: string,
   folder: string,
   env: Readonly<Record<string, string>>,
+  workers = Number(process.env.CUSTODY_TEST_WORKERS ?? 1),
 ): Promise<TestGateway> {
+  const shared = workers === 1 ? [] : ["--workers", String(workers)];
   const watched = startWatched(
-    [process.execPath, CUSTODY, "serve", "--config", configFile, "--json"],
+    [process.execPath, CUSTODY, "serve", "--config", configFile, "--json", ...shared],
     { env: userEnvironment(folder, env), cwd: folder },
   );
   let output = "";

@@ -7,12 +7,15 @@
 
 import { createAccess, DEFAULT_ACCESS_LIMITS } from "./access/authorize.ts";
 import { createControlAccess } from "./access/control.ts";
+import type { Access } from "./access/operation.ts";
 import { type Admin, startAdmin } from "./api/admin.ts";
 import { startApi } from "./api/server.ts";
+import { sumOfMeters } from "./audit/journal-meter.ts";
+import { GatewayError } from "./base/errors.ts";
 import { systemRandom } from "./base/ids.ts";
 import { authorityOf } from "./compose/authority.ts";
 import { openKeptStore, prepareData } from "./compose/data-folder.ts";
-import { listenForClients } from "./compose/data-side.ts";
+import { type DataSides, journalsOf, startDataSides, workersOf } from "./compose/data-sides.ts";
 import { composeDelegation } from "./compose/delegation.ts";
 import { createDryRuns } from "./compose/dry-runs.ts";
 import { openEvidence } from "./compose/evidence.ts";
@@ -20,7 +23,7 @@ import { type Address, httpsUrl, reserve } from "./compose/listeners.ts";
 import type { Outside } from "./compose/outside.ts";
 import { composeProviders, providerNames } from "./compose/providers.ts";
 import { composeSessions, endChangedTargets } from "./compose/sessions.ts";
-import { apiTls, contextOf } from "./compose/tls.ts";
+import { apiTls } from "./compose/tls.ts";
 import { createCertificates } from "./config/certificates.ts";
 import { createSecretResolver } from "./credential/secrets.ts";
 import { openSshKeys } from "./credential/ssh-keys.ts";
@@ -29,6 +32,8 @@ import { createPeople } from "./identity/people.ts";
 import { createSignIns } from "./identity/sign-ins.ts";
 import type { Settings } from "./live.ts";
 import { readRecording } from "./recording/replay.ts";
+import { brokerOf } from "./session/broker.ts";
+import type { Control } from "./session/control.ts";
 import { createControl } from "./session/create-control.ts";
 import { createRecentDenials } from "./session/recent-denials.ts";
 import { speaks } from "./target/target.ts";
@@ -57,7 +62,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
 
   const { instance } = prepareData(dataDirectory);
   const sshKeys = openSshKeys(dataDirectory);
-  const { journal, auditLog, keys } = await openEvidence(first, outside, stack);
+  const workers = workersOf(config);
+  const { journal, auditLog, keys, follow } = await openEvidence(first, outside, stack, workers);
   const store = openKeptStore(dataDirectory, clock, onFault, stack);
   const access = createAccess({
     policies: () => live.policies,
@@ -89,12 +95,21 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     },
     stack,
   );
-  const { approvals, brokers, databases, doorway, registry } = parts;
   parts.providerSessions.keepOnly(providerNames(config));
+  const { approvals, brokers, databases, doorway, registry } = parts;
   const denials = createRecentDenials(clock);
 
   const tls = apiTls(certificates);
-  const ready = () => ({ journal: journal.failure === undefined, store: works(store.check) });
+  let data: DataSides | undefined;
+  const dataSides = (): DataSides => {
+    if (data !== undefined) return data;
+    throw new GatewayError("shutdown", "the gateway is starting", { hint: "in a moment" });
+  };
+  const ready = () => ({
+    journal: journal.failure === undefined,
+    store: works(store.check),
+    listeners: data?.complete === true,
+  });
   const api = await startApi(
     {
       delegations: {
@@ -116,7 +131,10 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         registry,
         store: store.sessions,
         targets: () => live.config.targets,
-        listeners: () => (listening.postgres === undefined ? {} : { postgres: listening.postgres }),
+        listeners: () => {
+          const { postgres } = dataSides().addresses;
+          return postgres === undefined ? {} : { postgres };
+        },
       },
       explaining: {
         denials,
@@ -128,7 +146,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         }),
       },
       evidence: {
-        journal,
+        journal: journalsOf(journal, dataSides),
         logDirectory: auditLog.directory,
         vkey: () => auditLog.vkey,
         readRecording: (sessionId) => readRecording({ dataDirectory, keys }, sessionId),
@@ -141,13 +159,15 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   stack.use(api);
   const admin = await listenAdmin();
 
-  const listening = await listenForClients(
+  data = await startDataSides(
     {
-      ...{ access, journal, keys, databases, clock, log },
-      config: () => live.config,
-      control: createControl(parts.sessions, approvals, denials),
-      secureContext: contextOf(certificates),
-      processes: 1,
+      ...{ access, catalogue: parts.catalogue, certificates, clock, databases, journal, keys, log },
+      settings: () => live,
+      control: forgetting(access, createControl(parts.sessions, approvals, denials)),
+      endBackends: (sessionIds) => brokerOf(brokers).endBackends(sessionIds),
+      onDurable: follow,
+      onFault,
+      onFailure: outside.onFailure,
     },
     stack,
   );
@@ -159,15 +179,15 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   async function listenAdmin(): Promise<Admin | undefined> {
     if (config.listen.admin === undefined) return undefined;
     const metrics = {
-      meter: journal.meter,
+      meter: () => sumOfMeters([journal.meter, ...(data?.meters ?? [])]),
       sessions: () => registry.under(undefined).length,
-      residentBytes: () => process.memoryUsage.rss(),
+      residentBytes: () => process.memoryUsage.rss() + (data?.residentBytes ?? 0),
     };
     return stack.use(await startAdmin({ tls, metrics, ready }, config.listen.admin));
   }
 
   return {
-    postgres: listening.postgres,
+    postgres: data.addresses.postgres,
     https: { host: api.host, port: api.port },
     admin: admin === undefined ? undefined : { host: admin.host, port: admin.port },
     fingerprint: certificates.fingerprint,
@@ -175,9 +195,10 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       await providers.replace(settings.config);
       const before = live;
       live = settings;
-      people = createPeople(settings.config.people);
       parts.providerSessions.keepOnly(providerNames(settings.config));
+      people = createPeople(settings.config.people);
       endChangedTargets(parts, before.config, settings.config);
+      await dataSides().apply(settings);
       journal.append({
         event: "configuration.loaded",
         detail: { policyVersion: settings.policies.version },
@@ -185,6 +206,17 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     },
     refuse: (problems) => journal.append({ event: "configuration.refused", detail: { problems } }),
     [Symbol.asyncDispose]: () => disposal.disposeAsync(),
+  };
+}
+
+/** What was decided for a session at its door is forgotten with it, wherever its commands are judged. */
+function forgetting(access: Access, control: Control): Control {
+  return {
+    ...control,
+    async closeSession(sessionId, reason, recording) {
+      access.forget(sessionId);
+      await control.closeSession(sessionId, reason, recording);
+    },
   };
 }
 

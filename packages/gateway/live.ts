@@ -15,10 +15,11 @@ export type LoadedSettings =
   | ({ readonly ok: true } & Settings)
   | { readonly ok: false; readonly problems: readonly ConfigProblem[] };
 
-export async function loadSettings(configPath: string): Promise<LoadedSettings> {
+/** `workers` takes precedence over what the file says. */
+export async function loadSettings(configPath: string, workers?: number): Promise<LoadedSettings> {
   const loaded = loadConfig(configPath);
   if (!loaded.ok) return loaded;
-  const { config } = loaded;
+  const config = workers === undefined ? loaded.config : { ...loaded.config, workers };
   const policies = await loadPolicies(config.policiesDirectory);
   if (!policies.ok)
     return { ok: false, problems: policies.problems.map((problem) => ({ ...problem, path: "" })) };
@@ -29,6 +30,7 @@ export async function loadSettings(configPath: string): Promise<LoadedSettings> 
 export function needsRestart(before: Config, after: Config): string | undefined {
   if (before.dataDirectory !== after.dataDirectory) return "data";
   if (JSON.stringify(before.listen) !== JSON.stringify(after.listen)) return "listen";
+  if (before.workers !== after.workers) return "workers";
   if (JSON.stringify(before.tls) !== JSON.stringify(after.tls)) return "tls";
   if (JSON.stringify(before.hostnames) !== JSON.stringify(after.hostnames)) return "hostnames";
   if (JSON.stringify(before.limits) !== JSON.stringify(after.limits)) return "limits";

@@ -19,6 +19,8 @@ export interface ListeningAddresses {
 
 export interface ServeOptions {
   readonly configPath: string;
+  /** Processes for clients' connections; undefined: as the configuration says. */
+  readonly workers?: number | undefined;
   readonly onReady?: (listening: ListeningAddresses) => void;
 }
 
@@ -33,7 +35,7 @@ export async function serve(options: ServeOptions): Promise<number> {
       ? logger.info(message)
       : logger.warn({ cause: describeCause(error) }, message);
   const ended = Promise.withResolvers<number>();
-  const settings = await load(options.configPath);
+  const settings = await load(options);
   const gateway = await compose(settings, {
     clock: systemClock,
     environment: process.env,
@@ -45,7 +47,7 @@ export async function serve(options: ServeOptions): Promise<number> {
       process.exit(70);
     },
   });
-  const reload = reloader(options.configPath, settings, gateway, log);
+  const reload = reloader(options, settings, gateway, log);
   const watch = watchConfig(
     settings.config.file,
     settings.config.policiesDirectory,
@@ -67,8 +69,8 @@ export async function serve(options: ServeOptions): Promise<number> {
   return code;
 }
 
-async function load(configPath: string): Promise<Settings> {
-  const loaded = await loadSettings(configPath);
+async function load({ configPath, workers }: ServeOptions): Promise<Settings> {
+  const loaded = await loadSettings(configPath, workers);
   if (loaded.ok) return loaded;
   throw new GatewayError("configuration", loaded.problems.map(describeProblem).join("\n"), {
     hint: "custody check",
@@ -77,7 +79,7 @@ async function load(configPath: string): Promise<Settings> {
 
 /** One at a time; a change that comes during one is seen by the next. */
 function reloader(
-  configPath: string,
+  { configPath, workers }: ServeOptions,
   first: Settings,
   gateway: Gateway,
   log: (message: string, error?: unknown) => void,
@@ -85,7 +87,7 @@ function reloader(
   let current = first;
   let last: Promise<void> = Promise.resolve();
   const once = async () => {
-    const loaded = await loadSettings(configPath);
+    const loaded = await loadSettings(configPath, workers);
     if (!loaded.ok) {
       const problems = loaded.problems.map(describeProblem).join("\n");
       log(`the new configuration was refused, the running one stays:\n${problems}`);

@@ -1,6 +1,6 @@
 // Running a gateway and preparing one. The gateway's code is loaded here only, and only when asked for.
 
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 
 import { CliError } from "../faults.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
@@ -29,6 +29,7 @@ export function addGatewayCommands(program: Command, io: Io): void {
     .command("serve")
     .description("run the gateway until it is told to stop (SIGTERM, Ctrl-C)")
     .option("--config <file>", "the configuration", DEFAULT_CONFIG)
+    .option("--workers <n>", "processes that clients' connections are shared by", processCount)
     .addHelpText(
       "after",
       `
@@ -36,8 +37,8 @@ The configuration and the policies are read again when they change and on SIGHUP
 refused and the running one stays. With --json one line is printed once it listens:
   {"ready":true,"postgres":{"host":…,"port":…},"https":{…},"fingerprint":"AB:CD:…"}`,
     )
-    .action(async (options: { config: string }, command: Command) =>
-      serveGateway(invocationOf(command, io), options.config),
+    .action(async (options: ServeFlags, command: Command) =>
+      serveGateway(invocationOf(command, io), options),
     );
   program
     .command("seal")
@@ -110,11 +111,26 @@ async function check(invocation: Invocation, file: string): Promise<void> {
   );
 }
 
-async function serveGateway(invocation: Invocation, file: string): Promise<void> {
+interface ServeFlags {
+  readonly config: string;
+  readonly workers?: number;
+}
+
+function processCount(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1 && count <= 64) return count;
+  throw new InvalidArgumentError("A number of processes, from 1 to 64.");
+}
+
+async function serveGateway(
+  invocation: Invocation,
+  { config, workers }: ServeFlags,
+): Promise<void> {
   const { serve } = await import("@custody/gateway/main.ts");
   const { io, palette } = invocation;
   const code = await serve({
-    configPath: file,
+    configPath: config,
+    workers,
     onReady: (listening) =>
       invocation.print({ ready: true, ...listening }, () => {
         const { postgres, https, admin, fingerprint } = listening;

@@ -8,7 +8,7 @@ test("metrics count commands by verdict and flushes by bucket, cumulatively", ()
   for (const event of ["command.intent", "command.intent", "command.denied"] as const)
     countLeaf(meter, event);
   for (const seconds of [0.0004, 0.0005, 0.004, 3]) countFlush(meter, seconds);
-  const text = metricsText({ meter, sessions: () => 7, residentBytes: () => 1024 });
+  const text = metricsText({ meter: () => meter, sessions: () => 7, residentBytes: () => 1024 });
   const lines = text.split("\n");
   for (const line of [
     "custody_sessions 7",

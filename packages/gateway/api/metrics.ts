@@ -3,7 +3,7 @@
 import { type CountedEvent, FLUSH_BUCKETS, type JournalMeter } from "../audit/journal-meter.ts";
 
 export interface MetricSources {
-  readonly meter: JournalMeter;
+  readonly meter: () => JournalMeter;
   readonly sessions: () => number;
   readonly residentBytes: () => number;
 }
@@ -16,7 +16,8 @@ const VERDICTS: readonly (readonly [string, CountedEvent])[] = [
   ["hold", "hold.requested"],
 ];
 
-export function metricsText({ meter, sessions, residentBytes }: MetricSources): string {
+export function metricsText({ sessions, residentBytes, ...sources }: MetricSources): string {
+  const meter = sources.meter();
   const count = (event: CountedEvent) => meter.events.get(event) ?? 0;
   return [
     ...metric("custody_sessions", "gauge", "Sessions that are open.", [["", sessions()]]),
@@ -36,7 +37,7 @@ export function metricsText({ meter, sessions, residentBytes }: MetricSources): 
       [...meter.events].map(([event, value]) => [`{event="${event}"}`, value]),
     ),
     ...flushHistogram(meter),
-    ...metric("process_resident_memory_bytes", "gauge", "Memory of the process.", [
+    ...metric("process_resident_memory_bytes", "gauge", "Memory of the gateway's processes.", [
       ["", residentBytes()],
     ]),
     "",

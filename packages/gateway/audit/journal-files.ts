@@ -35,6 +35,16 @@ export async function listSegments(directory: string, worker: number): Promise<n
   return numbers.sort((a, b) => a - b);
 }
 
+/** Whose segments are there, ascending. */
+export async function listWorkers(directory: string): Promise<number[]> {
+  const workers = new Set<number>();
+  for (const name of await readdir(directory)) {
+    const parsed = parseSegmentName(name);
+    if (parsed !== undefined) workers.add(parsed.worker);
+  }
+  return [...workers].sort((a, b) => a - b);
+}
+
 /**
  * A segment with all its blocks allocated, so that a flush while it fills has no metadata to write;
  * zeros go in by pieces so that no other file operation waits long behind them. It gets its name only

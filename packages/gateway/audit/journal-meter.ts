@@ -30,3 +30,16 @@ export function countFlush(meter: JournalMeter, seconds: number): void {
   meter.flushes[bucket] = (meter.flushes[bucket] ?? 0) + 1;
   meter.flushSeconds += seconds;
 }
+
+/** What several journals counted, together. */
+export function sumOfMeters(meters: readonly JournalMeter[]): JournalMeter {
+  const sum = createJournalMeter();
+  for (const { events, flushes, flushSeconds } of meters) {
+    for (const [event, count] of events)
+      sum.events.set(event, (sum.events.get(event) ?? 0) + count);
+    for (const [bucket, count] of flushes.entries())
+      sum.flushes[bucket] = (sum.flushes[bucket] ?? 0) + count;
+    sum.flushSeconds += flushSeconds;
+  }
+  return sum;
+}

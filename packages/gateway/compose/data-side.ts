@@ -8,6 +8,7 @@ import type { Journal } from "../audit/journal.ts";
 import type { Clock } from "../base/clock.ts";
 import { systemRandom } from "../base/ids.ts";
 import type { Config } from "../config/config.ts";
+import type { CancelKey } from "../proxy/postgres/cancels.ts";
 import type { Databases } from "../proxy/postgres/databases.ts";
 import { listenPostgres, type PostgresListener } from "../proxy/postgres/listener.ts";
 import { openRecorder, type RecordedSession, type Recorder } from "../recording/recorder.ts";
@@ -28,6 +29,8 @@ export interface DataSideDeps {
   readonly log: (message: string, error?: unknown) => void;
   /** So many processes share the connections that are allowed. */
   readonly processes: number;
+  /** A cancel came here for a session that is not in this process; absent: there is no other. */
+  readonly cancelElsewhere?: ((cancel: CancelKey) => void) | undefined;
 }
 
 /** Where clients come in; undefined when that protocol is not listened for. */
@@ -35,22 +38,40 @@ export interface ListenerAddresses {
   readonly postgres: Address | undefined;
 }
 
+export interface Listening {
+  readonly addresses: ListenerAddresses;
+  /** A cancel that came to another process. */
+  cancel(cancel: CancelKey): void;
+}
+
 /** Listeners are in the stack once they listen. Throws GatewayError "configuration" when one cannot. */
 export async function listenForClients(
   deps: DataSideDeps,
   stack: AsyncDisposableStack,
-): Promise<ListenerAddresses> {
+): Promise<Listening> {
   const { listen } = deps.config();
-  return { postgres: await addressed(listen.postgres, listenForPostgres) };
+  const postgres = await opened(listen.postgres, listenForPostgres);
+  return {
+    addresses: { postgres: addressOf(listen.postgres, postgres) },
+    cancel: (cancel) => postgres?.cancel(cancel),
+  };
 
-  async function addressed(
+  async function opened<Listener extends AsyncDisposable>(
     at: Address | undefined,
-    open: (deps: DataSideDeps, at: Address) => Promise<AsyncDisposable & { readonly port: number }>,
-  ): Promise<Address | undefined> {
-    if (at === undefined) return undefined;
-    const { port } = stack.use(await open(deps, at));
-    return { host: at.host, port };
+    open: (deps: DataSideDeps, at: Address) => Promise<Listener>,
+  ): Promise<Listener | undefined> {
+    return at === undefined ? undefined : stack.use(await open(deps, at));
   }
+}
+
+/** Port 0 became a number. */
+function addressOf(
+  at: Address | undefined,
+  listener: { readonly port: number } | undefined,
+): Address | undefined {
+  return at === undefined || listener === undefined
+    ? undefined
+    : { host: at.host, port: listener.port };
 }
 
 function listenForPostgres(deps: DataSideDeps, at: Address): Promise<PostgresListener> {
@@ -63,6 +84,7 @@ function listenForPostgres(deps: DataSideDeps, at: Address): Promise<PostgresLis
     classifierFor: (target, database) => databases.open(target, database),
     targetCa,
     limits: postgresLimits(deps.config(), deps.processes),
+    cancelElsewhere: deps.cancelElsewhere,
   });
 }
 

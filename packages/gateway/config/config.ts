@@ -101,6 +101,8 @@ export interface Config {
   readonly file: string;
   readonly dataDirectory: string;
   readonly policiesDirectory: string;
+  /** Processes that clients' connections are shared by; 1: this one is the only one. */
+  readonly workers: number;
   readonly listen: {
     readonly postgres: ListenAddress | undefined;
     readonly ssh: ListenAddress | undefined;

@@ -66,6 +66,7 @@ export function resolveConfig(
     file,
     dataDirectory: at(document.data),
     policiesDirectory,
+    workers: document.workers,
     listen: {
       postgres: document.listen.postgres,
       ssh: document.listen.ssh,

@@ -48,6 +48,15 @@ export const configSchema = z.strictObject({
   policies: path
     .describe("Folder of the `.cedar` policies. Relative to this file.")
     .default("./policies"),
+  workers: z
+    .int("expected a number of processes")
+    .min(1)
+    .max(64)
+    .describe(
+      "Processes that clients' connections are shared by; with 1 there is one process for all. " +
+        "`custody serve --workers` takes precedence.",
+    )
+    .default(1),
   listen: z
     .strictObject({
       postgres: address.describe("PostgreSQL clients.").optional(),
