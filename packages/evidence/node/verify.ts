@@ -19,7 +19,7 @@ import {
   TILE_WIDTH,
   type TreeBuilder,
 } from "../core/merkle.ts";
-import { NoteError, parseKey, parseNote, verifyNote } from "../core/note.ts";
+import { NoteError, parseKey, parseNote, verifiedSigners, verifyNote } from "../core/note.ts";
 import {
   type Bundle,
   decodeBundle,
@@ -33,6 +33,9 @@ import { nodeSha256 } from "./node-sha256.ts";
 export interface VerifyOptions {
   /** Verifier keys in text form; each must have signed. At least one. */
   readonly keys: readonly string[];
+  /** Verifier keys of witnesses; `quorum` of them (all of them by default) must have cosigned a head. */
+  readonly witnesses?: readonly string[];
+  readonly quorum?: number;
   /** Called with every record that is intact, in order. */
   readonly onLeaf?: (leaf: Leaf, index: number) => void;
 }
@@ -59,8 +62,15 @@ export interface LogReport {
   readonly furtherProblems: number;
   /** Sessions and intents that have no end yet. */
   readonly open: { readonly sessions: readonly string[]; readonly intents: readonly string[] };
+  /** The newest head that the asked for witnesses have cosigned; undefined when none was asked for. */
+  readonly cosigned: CosignedHead | undefined;
   /** Files of the log that no checkpoint speaks of: a copy made while it grew has some. */
   readonly unpublished: readonly string[];
+}
+
+export interface CosignedHead {
+  readonly size: number;
+  readonly witnesses: readonly { readonly name: string; readonly seconds: number }[];
 }
 
 const MAX_PROBLEMS = 1000;
@@ -69,14 +79,17 @@ const MAX_PROBLEMS = 1000;
 export async function verifyLog(directory: string, options: VerifyOptions): Promise<LogReport> {
   const found = new Findings();
   const checkpoint = await readCheckpoint(directory, options.keys, found);
-  if (checkpoint === undefined) return found.report(undefined, [], { sessions: [], intents: [] });
+  if (checkpoint === undefined) return found.report(undefined, [], NOTHING_OPEN, undefined);
   const tree = await readTree(directory, checkpoint, found, options.onLeaf);
   if (!equalBytes(tree.root, checkpoint.root) && !found.hasTreeProblem) {
     found.add({ file: "checkpoint", what: "its root is not the root of the log's records" });
   }
   const unpublished = await checkOtherFiles(directory, checkpoint, tree, found);
-  return found.report(checkpoint, unpublished, tree.open);
+  const cosigned = await checkCosigned(directory, options, checkpoint, tree, found);
+  return found.report(checkpoint, unpublished, tree.open, cosigned);
 }
+
+const NOTHING_OPEN: LogReport["open"] = { sessions: [], intents: [] };
 
 class Findings {
   readonly #problems: LogProblem[] = [];
@@ -104,6 +117,7 @@ class Findings {
     checkpoint: Checkpoint | undefined,
     unpublished: readonly string[],
     open: LogReport["open"],
+    cosigned: CosignedHead | undefined,
   ): LogReport {
     return {
       ok: this.#problems.length === 0,
@@ -113,6 +127,7 @@ class Findings {
       problems: this.#problems,
       furtherProblems: this.#further,
       open,
+      cosigned,
       unpublished,
     };
   }
@@ -147,6 +162,9 @@ async function readCheckpoint(
     return undefined;
   }
 }
+
+/** Signed heads, and what a crash leaves of a new one. */
+const HEADS = new Set(["checkpoint", "checkpoint.new", "cosigned", "cosigned.new"]);
 
 interface Tree {
   readonly root: Uint8Array;
@@ -318,6 +336,42 @@ async function compareUpperTiles(
   }
 }
 
+/** `cosigned`: the log's own, no larger than it is, the same tree; and cosigned by who was asked for. */
+async function checkCosigned(
+  directory: string,
+  options: VerifyOptions,
+  checkpoint: Checkpoint,
+  tree: Tree,
+  found: Findings,
+): Promise<CosignedHead | undefined> {
+  const file = "cosigned";
+  const bytes = await readOrNone(join(directory, file));
+  const witnesses = (options.witnesses ?? []).map(parseKey);
+  const quorum = options.quorum ?? witnesses.length;
+  if (bytes === undefined) {
+    if (quorum > 0) found.add({ file, what: "is missing: no witness has cosigned this log" });
+    return undefined;
+  }
+  try {
+    const head = parseCheckpoint(await verifyNote(bytes, options.keys.map(parseKey)));
+    const { signers } = await verifiedSigners(bytes, witnesses);
+    const isThisLog =
+      head.size <= checkpoint.size &&
+      equalBytes(rootOf(nodeSha256, (tree.levels[0] ?? []).slice(0, head.size)), head.root);
+    if (!isThisLog) found.add({ file, what: "what witnesses have seen is not this log" });
+    if (signers.length < quorum) {
+      const what = `${signers.length} witnesses have cosigned where ${quorum} are asked for`;
+      found.add({ file, what });
+    }
+    if (witnesses.length === 0) return undefined;
+    const names = signers.map(({ key, seconds = 0 }) => ({ name: key.name, seconds }));
+    return { size: head.size, witnesses: names };
+  } catch (error) {
+    found.add({ file, what: messageOf(error) });
+    return undefined;
+  }
+}
+
 /** Files besides those the checkpoint needs: older forms must agree, others are listed. */
 async function checkOtherFiles(
   directory: string,
@@ -327,7 +381,7 @@ async function checkOtherFiles(
 ): Promise<string[]> {
   const unpublished: string[] = [];
   for (const file of await listFiles(directory)) {
-    if (file === "checkpoint" || file === "checkpoint.new") continue;
+    if (HEADS.has(file)) continue;
     const name = parseTilePath(file);
     if (name === undefined) {
       found.add({ file, what: "does not belong to a log" });

@@ -82,10 +82,20 @@ export function ownCheckpoint(key: LogKey, note: string): Checkpoint | undefined
   return checkpoint;
 }
 
+/** Somebody outside has a head of this log that is not the begin, or the whole, of what is here. */
+export function aheadOfUs(
+  who: string,
+  theirs: number | undefined,
+  ours: number | undefined,
+): GatewayError {
+  if (theirs === undefined) return refusal(`${who} has a head of this log that is not this log's`);
+  return refusal(`${who} has seen ${theirs} of its records, here are ${ours}`);
+}
+
 /** Why the log is not gone on with. */
 export function refusal(what: string, cause?: unknown): GatewayError {
   return new GatewayError("evidence_unavailable", `the log is not gone on with: ${what}`, {
-    hint: "Keep a copy of the data directory and find out what changed it; a restored backup forks the log.",
+    hint: "Keep a copy of the data directory and find out what changed it; a restored backup forks the log. The ways on are in docs/guides/auditing.md, 'When the log is not gone on with'.",
     cause,
   });
 }

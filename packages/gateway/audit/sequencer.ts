@@ -32,6 +32,7 @@ import { sha256 } from "./journal-format.ts";
 import { readJournal, removeSegmentsBefore } from "./journal-reader.ts";
 import type { LogFiles } from "./log-files.ts";
 import {
+  aheadOfUs,
   type Cursor,
   EMPTY_HEAD,
   FIRST_CURSOR,
@@ -205,6 +206,10 @@ function checkLog(deps: SequencerDeps, head: Head): Edge {
     throw refusal("the published checkpoint is not the one this gateway published last");
   }
   const checkpoint = ownCheckpoint(key, head.checkpoint);
+  const cosigned = ownCheckpoint(key, files.read(join(directory, "cosigned"))?.toString() ?? "");
+  if (cosigned !== undefined && cosigned.size > (checkpoint?.size ?? 0)) {
+    throw aheadOfUs("the cosigned checkpoint", cosigned.size, checkpoint?.size ?? 0);
+  }
   if (checkpoint === undefined) return EMPTY_EDGE;
   const levels: Uint8Array[][] = [];
   for (let level = 0; TILE_WIDTH ** level <= checkpoint.size; level++) {
