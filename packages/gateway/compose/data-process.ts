@@ -5,6 +5,7 @@
 // session is ended then, at once.
 
 import cluster from "node:cluster";
+import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import { pino } from "pino";
 import { createAccess, DEFAULT_ACCESS_LIMITS } from "../access/authorize.ts";
@@ -17,6 +18,7 @@ import { type MessageChannel, openChannel } from "../base/message-channel.ts";
 import type { ListenerTls } from "../config/certificates.ts";
 import type { Settings } from "../live.ts";
 import type { CancelKey } from "../proxy/postgres/cancels.ts";
+import { openClassMemory } from "../proxy/postgres/class-memory.ts";
 import {
   type CatalogueReader,
   type Databases,
@@ -137,6 +139,7 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
       catalogue: catalogueBy(host),
       clock,
       masks: () => live.config.masks,
+      memory: openClassMemory(join(config.dataDirectory, "classes"), process.pid),
       limits: config.limits,
       log,
     }),

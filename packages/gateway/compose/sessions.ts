@@ -1,6 +1,7 @@
 // Sessions and what they need of targets: credentials, the register of who is where, what ends them,
 // and the approvals they wait for.
 
+import { join } from "node:path";
 import type { ControlAccess } from "../access/control.ts";
 import type { Access } from "../access/operation.ts";
 import { type Approvals, createApprovals } from "../approval/approvals.ts";
@@ -16,6 +17,7 @@ import { createProviderSessions, type ProviderSessions } from "../delegation/pro
 import type { People } from "../identity/people.ts";
 import type { SignIns } from "../identity/sign-ins.ts";
 import { createKubernetesBroker } from "../proxy/kubernetes/session-credentials.ts";
+import { openClassMemory } from "../proxy/postgres/class-memory.ts";
 import {
   type CatalogueReader,
   catalogueOver,
@@ -193,7 +195,11 @@ function composeTargets(deps: SessionsDeps, stack: AsyncDisposableStack) {
       connectTimeoutMs: limits.targetConnectTimeoutMs,
     }),
     openDatabases: () =>
-      openDatabases({ catalogue, clock, masks: () => live.config().masks, limits, log }),
+      openDatabases({
+        ...{ catalogue, clock, limits, log },
+        masks: () => live.config().masks,
+        memory: openClassMemory(join(dataDirectory, "classes"), process.pid),
+      }),
   };
 }
 

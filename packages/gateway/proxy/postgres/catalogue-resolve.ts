@@ -11,7 +11,11 @@ export interface ClassedColumn {
   readonly class: string;
   /** `public.customers.email`, for messages. */
   readonly column: string;
+  /** The entry of `classify` it comes from, in the same form. */
+  readonly entry?: string;
 }
+
+export type ClassesByOid = ReadonlyMap<number, ReadonlyMap<number, readonly ClassedColumn[]>>;
 
 export interface Catalogue {
   readonly snapshot: Snapshot;
@@ -19,11 +23,17 @@ export interface Catalogue {
   /** Schemas of unqualified names, pg_catalog first unless the operator put it elsewhere. */
   readonly searchPath: readonly string[];
   /** relation OID → attribute → classes */
-  readonly classes: ReadonlyMap<number, ReadonlyMap<number, readonly ClassedColumn[]>>;
+  readonly classes: ClassesByOid;
   /** Every classified column once: what code we cannot see into may reach. */
   readonly allClasses: readonly ClassedColumn[];
   /** Classifications that name nothing in this database: to be told to the operator. */
   readonly unmatched: readonly Classification[];
+  /** Those whose column is known to be called otherwise by now: it keeps the class. */
+  readonly renamed: readonly Classification[];
+}
+
+export function entryName({ schema, table, column }: Classification): string {
+  return `${schema}.${table}.${column}`;
 }
 
 export function buildCatalogue(
@@ -32,7 +42,7 @@ export function buildCatalogue(
   searchPath: readonly string[],
   classify: readonly Classification[],
   /** What it was before: a column keeps its classes, whatever it or its table is called now. */
-  previous?: Catalogue,
+  previous?: ClassesByOid,
 ): Catalogue {
   const classes = new Map<number, Map<number, ClassedColumn[]>>();
   const unmatched: Classification[] = [];
@@ -44,6 +54,11 @@ export function buildCatalogue(
     if (found === 0) unmatched.push(entry);
   }
   if (previous !== undefined) keepClasses(snapshot, classes, previous);
+  const kept = new Set(
+    [...classes.values()]
+      .flatMap((columns) => [...columns.values()].flat())
+      .map((one) => one.entry),
+  );
   const all = new Map<string, ClassedColumn>();
   for (const columns of classes.values())
     for (const list of columns.values())
@@ -54,7 +69,8 @@ export function buildCatalogue(
     searchPath: effectivePath(searchPath),
     classes,
     allClasses: [...all.values()],
-    unmatched,
+    unmatched: unmatched.filter((entry) => !kept.has(entryName(entry))),
+    renamed: unmatched.filter((entry) => kept.has(entryName(entry))),
   };
 }
 
@@ -161,9 +177,9 @@ function childrenByParent(snapshot: Snapshot): ReadonlyMap<number, readonly numb
 function keepClasses(
   snapshot: Snapshot,
   classes: Map<number, Map<number, ClassedColumn[]>>,
-  previous: Catalogue,
+  previous: ClassesByOid,
 ): void {
-  for (const [oid, attributes] of previous.classes) {
+  for (const [oid, attributes] of previous) {
     const relation = snapshot.relations.get(oid);
     for (const [attribute, kept] of attributes) {
       if (!relation?.columns.some((column) => column.attribute === attribute)) continue;
@@ -202,6 +218,7 @@ function addClass(
       list.push({
         class: entry.class,
         column: `${relation.schema}.${relation.name}.${column.name}`,
+        entry: entryName(entry),
       });
     columns.set(column.attribute, list);
     added++;

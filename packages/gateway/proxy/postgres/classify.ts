@@ -8,7 +8,14 @@ import type { Clock } from "../../base/clock.ts";
 import type { Classification } from "../../target/target.ts";
 import { requireAlone } from "./application-name.ts";
 import type { Snapshot } from "./catalogue.ts";
-import { buildCatalogue, type Catalogue } from "./catalogue-resolve.ts";
+import {
+  buildCatalogue,
+  type Catalogue,
+  type ClassedColumn,
+  type ClassesByOid,
+  entryName,
+} from "./catalogue-resolve.ts";
+import type { ClassMemory, RememberedClass } from "./class-memory.ts";
 import { classifyStatement } from "./classify-statement.ts";
 import { EffectList, summarise } from "./effects.ts";
 import { classifiedColumns } from "./lineage.ts";
@@ -33,6 +40,8 @@ export interface ClassifierDeps {
   /** Reads the catalogue: catalogue.ts, over a connection of the gateway's own. */
   readonly read: () => Promise<Snapshot>;
   readonly limits: ClassifierLimits;
+  /** Classes of columns that were renamed while nobody looked. Absent: none are known. */
+  readonly memory?: ClassMemory;
   /** Notices what others define at the target. Absent: only `refresh` does. */
   readonly watch?: {
     /** Another text whenever the catalogue is another: catalogue.ts, `readMark`. */
@@ -49,6 +58,8 @@ const VERIFY_SHARE = 1 / 20;
 export interface PostgresClassifier extends Classifier {
   /** Classifications that name nothing in this database. */
   readonly unmatched: readonly Classification[];
+  /** Classifications whose column is called otherwise by now, and keeps its class. */
+  readonly renamed: readonly Classification[];
   /** For the second witness (result-mask.ts). */
   readonly classifiedByOid: ClassifiedByOid;
 }
@@ -57,15 +68,19 @@ export interface PostgresClassifier extends Classifier {
 export async function createClassifier(deps: ClassifierDeps): Promise<PostgresClassifier> {
   await loadParser();
   const place = { target: deps.target, database: deps.database };
-  const build = (snapshot: Snapshot, previous?: Catalogue) =>
-    buildCatalogue(snapshot, place, deps.searchPath, deps.classify, previous);
+  const build = (snapshot: Snapshot, previous: ClassesByOid) => {
+    const built = buildCatalogue(snapshot, place, deps.searchPath, deps.classify, previous);
+    deps.memory?.keep(deps.target, deps.database, toRemember(built));
+    return built;
+  };
   const { watch } = deps;
   let verifiedMs = watch?.clock.monotonicMs() ?? 0;
   let verifyEveryMs = VERIFY_EVERY_MS;
   // Before the catalogue itself: a change in between is then noticed.
   let mark = await watch?.mark();
   let verifying: Promise<void> | undefined;
-  let catalogue = build(await deps.read());
+  const recalled = deps.memory?.recall(deps.target, deps.database) ?? [];
+  let catalogue = build(await deps.read(), stillConfigured(recalled, deps.classify));
   let classified: ClassifiedByOid | undefined;
   let epoch = 1;
   let reading: Promise<void> | undefined;
@@ -74,7 +89,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   async function readAgain(): Promise<void> {
     const snapshot = await deps.read();
     if (snapshot.fingerprint === catalogue.snapshot.fingerprint) return;
-    catalogue = build(snapshot, catalogue);
+    catalogue = build(snapshot, catalogue.classes);
     classified = undefined;
     epoch++;
     cache.clear();
@@ -116,6 +131,9 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     get settingBounds() {
       return catalogue.snapshot.settingBounds;
     },
+    get renamed() {
+      return catalogue.renamed;
+    },
     get unmatched() {
       return catalogue.unmatched;
     },
@@ -133,6 +151,32 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       await verifying;
     },
   };
+}
+
+function toRemember({ classes }: Catalogue): RememberedClass[] {
+  const found: RememberedClass[] = [];
+  for (const [oid, attributes] of classes)
+    for (const [attribute, list] of attributes)
+      for (const { class: name, entry } of list)
+        if (entry !== undefined) found.push({ oid, attribute, class: name, entry });
+  return found;
+}
+
+/** By what the configuration says now: what was taken out of it has no class any more. */
+function stillConfigured(
+  recalled: readonly RememberedClass[],
+  classify: readonly Classification[],
+): ClassesByOid {
+  const configured = new Set(classify.map((one) => `${one.class}\0${entryName(one)}`));
+  const classes = new Map<number, Map<number, ClassedColumn[]>>();
+  for (const { oid, attribute, class: name, entry } of recalled) {
+    if (!configured.has(`${name}\0${entry}`)) continue;
+    const columns = classes.get(oid) ?? new Map<number, ClassedColumn[]>();
+    classes.set(oid, columns);
+    const list = columns.get(attribute) ?? [];
+    columns.set(attribute, [...list, { class: name, column: entry, entry }]);
+  }
+  return classes;
 }
 
 function classifyText(

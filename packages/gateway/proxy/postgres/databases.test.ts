@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import {
   startPostgres,
@@ -7,6 +10,7 @@ import {
 import { systemClock } from "../../base/clock.ts";
 import type { StandingConnections } from "../../credential/standing.ts";
 import type { Classification, PostgresTarget } from "../../target/target.ts";
+import { type ClassMemory, openClassMemory } from "./class-memory.ts";
 import { catalogueOver, openDatabases } from "./databases.ts";
 
 let postgres: TestPostgres;
@@ -50,13 +54,14 @@ function target(
   };
 }
 
-async function open(one: PostgresTarget, database: string) {
+async function open(one: PostgresTarget, database: string, memory?: ClassMemory) {
   const logged: string[] = [];
   const standing: Pick<StandingConnections, "query"> = {
     query: (_target, _login, name, sql) => postgres.query(name, sql),
   };
   using databases = openDatabases({
     catalogue: catalogueOver(standing),
+    ...(memory === undefined ? {} : { memory }),
     clock: systemClock,
     masks: () => new Map(),
     limits: { catalogueRefreshMs: 60_000, statementBytes: 1 << 20, planCacheBytes: 1 << 20 },
@@ -120,4 +125,43 @@ test("what the database bounds may be tightened and not loosened, by whatever st
     ["default_transaction_read_only", 1],
     ["statement_timeout", 30_000],
   ]);
+});
+
+test("a column that is renamed while the gateway is down keeps its class until the operator lets go", async () => {
+  await postgres.query("postgres", "create database renamed");
+  await postgres.query("renamed", "create table customers (id int, email text, name text)");
+  const folder = mkdtempSync(join(tmpdir(), "custody-classes-"));
+  try {
+    const outputs = async (one: PostgresTarget, text: string) => {
+      const { classifier, logged } = await open(one, "renamed", openClassMemory(folder, 1));
+      const plan = classifier.classify(text, {
+        prepared: () => undefined,
+        cursor: () => undefined,
+      });
+      assert.ok(!("unclassified" in plan), "message" in plan ? plan.message : "");
+      return { classes: plan.statements[0]?.columns?.map((column) => column.class), logged };
+    };
+    const one = target([email], ["renamed"]);
+    assert.deepEqual((await outputs(one, "select email from customers")).classes, ["pii.email"]);
+    await postgres.query(
+      "renamed",
+      "alter table customers rename email to contact; alter table customers rename to clients",
+    );
+    const after = await outputs(one, "select contact, name from clients");
+    assert.deepEqual(after.classes, ["pii.email", undefined]);
+    assert.match(after.logged[0] ?? "", /public\.customers\.email .*called otherwise/);
+    // Without the memory nobody gets in: the classification names nothing.
+    await assert.rejects(open(one, "renamed"), { code: "configuration" });
+    // Taken out of the configuration, it is forgotten.
+    const none = await outputs(target([], ["renamed"]), "select contact, name from clients");
+    assert.deepEqual(none.classes, [undefined, undefined]);
+    await assert.rejects(open(one, "renamed", openClassMemory(folder, 1)), {
+      code: "configuration",
+    });
+    const [file = ""] = readdirSync(folder);
+    writeFileSync(join(folder, file), "{}");
+    await assert.rejects(open(one, "renamed", openClassMemory(folder, 1)), /cannot be read/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

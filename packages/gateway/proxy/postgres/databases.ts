@@ -10,6 +10,8 @@ import type { StandingConnections } from "../../credential/standing.ts";
 import type { MaskName } from "../../masking/masks.ts";
 import type { Classification, PostgresTarget } from "../../target/target.ts";
 import { readMark, readSnapshot, type Snapshot } from "./catalogue.ts";
+import { entryName } from "./catalogue-resolve.ts";
+import type { ClassMemory } from "./class-memory.ts";
 import { createClassifier } from "./classify.ts";
 import type { Classifier } from "./plan.ts";
 import { createResultMasks, type ResultMasks } from "./row-check.ts";
@@ -34,6 +36,7 @@ export interface CatalogueReader {
 
 export interface DatabasesDeps {
   readonly catalogue: CatalogueReader;
+  readonly memory?: ClassMemory;
   readonly clock: Clock;
   readonly masks: () => ReadonlyMap<string, MaskName>;
   readonly limits: {
@@ -98,6 +101,7 @@ async function openDatabase(
     searchPath: target.searchPath,
     classify,
     read: () => catalogue.snapshot(target, database),
+    ...(deps.memory === undefined ? {} : { memory: deps.memory }),
     limits: {
       maxTextBytes: limits.statementBytes,
       cacheBytes: limits.planCacheBytes,
@@ -105,6 +109,10 @@ async function openDatabase(
     watch: { mark: () => catalogue.mark(target, database), clock: deps.clock },
   });
   refuseUnmatched(target, database, classifier.unmatched, deps);
+  for (const one of classifier.renamed)
+    deps.log(
+      `target ${target.name}: ${entryName(one)} (${one.class}) is called otherwise by now in database ${database}; it keeps its class, and the configuration should say its name`,
+    );
   return { classifier, masks: createResultMasks(classifier, deps.masks) };
 }
 
