@@ -32,6 +32,8 @@ export interface LiveOptions {
   readonly sessions: number;
   /** Delegations below the person. */
   readonly depth: number;
+  /** Processes for clients' connections. */
+  readonly workers?: number;
   /** The gateway writes a CPU profile of each thread here when it ends. */
   readonly profileFolder?: string | undefined;
 }
@@ -63,6 +65,8 @@ export async function openLiveStage(options: LiveOptions): Promise<LiveStage> {
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),
+      ...(options.workers === undefined ? {} : { workers: options.workers }),
+      admin: true,
       env:
         profileFolder === undefined
           ? {}
