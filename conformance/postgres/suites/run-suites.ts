@@ -1,0 +1,150 @@
+// Runs the three suites through one door and says what each test came to.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { serverAccount } from "../../support/postgres-binaries.ts";
+import type { SuiteBuild } from "./build.ts";
+import type { SuiteDoor } from "./stage.ts";
+
+export interface SuiteResult {
+  /** `regress/boolean` → it came out as PostgreSQL's own expected output, or the first difference. */
+  readonly tests: ReadonlyMap<string, "ok" | string>;
+  readonly seconds: number;
+}
+
+const CONCURRENT = 20;
+const ROWS = 700;
+
+export async function runSuites(
+  build: SuiteBuild,
+  door: SuiteDoor,
+  words: readonly string[],
+): Promise<SuiteResult> {
+  const startedMs = performance.now();
+  const folder = mkdtempSync(join(tmpdir(), "custody-suite-output-"));
+  chmodSync(folder, 0o777);
+  const account = serverAccount();
+  if (account !== undefined) chownSync(folder, account.uid, account.gid);
+  const tests = new Map<string, string>();
+  const wants = (suite: string) => words.length === 0 || words.includes(suite);
+  try {
+    if (wants("regress")) {
+      const schedule = ["--schedule", join(build.source, "src/test/regress/parallel_schedule")];
+      await regress(
+        build,
+        door,
+        folder,
+        "regress",
+        "pg_regress",
+        [...schedule, `--max-concurrent-tests=${CONCURRENT}`],
+        tests,
+      );
+    }
+    if (wants("isolation")) {
+      const schedule = ["--schedule", join(build.source, "src/test/isolation/isolation_schedule")];
+      await regress(build, door, folder, "isolation", "pg_isolation_regress", schedule, tests);
+    }
+    if (wants("libpq_pipeline")) await pipelines(build, door, tests);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return { tests, seconds: Math.round((performance.now() - startedMs) / 1000) };
+}
+
+function environment(door: SuiteDoor): NodeJS.ProcessEnv {
+  return {
+    PATH: process.env.PATH,
+    PGPASSWORD: door.password,
+    PGSSLMODE: "verify-ca",
+    PGSSLROOTCERT: door.caFile,
+    PGGSSENCMODE: "disable",
+    LC_ALL: "C",
+  };
+}
+
+async function regress(
+  build: SuiteBuild,
+  door: SuiteDoor,
+  folder: string,
+  suite: string,
+  program: string,
+  more: readonly string[],
+  tests: Map<string, string>,
+): Promise<void> {
+  const source = join(build.source, "src/test", suite);
+  const output = join(folder, suite);
+  const args = [
+    ...["--inputdir", source, "--outputdir", output, "--expecteddir", source, "--dlpath", source],
+    ...["--bindir", join(build.installation, "bin"), "--host", door.host],
+    ...["--port", String(door.port), "--user", door.user, ...more],
+  ].filter((_, index, all) => !isUnknownOption(all, index));
+  const { stdout } = await run(join(source, program), args, source, door);
+  const differences = readDifferences(join(output, "regression.diffs"));
+  for (const line of stdout.split("\n")) {
+    const found = /^(?:test| {4,})\s*(\S+)\s+\.\.\. (ok|FAILED)/.exec(line);
+    if (found?.[1] === undefined) continue;
+    const said = found[2] === "ok" ? "ok" : (differences.get(found[1]) ?? "failed");
+    tests.set(`${suite}/${found[1]}`, said);
+  }
+  if (tests.size === 0) throw new Error(`${program} ran no test:\n${stdout}`);
+}
+
+/** PostgreSQL 15's pg_regress has no --expecteddir: the folder is the input's. */
+function isUnknownOption(all: readonly string[], index: number): boolean {
+  return all[index] === "--expecteddir" || all[index - 1] === "--expecteddir";
+}
+
+/** Of each test the first line that came and was not expected, or was expected and did not come. */
+function readDifferences(path: string): Map<string, string> {
+  const found = new Map<string, string>();
+  if (!existsSync(path)) return found;
+  let test: string | undefined;
+  for (const line of readFileSync(path, "utf8").split("\n")) {
+    const header = /^\+\+\+ .*\/results\/(\S+)\.out/.exec(line);
+    if (header?.[1] !== undefined) test = header[1];
+    else if (test !== undefined && /^[+-][^+-]/.test(line) && !found.has(test))
+      found.set(test, line);
+  }
+  return found;
+}
+
+async function pipelines(
+  build: SuiteBuild,
+  door: SuiteDoor,
+  tests: Map<string, string>,
+): Promise<void> {
+  const folder = join(build.source, "src/test/modules/libpq_pipeline");
+  const program = join(folder, "libpq_pipeline");
+  const listed = await run(program, ["tests"], folder, door);
+  const connection = `host=${door.host} port=${door.port} user=${door.user} dbname=postgres`;
+  for (const name of listed.stdout.split(/\s+/).filter((word) => word !== "")) {
+    const args = ["-r", String(ROWS), name, connection];
+    const { code, stderr } = await run(program, args, folder, door);
+    tests.set(
+      `libpq_pipeline/${name}`,
+      code === 0 ? "ok" : (stderr.trim().split("\n")[0] ?? "failed"),
+    );
+  }
+}
+
+async function run(program: string, args: readonly string[], cwd: string, door: SuiteDoor) {
+  const child = spawn(program, args, {
+    ...serverAccount(),
+    cwd,
+    env: environment(door),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
+  child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
+  const [code] = await once(child, "close");
+  return {
+    code: Number(code),
+    stdout: Buffer.concat(out).toString(),
+    stderr: Buffer.concat(err).toString(),
+  };
+}
