@@ -40,6 +40,7 @@ import { speaks } from "./target/target.ts";
 
 export interface Gateway extends AsyncDisposable {
   readonly postgres: Address | undefined;
+  readonly ssh: Address | undefined;
   readonly https: Address;
   readonly admin: Address | undefined;
   readonly fingerprint: string;
@@ -132,8 +133,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         store: store.sessions,
         targets: () => live.config.targets,
         listeners: () => {
-          const { postgres } = dataSides().addresses;
-          return postgres === undefined ? {} : { postgres };
+          const { postgres, ssh } = dataSides().addresses;
+          return { ...(postgres && { postgres }), ...(ssh && { ssh }) };
         },
       },
       explaining: {
@@ -182,12 +183,18 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       meter: () => sumOfMeters([journal.meter, ...(data?.meters ?? [])]),
       sessions: () => registry.under(undefined).length,
       residentBytes: () => process.memoryUsage.rss() + (data?.residentBytes ?? 0),
+      logHeads: () => ({
+        published: auditLog.size,
+        cosigned: outwardState.cosignedSize(),
+        anchored: outwardState.anchoredSize(),
+      }),
     };
     return stack.use(await startAdmin({ tls, metrics, ready }, config.listen.admin));
   }
 
   return {
     postgres: data.addresses.postgres,
+    ssh: data.addresses.ssh,
     https: { host: api.host, port: api.port },
     admin: admin === undefined ? undefined : { host: admin.host, port: admin.port },
     fingerprint: certificates.fingerprint,

@@ -67,6 +67,7 @@ export interface SessionParts {
   /** Where clients connect; undefined when that protocol is not listened for. */
   readonly listeners: () => {
     readonly postgres?: { readonly host: string; readonly port: number };
+    readonly ssh?: { readonly host: string; readonly port: number };
   };
 }
 

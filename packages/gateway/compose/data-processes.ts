@@ -90,7 +90,7 @@ export async function startDataProcesses(deps: DataProcessesDeps): Promise<DataP
 }
 
 class DataSideProcesses implements DataProcesses {
-  addresses: ListenerAddresses = { postgres: undefined };
+  addresses: ListenerAddresses = { postgres: undefined, ssh: undefined };
   readonly #deps: DataProcessesDeps;
   readonly #running = new Map<number, DataProcess>();
   readonly #starting = new Set<Promise<void>>();

@@ -14,6 +14,7 @@ import { listenPostgres, type PostgresListener } from "../proxy/postgres/listene
 import { openRecorder, type RecordedSession, type Recorder } from "../recording/recorder.ts";
 import type { RecordingKeys } from "../recording/recording-keys.ts";
 import type { Control } from "../session/control.ts";
+import { listenForSsh } from "./listen-ssh.ts";
 import { type Address, postgresLimits, targetCa } from "./listeners.ts";
 
 export interface DataSideDeps {
@@ -36,6 +37,7 @@ export interface DataSideDeps {
 /** Where clients come in; undefined when that protocol is not listened for. */
 export interface ListenerAddresses {
   readonly postgres: Address | undefined;
+  readonly ssh: Address | undefined;
 }
 
 export interface Listening {
@@ -51,8 +53,14 @@ export async function listenForClients(
 ): Promise<Listening> {
   const { listen } = deps.config();
   const postgres = await opened(listen.postgres, listenForPostgres);
+  const ssh = await opened(listen.ssh, (given, at) =>
+    listenForSsh(given, at, (session) => recorderOf(given, session)),
+  );
   return {
-    addresses: { postgres: addressOf(listen.postgres, postgres) },
+    addresses: {
+      postgres: addressOf(listen.postgres, postgres),
+      ssh: addressOf(listen.ssh, ssh),
+    },
     cancel: (cancel) => postgres?.cancel(cancel),
   };
 

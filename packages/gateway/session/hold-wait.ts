@@ -39,8 +39,8 @@ export interface HoldNotice {
 
 export type HoldEnd =
   | { readonly kind: "released"; readonly permit: Permit; readonly approvedBy: readonly string[] }
-  /** `how`: what came between, a sentence without its full stop. */
-  | { readonly kind: "refused"; readonly how: string }
+  /** `how`: what came between, a sentence without its full stop. `isLate`: nothing but time. */
+  | { readonly kind: "refused"; readonly how: string; readonly isLate?: true }
   /** Approved, but no longer the same operation. */
   | { readonly kind: "changed" }
   | { readonly kind: "cancelled" };
@@ -53,7 +53,7 @@ export type WaitEnd =
       readonly by: readonly string[];
       readonly binding: string;
     }
-  | { readonly kind: "refused"; readonly how: string }
+  | { readonly kind: "refused"; readonly how: string; readonly isLate?: true }
   | { readonly kind: "cancelled" };
 
 export interface HoldWaitDeps {
@@ -66,7 +66,7 @@ export interface HoldWaitDeps {
 type Stop = (end: Settled) => void;
 type Settled =
   | { readonly kind: "approved"; readonly met: readonly string[]; readonly by: readonly string[] }
-  | { readonly kind: "refused"; readonly how: string }
+  | { readonly kind: "refused"; readonly how: string; readonly isLate?: true }
   | { readonly kind: "cancelled" };
 
 export class HoldWait {
@@ -159,7 +159,7 @@ export class HoldWait {
     const deadline = setTimeout(() => {
       const until = new Date(hold.expiresAtMs).toISOString();
       const how = `nobody decided within ${seconds(waitMs)} s; an approval of ${hold.holdId} is honoured until ${until}, when the same is asked again`;
-      resolve({ kind: "refused", how });
+      resolve({ kind: "refused", how, isLate: true });
     }, waitMs);
     try {
       return await promise;

@@ -1,0 +1,211 @@
+// Forwarded connections: -L, -D and -W (direct-tcpip), sockets (streamlocal), -R (tcpip-forward) and the
+// agent. Each is an action of its own that nothing permits by default; the destination is the resource.
+// To another target of the gateway nothing is forwarded, whoever asks: that would go round the decision
+// on every command there.
+//
+// Who owns the state: one a session: which listeners of the target's were permitted, and its agent.
+
+import {
+  CHANNEL_OPEN_FAILURES,
+  type ChannelOpen,
+  type GlobalRequest,
+} from "@custody/wire/ssh/requests.ts";
+import type { Denial, Operation } from "../../access/operation.ts";
+import type { ChannelEnd } from "./flow.ts";
+import { unknown, type Verdict } from "./judge.ts";
+import { destinationOperation } from "./operations.ts";
+import type { ChannelHandler, RelayContext } from "./relay-context.ts";
+import { joinChannels } from "./tunnel.ts";
+import { plain } from "./wording.ts";
+
+export interface ForwardingDeps {
+  readonly isOwnTarget: (host: string, port: number) => Promise<boolean>;
+  readonly openToClient: (open: ChannelOpen, handler: ChannelHandler) => ChannelEnd;
+  /** Of the target. */
+  readonly requestGlobal: (request: GlobalRequest, tag: unknown) => void;
+}
+
+type Handle = (handler: ChannelHandler) => void;
+type Reply = (success: boolean, data?: Buffer) => void;
+type Permitted = Extract<Verdict, { verdict: "permit" }>;
+
+/** What a listener of the target's was permitted as. */
+interface Listening {
+  readonly verdict: Permitted;
+  readonly reply: Reply;
+  readonly key: (port: number) => string;
+}
+
+const MAX_LISTENERS = 32;
+
+export class Forwarding {
+  readonly #context: RelayContext;
+  readonly #deps: ForwardingDeps;
+  readonly #listeners = new Map<string, Permitted>();
+
+  constructor(context: RelayContext, deps: ForwardingDeps) {
+    this.#context = context;
+    this.#deps = deps;
+  }
+
+  /** A client opens a connection to somewhere behind the target. */
+  onClientOpen(end: ChannelEnd, open: ChannelOpen, handle: Handle): void {
+    const to = destinationOf(open);
+    if (to === undefined) return refuse(end, "channels of this kind are not opened here");
+    this.#judgeLocal(to)
+      .then((verdict) => {
+        if (end.peer.isGone) return this.#skipped(verdict);
+        if (verdict.verdict === "deny") return refuse(end, verdict.lines.slice(0, 2).join(";"));
+        const second = (handler: ChannelHandler) => this.#context.openUpstream(open, handler);
+        handle(this.#join(end, verdict, to, second));
+      })
+      .catch((thrown) => {
+        this.#context.log("a forwarded connection failed", thrown);
+        refuse(end, "internal error");
+      });
+  }
+
+  onClientRequest(request: GlobalRequest, reply: Reply): void {
+    if (request.kind === "no-more-sessions@openssh.com") return reply(true);
+    if (request.kind === "cancel-tcpip-forward") {
+      this.#listeners.delete(`${request.host}:${request.port}`);
+      this.#deps.requestGlobal(request, { reply, key: undefined });
+      return;
+    }
+    if (request.kind !== "tcpip-forward") return reply(false);
+    this.#listen(request, reply).catch((thrown) => {
+      this.#context.log("a remote forwarding failed", thrown);
+      reply(false);
+    });
+  }
+
+  onTargetReply(tag: unknown, success: boolean, data: Buffer): void {
+    const listening = tag as Partial<Listening> & { readonly reply: Reply };
+    if (success && listening.key !== undefined && listening.verdict !== undefined)
+      // RFC 4254 section 7.1: a port that the target chose is in its answer.
+      this.#listeners.set(
+        listening.key(data.length === 4 ? data.readUInt32BE(0) : 0),
+        listening.verdict,
+      );
+    if (!success && listening.verdict !== undefined) this.#over(listening.verdict, "refused");
+    listening.reply(success, data);
+  }
+
+  /** The target opens a connection to the client: only where a listener was permitted. */
+  onTargetOpen(end: ChannelEnd, open: ChannelOpen, handle: Handle): void {
+    const permitted =
+      open.kind === "forwarded-tcpip"
+        ? this.#listeners.get(`${open.host}:${open.port}`)
+        : undefined;
+    if (permitted === undefined || open.kind !== "forwarded-tcpip")
+      return refuse(end, "nobody permitted it");
+    const to = { host: open.host.toString("utf8"), port: open.port };
+    const second = (handler: ChannelHandler) => this.#deps.openToClient(open, handler);
+    handle(this.#join(end, undefined, to, second, permitted));
+  }
+
+  async #judgeLocal({ host, port }: Place): Promise<Verdict> {
+    const { judge, site } = this.#context;
+    let operation: Operation | Denial = destinationOperation(site, "forward_local", host, port);
+    if (await this.#deps.isOwnTarget(host, port))
+      operation = unknown(
+        `forward_local on destination ${plain(host)}:${port}`,
+        "it is a target of this gateway, to be reached through its own door",
+      );
+    return judge.judge({
+      ...{ operation, command: `forward ${host}:${port}`, bound: [host, port] },
+      durability: "strict",
+      tell: () => undefined,
+    });
+  }
+
+  async #listen(
+    request: Extract<GlobalRequest, { kind: "tcpip-forward" }>,
+    reply: Reply,
+  ): Promise<void> {
+    const host = request.host.toString("utf8");
+    const { port } = request;
+    const { judge, site } = this.#context;
+    const verdict = await judge.judge({
+      operation: destinationOperation(site, "forward_remote", host, port),
+      ...{ command: `forward -R ${host}:${port}`, bound: ["remote", host, port] },
+      durability: "strict",
+      tell: () => undefined,
+    });
+    if (verdict.verdict === "deny") return reply(false);
+    if (this.#listeners.size >= MAX_LISTENERS) {
+      this.#over(verdict, "limit");
+      return reply(false);
+    }
+    const key = (chosen: number) => `${request.host}:${port === 0 ? chosen : port}`;
+    this.#deps.requestGlobal(request, { verdict, reply, key } satisfies Listening);
+  }
+
+  /** `verdict` undefined: part of what was permitted as a listener, which is not over with it. */
+  #join(
+    end: ChannelEnd,
+    verdict: Permitted | undefined,
+    to: Place,
+    open: (handler: ChannelHandler) => ChannelEnd,
+    about: Permitted | undefined = verdict,
+  ): ChannelHandler {
+    const { recorder } = this.#context;
+    const { channel } = end;
+    const request = about?.requestId ?? "";
+    const argv = [to.host, String(to.port)];
+    let outcome = "ok";
+    return joinChannels(end, open, {
+      room: (done) => recorder.room(done),
+      onData: (stream, data) => recorder.data(request, channel, stream, data, about?.level),
+      onOpened() {
+        recorder.typed({ kind: "exec", request, channel, mode: "forward", argv });
+        end.peer.connection.acceptChannel(channel);
+        end.peer.touch();
+      },
+      onRefused(text) {
+        outcome = "refused";
+        refuse(end, `the target does not connect: ${plain(text)}`, "connectFailed");
+      },
+      onOver: () => {
+        recorder.endData(request, channel);
+        if (verdict !== undefined) this.#over(verdict, outcome);
+      },
+    });
+  }
+
+  #skipped(verdict: Verdict): void {
+    if (verdict.verdict === "permit") this.#over(verdict, "skipped");
+  }
+
+  #over({ requestId }: Permitted, outcome: string): void {
+    this.#context.judge.book.endCommand({ requestId, outcome });
+  }
+}
+
+interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A Unix socket is its path, port 0. */
+function destinationOf(open: ChannelOpen): Place | undefined {
+  const place =
+    open.kind === "direct-tcpip"
+      ? { host: open.host, port: open.port }
+      : open.kind === "direct-streamlocal@openssh.com"
+        ? { host: open.path, port: 0 }
+        : undefined;
+  const host = place?.host.toString("utf8") ?? "";
+  if (place === undefined || !place.host.equals(Buffer.from(host))) return undefined;
+  return /^[^\p{Cc}\p{Cf}\p{Z}]{1,1024}$/u.test(host) ? { host, port: place.port } : undefined;
+}
+
+function refuse(
+  { channel, peer }: ChannelEnd,
+  text: string,
+  reason: keyof typeof CHANNEL_OPEN_FAILURES = "administrativelyProhibited",
+): void {
+  if (peer.isGone) return;
+  peer.connection.refuseChannel(channel, CHANNEL_OPEN_FAILURES[reason], plain(text));
+  peer.touch();
+}

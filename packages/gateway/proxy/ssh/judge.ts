@@ -1,0 +1,169 @@
+// One operation from question to permit: decided, held where people have to consent, written down, and
+// only then let through (I1). Every kind of SSH request goes through here, and nothing else makes a
+// request of the target's possible.
+//
+// Who owns the state: one judge a session; waits that can be cancelled belong to whoever asked.
+
+import type { RecordingLevel } from "@custody/evidence/core/recording.ts";
+import type { Denial, Operation, Permit } from "../../access/operation.ts";
+import type { Durability, Journal } from "../../audit/journal.ts";
+import type { Clock } from "../../base/clock.ts";
+import { toGatewayError } from "../../base/errors.ts";
+import { commandDigest } from "../../recording/digest.ts";
+import type { Control } from "../../session/control.ts";
+import { type HeldDecision, HoldWait } from "../../session/hold-wait.ts";
+import type { SessionBook } from "../../session/session-book.ts";
+import { denialLines, EXIT, faultLines, type Lines, noticeLines, refusalLines } from "./wording.ts";
+
+export interface JudgeDeps {
+  readonly book: SessionBook;
+  readonly journal: Pick<Journal, "barrier">;
+  readonly control: Pick<Control, "requestApproval" | "leaveHold" | "spendApproval">;
+  readonly clock: Clock;
+  readonly holdWaitMs: number;
+  readonly holdReminderMs: number;
+}
+
+export interface Asked {
+  /** undefined: it cannot be understood, for the reason given. */
+  readonly operation: Operation | Denial;
+  /** As the client sent it. */
+  readonly command: Buffer | string;
+  /** What the target will get, and all else that an approval is bound to. */
+  readonly bound: readonly unknown[];
+  /** A plain reading is written before it goes on, everything else is on disk. */
+  readonly durability: Durability;
+  /** For people, while it waits. */
+  readonly tell: (lines: Lines) => void;
+  /** How to end the wait; called once when it begins. */
+  readonly onWait?: (cancel: () => void) => void;
+}
+
+export type Verdict =
+  | {
+      readonly verdict: "permit";
+      readonly requestId: string;
+      readonly permit: Permit;
+      readonly level: RecordingLevel | undefined;
+    }
+  | {
+      readonly verdict: "deny";
+      readonly requestId: string;
+      readonly lines: Lines;
+      readonly exit: number;
+    };
+
+export class Judge {
+  readonly #deps: JudgeDeps;
+
+  constructor(deps: JudgeDeps) {
+    this.#deps = deps;
+  }
+
+  get book(): SessionBook {
+    return this.#deps.book;
+  }
+
+  /** Never rejects. */
+  async judge(asked: Asked): Promise<Verdict> {
+    const { book } = this.#deps;
+    const requestId = book.nextRequestId();
+    try {
+      const { operation } = asked;
+      if (!("effects" in operation)) return this.#deny(asked, requestId, operation, EXIT.denied);
+      const decision = book.decide(operation);
+      if (decision.verdict === "deny")
+        return this.#deny(asked, requestId, decision.denial, EXIT.denied);
+      if (decision.verdict === "permit")
+        return await this.#permit(asked, operation, requestId, decision.permit, undefined);
+      return await this.#hold(asked, operation, requestId, decision);
+    } catch (thrown) {
+      const lines = faultLines(toGatewayError(thrown));
+      return { verdict: "deny", requestId, lines, exit: EXIT.failed };
+    }
+  }
+
+  /** Whether it would be permitted as it is; nothing is written down. */
+  permits(operation: Operation): boolean {
+    return this.#deps.book.decide(operation).verdict === "permit";
+  }
+
+  /** Whether it would be permitted or held; nothing is written down. */
+  mayBe(operation: Operation): boolean {
+    return this.#deps.book.decide(operation).verdict !== "deny";
+  }
+
+  #deny(asked: Asked, requestId: string, denial: Denial, exit: number): Verdict {
+    const { book } = this.#deps;
+    const operation = "effects" in asked.operation ? asked.operation : undefined;
+    book.recorder.command(requestId, asked.command, undefined);
+    book.refuseCommand({ requestId, operation, digest: commandDigest(asked.command) }, denial);
+    return { verdict: "deny", requestId, lines: denialLines(denial, requestId), exit };
+  }
+
+  #permit(
+    asked: Asked,
+    operation: Operation,
+    requestId: string,
+    permit: Permit,
+    approvedBy: readonly string[] | undefined,
+  ): Promise<Verdict> {
+    const { book, journal } = this.#deps;
+    const level = permit.obligations.record;
+    book.recorder.command(requestId, asked.command, undefined, level);
+    const digest = commandDigest(asked.command);
+    book.beginCommand({ requestId, operation, digest }, permit, approvedBy);
+    return new Promise((resolve) => {
+      journal.barrier(asked.durability, () =>
+        resolve({ verdict: "permit", requestId, permit, level }),
+      );
+    });
+  }
+
+  async #hold(
+    asked: Asked,
+    operation: Operation,
+    requestId: string,
+    decision: HeldDecision,
+  ): Promise<Verdict> {
+    const { book, control, clock, holdReminderMs, holdWaitMs } = this.#deps;
+    const wait = new HoldWait({ control, book, clock, reminderMs: holdReminderMs });
+    const { command, bound } = asked;
+    const waiting = {
+      ...{ requestId, operation, parameters: [], bound: () => bound },
+      text: typeof command === "string" ? command : command.toString("utf8"),
+    };
+    asked.onWait?.(() => wait.cancel());
+    const ended = await wait.wait(waiting, decision, holdWaitMs, (notice) =>
+      asked.tell(noticeLines(notice)),
+    );
+    const end = wait.release(waiting, ended);
+    if (end.kind === "released")
+      return this.#permit(asked, operation, requestId, end.permit, end.approvedBy);
+    const lines = refusalLines(end, decision, requestId);
+    const how = end.kind === "refused" ? end.how : `it was ${end.kind} while it waited`;
+    const isLate = end.kind === "refused" && end.isLate === true;
+    const denial: Denial = {
+      kind: "forbidden",
+      what: decision.what,
+      policyId: decision.requirements[0]?.policyId,
+      message: `not approved, not executed: ${how}`,
+      hop: undefined,
+      hopLabel: undefined,
+    };
+    this.#deny(asked, requestId, denial, EXIT.refused);
+    return { verdict: "deny", requestId, lines, exit: isLate ? EXIT.timedOut : EXIT.refused };
+  }
+}
+
+/** A denial of what cannot be told from the request, whatever policies say (I2). */
+export function unknown(what: string, message: string): Denial {
+  return {
+    kind: "unknown",
+    what,
+    policyId: undefined,
+    message,
+    hop: undefined,
+    hopLabel: undefined,
+  };
+}

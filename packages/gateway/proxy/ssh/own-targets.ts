@@ -1,0 +1,41 @@
+// Whether a forwarded connection would end at a target of the gateway's: by its name and port, by its
+// address, or by the host's own loopback when that host is the target's. Names are looked up here, where
+// the host may know others: forwarding is nobody's by default, and this closes what is easily closed.
+
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+import type { SshTarget, Target } from "../../target/target.ts";
+
+const LOCAL = /^(localhost|127\..*|::1|0\.0\.0\.0|::|\[::1?\])$/;
+
+/** `from`: the target whose host the connection would leave from. */
+export async function isOwnTarget(
+  targets: ReadonlyMap<string, Target>,
+  from: SshTarget,
+  host: string,
+  port: number,
+): Promise<boolean> {
+  const wanted = host.toLowerCase().replace(/\.$/, "");
+  const name = LOCAL.test(wanted) ? from.host.toLowerCase() : wanted;
+  const candidates = [...targets.values()].flatMap(endpointsOf);
+  const samePort = candidates.filter((one) => one.port === port);
+  if (samePort.length === 0) return false;
+  if (samePort.some((one) => one.host.toLowerCase() === name)) return true;
+  const addresses = new Set(await addressesOf(name));
+  for (const one of samePort)
+    for (const address of await addressesOf(one.host)) if (addresses.has(address)) return true;
+  return false;
+}
+
+function endpointsOf(target: Target): { readonly host: string; readonly port: number }[] {
+  return "host" in target && "port" in target ? [{ host: target.host, port: target.port }] : [];
+}
+
+async function addressesOf(host: string): Promise<readonly string[]> {
+  if (isIP(host) !== 0) return [host];
+  try {
+    return (await lookup(host, { all: true })).map(({ address }) => address);
+  } catch {
+    return [];
+  }
+}

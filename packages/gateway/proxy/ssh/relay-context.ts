@@ -1,0 +1,38 @@
+// What the parts of one SSH session share, and what a channel is to the relay.
+
+import type { ReplySlot } from "@custody/wire/ssh/events.ts";
+import type { ChannelOpen, ChannelRequest } from "@custody/wire/ssh/requests.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Grammars } from "../../command/load-grammars.ts";
+import type { Recorder } from "../../recording/recorder.ts";
+import type { SshShell } from "../../target/ssh-target.ts";
+import type { ChannelEnd } from "./flow.ts";
+import type { Judge } from "./judge.ts";
+import type { Site } from "./operations.ts";
+
+export interface RelayContext {
+  readonly site: Site;
+  /** The account's login shell; undefined: not declared. */
+  readonly shell: SshShell | undefined;
+  readonly judge: Judge;
+  readonly recorder: Recorder;
+  readonly grammars: Grammars;
+  readonly clock: Clock;
+  /** Asks the target for a channel; `handler` gets what happens on it. */
+  readonly openUpstream: (open: ChannelOpen, handler: ChannelHandler) => ChannelEnd;
+  readonly log: (message: string, error?: unknown) => void;
+}
+
+/** What becomes of a channel's events, whichever peer it is of. */
+export interface ChannelHandler {
+  onData(stream: number, data: Buffer): void;
+  onEof(): void;
+  /** More may be sent on it. */
+  onWritable(): void;
+  onRequest(request: ChannelRequest, reply: ReplySlot | undefined): void;
+  onReply(tag: unknown, success: boolean): void;
+  onOpened(): void;
+  onRefused(text: string): void;
+  /** The last; also when the connection is gone. */
+  onClosed(): void;
+}

@@ -1,0 +1,224 @@
+// One session between one client and one target: two connections and the channels between them. What a
+// client asks for is accepted, decided (judge.ts), and only then asked of the target.
+//
+// Who owns the state: this object owns both peers and every channel. Any fault ends the session, with
+// the reason on every channel and in the disconnect message (I2).
+
+import type { SshEvent } from "@custody/wire/ssh/events.ts";
+import { CHANNEL_OPEN_FAILURES, type ChannelOpen } from "@custody/wire/ssh/requests.ts";
+import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import type { ChannelEnd } from "./flow.ts";
+import { Forwarding } from "./forwarding.ts";
+import type { SshPeer } from "./peer.ts";
+import type { ChannelHandler, RelayContext } from "./relay-context.ts";
+import { SessionChannel } from "./session-channel.ts";
+import { DISCONNECT_REASON, disconnectText } from "./wording.ts";
+
+export interface RelayDeps extends Omit<RelayContext, "openUpstream"> {
+  /** Whether a forwarded connection would go round the gateway's own decision. */
+  readonly isOwnTarget: (host: string, port: number) => Promise<boolean>;
+}
+
+export class Relay {
+  readonly #client: SshPeer;
+  readonly #upstream: SshPeer;
+  readonly #context: RelayContext;
+  readonly #forwarding: Forwarding;
+  readonly #ofClient = new Map<number, ChannelHandler>();
+  readonly #ofTarget = new Map<number, ChannelHandler>();
+  readonly #sessions = new Set<SessionChannel>();
+  #active = false;
+  #draining: GatewayError | undefined;
+  #hasEnded = false;
+  #resolveEnd: (reason: string) => void = () => undefined;
+
+  constructor(client: SshPeer, upstream: SshPeer, deps: RelayDeps) {
+    this.#client = client;
+    this.#upstream = upstream;
+    this.#context = { ...deps, openUpstream: (open, handler) => this.#openUpstream(open, handler) };
+    this.#forwarding = new Forwarding(this.#context, {
+      isOwnTarget: deps.isOwnTarget,
+      openToClient: (open, handler) => this.#openToClient(open, handler),
+      requestGlobal: (request, tag) => {
+        upstream.connection.requestGlobal(request, tag);
+        upstream.touch();
+      },
+    });
+  }
+
+  /** Settles when the session has ended, with why. */
+  run(): Promise<string> {
+    const ended = new Promise<string>((resolve) => {
+      this.#resolveEnd = resolve;
+    });
+    this.#client.handle({
+      onEvent: (event) => this.#guarded(() => this.#onClientEvent(event)),
+      onGone: () => this.#finish("the client closed the connection"),
+    });
+    this.#upstream.handle({
+      onEvent: (event) => this.#guarded(() => this.#onTargetEvent(event)),
+      onGone: (why) =>
+        this.end(
+          new GatewayError("target_unavailable", "the target closed the connection", {
+            cause: new Error(why),
+          }),
+        ),
+    });
+    return ended;
+  }
+
+  /** Ends the session and says why, on every channel that shows it. */
+  end(error: GatewayError): void {
+    if (this.#hasEnded) return;
+    for (const session of this.#sessions) session.end(error);
+    this.#client.disconnect(DISCONNECT_REASON[error.code], disconnectText(error));
+    this.#finish(error.code);
+  }
+
+  /** Ends the session once nothing runs. */
+  drain(error: GatewayError): void {
+    this.#draining = error;
+    this.#endIfDrained();
+  }
+
+  /** On the stderr of everything that runs. */
+  notice(message: string): void {
+    for (const session of this.#sessions) session.notice(`Custody: ${message}`);
+  }
+
+  /** Whether anything came from the client since this was last asked, or something runs. */
+  takeActivity(): boolean {
+    const active = this.#active || [...this.#sessions].some((session) => session.isBusy);
+    this.#active = false;
+    return active;
+  }
+
+  #onClientEvent(event: SshEvent): void {
+    this.#active = true;
+    switch (event.kind) {
+      case "channel-open":
+        return this.#onClientOpen(event.channel, event.open);
+      case "global-request":
+        return this.#forwarding.onClientRequest(event.request, (success, data) => {
+          if (event.reply !== undefined)
+            this.#client.connection.replyGlobal(event.reply, success, data);
+          this.#client.touch();
+        });
+      default:
+        this.#onChannelEvent(this.#ofClient, event);
+    }
+  }
+
+  #onTargetEvent(event: SshEvent): void {
+    const { connection } = this.#upstream;
+    switch (event.kind) {
+      case "channel-open":
+        if (this.#draining !== undefined) return this.#refuse(this.#upstream, event.channel);
+        return this.#forwarding.onTargetOpen(
+          { peer: this.#upstream, channel: event.channel },
+          event.open,
+          (handler) => this.#ofTarget.set(event.channel, handler),
+        );
+      case "global-request":
+        // Host keys a target announces are not learned (configuration has them).
+        if (event.reply !== undefined) connection.replyGlobal(event.reply, false);
+        return this.#upstream.touch();
+      case "global-reply":
+        return this.#forwarding.onTargetReply(event.tag, event.success, event.data);
+      default:
+        this.#onChannelEvent(this.#ofTarget, event);
+    }
+  }
+
+  #onChannelEvent(handlers: Map<number, ChannelHandler>, event: SshEvent): void {
+    if (!("channel" in event)) return;
+    const handler = handlers.get(event.channel);
+    switch (event.kind) {
+      case "channel-data":
+        return handler?.onData(event.stream, event.data);
+      case "channel-eof":
+        return handler?.onEof();
+      case "channel-writable":
+        return handler?.onWritable();
+      case "channel-request":
+        return handler?.onRequest(event.request, event.reply);
+      case "channel-reply":
+        return handler?.onReply(event.tag, event.success);
+      case "channel-opened":
+        return handler?.onOpened();
+      case "channel-refused":
+        handlers.delete(event.channel);
+        return handler?.onRefused(event.text);
+      case "channel-closed":
+        handlers.delete(event.channel);
+        handler?.onClosed();
+        return this.#endIfDrained();
+      default:
+    }
+  }
+
+  #onClientOpen(channel: number, open: ChannelOpen): void {
+    if (this.#draining !== undefined) return this.#refuse(this.#client, channel);
+    const end = { peer: this.#client, channel };
+    if (open.kind !== "session")
+      return this.#forwarding.onClientOpen(end, open, (handler) =>
+        this.#ofClient.set(channel, handler),
+      );
+    this.#client.connection.acceptChannel(channel);
+    const session: SessionChannel = new SessionChannel(this.#context, end, () => {
+      this.#sessions.delete(session);
+    });
+    this.#sessions.add(session);
+    this.#ofClient.set(channel, session);
+    this.#client.touch();
+  }
+
+  #openUpstream(open: ChannelOpen, handler: ChannelHandler): ChannelEnd {
+    const channel = this.#upstream.connection.openChannel(open);
+    this.#ofTarget.set(channel, handler);
+    this.#upstream.touch();
+    return { peer: this.#upstream, channel };
+  }
+
+  #openToClient(open: ChannelOpen, handler: ChannelHandler): ChannelEnd {
+    const channel = this.#client.connection.openChannel(open);
+    this.#ofClient.set(channel, handler);
+    this.#client.touch();
+    return { peer: this.#client, channel };
+  }
+
+  #refuse(peer: SshPeer, channel: number): void {
+    const { administrativelyProhibited } = CHANNEL_OPEN_FAILURES;
+    peer.connection.refuseChannel(channel, administrativelyProhibited, "the gateway is stopping");
+    peer.touch();
+  }
+
+  #endIfDrained(): void {
+    if (this.#draining !== undefined && this.#ofClient.size === 0) this.end(this.#draining);
+  }
+
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (thrown) {
+      const error = toGatewayError(thrown);
+      this.#context.log("an SSH session ended by a fault", error.cause ?? error);
+      this.end(error);
+    }
+  }
+
+  #finish(reason: string): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    for (const handler of [...this.#ofClient.values(), ...this.#ofTarget.values()]) {
+      try {
+        handler.onClosed();
+      } catch (thrown) {
+        this.#context.log("an SSH channel could not be closed in order", thrown);
+      }
+    }
+    this.#upstream.disconnect(DISCONNECT_REASON.revoked, "the session has ended");
+    this.#client.destroySoon();
+    this.#resolveEnd(reason);
+  }
+}

@@ -1,0 +1,252 @@
+// What was permitted, running on a channel of the target's: opened, set up, started, relayed both ways
+// with back-pressure, recorded, and its end told to the client as the target told it.
+//
+// Who owns the state: one a permitted start. It ends with one outcome leaf, whichever side ends it.
+
+import type { RecordingLevel, RecordingStream } from "@custody/evidence/core/recording.ts";
+import type { ReplySlot } from "@custody/wire/ssh/events.ts";
+import { type ChannelRequest, STDERR } from "@custody/wire/ssh/requests.ts";
+import type { Permit } from "../../access/operation.ts";
+import type { ChannelEnd } from "./flow.ts";
+import type { ChannelHandler, RelayContext } from "./relay-context.ts";
+import type { ClientSide } from "./session-channel.ts";
+import { SftpRelay } from "./sftp-relay.ts";
+import { EXIT, type Lines, plain } from "./wording.ts";
+
+export interface Start {
+  /** What the target is asked to start. */
+  readonly request: Extract<ChannelRequest, { kind: "exec" | "shell" | "subsystem" }>;
+  readonly mode: "exec" | "shell" | "subsystem";
+  readonly argv: readonly string[];
+  readonly requestId: string;
+  readonly permit: Permit;
+  readonly level: RecordingLevel | undefined;
+}
+
+const STARTED = "started";
+
+export class RunningChannel implements ChannelHandler {
+  readonly #context: RelayContext;
+  readonly #start: Start;
+  readonly #client: ClientSide;
+  readonly #end: ChannelEnd;
+  readonly #sftp: SftpRelay | undefined;
+  #exit: Extract<ChannelRequest, { kind: "exit-status" | "exit-signal" }> | undefined;
+  #outputBytes = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #isRunning = false;
+  #isOver = false;
+
+  constructor(context: RelayContext, start: Start, client: ClientSide) {
+    this.#context = context;
+    this.#start = start;
+    this.#client = client;
+    this.#end = context.openUpstream({ kind: "session" }, this);
+    client.toClient.from(this.#end);
+    if (start.mode === "subsystem")
+      this.#sftp = new SftpRelay(context, {
+        ...{ toTarget: client.toTarget, toClient: client.toClient },
+        ...{ channel: client.end.channel, level: start.level },
+        fail: (message) => this.#stop([message], EXIT.failed, "protocol"),
+      });
+  }
+
+  /** Whether a person sits before it: then being idle counts. */
+  get isInteractive(): boolean {
+    return this.#start.mode === "shell";
+  }
+
+  onClientData(stream: number, data: Buffer): void {
+    if (stream !== 0) return this.#client.toTarget.push(0, NOTHING, data.length);
+    if (this.#sftp !== undefined) return this.#sftp.fromClient(data);
+    // What is typed into a terminal without echo is not shown, and not kept either.
+    if (this.#client.terminal === undefined) this.#record("stdin", data);
+    this.#client.toTarget.push(0, data, data.length);
+  }
+
+  onClientEof(): void {
+    if (this.#sftp !== undefined) this.#sftp.clientEnded(() => this.#client.toTarget.end());
+    else this.#client.toTarget.end();
+  }
+
+  onClientRequest(request: ChannelRequest): boolean {
+    if (!this.#isRunning || this.#isOver) return false;
+    switch (request.kind) {
+      case "window-change":
+        if (this.#client.terminal === undefined) return false;
+        this.#recordTerminal(request.size, undefined);
+        break;
+      case "signal":
+        this.#context.recorder.event(this.#start.requestId, "signal", { signal: request.signal });
+        break;
+      case "break":
+      case "eow@openssh.com":
+        break;
+      default:
+        return false;
+    }
+    this.#ask(request);
+    return true;
+  }
+
+  onClientClosed(): void {
+    this.#end.peer.connection.closeChannel(this.#end.channel);
+    this.#end.peer.touch();
+    this.#over("disconnected");
+  }
+
+  /** The session ends: what runs is told to. */
+  kill(): void {
+    if (this.#isOver) return;
+    for (const signal of ["TERM", "KILL"]) this.#ask({ kind: "signal", signal });
+    this.#end.peer.connection.closeChannel(this.#end.channel);
+    this.#end.peer.touch();
+    this.#over("ended");
+  }
+
+  onOpened(): void {
+    const { terminal, environment } = this.#client;
+    for (const variable of environment) this.#ask({ kind: "env", ...variable });
+    if (terminal !== undefined) this.#ask({ kind: "pty-req", ...terminal });
+    this.#end.peer.connection.requestChannel(this.#end.channel, this.#start.request, STARTED);
+    this.#end.peer.touch();
+  }
+
+  onRefused(text: string): void {
+    const why = `Custody: the target opens no channel: ${plain(text)}`;
+    this.#stop([why], EXIT.failed, "refused");
+  }
+
+  onReply(tag: unknown, success: boolean): void {
+    if (tag !== STARTED || this.#isOver) return;
+    if (!success)
+      return this.#stop(
+        [`Custody: the target starts no ${this.#start.mode}`],
+        EXIT.failed,
+        "refused",
+      );
+    this.#isRunning = true;
+    const { recorder } = this.#context;
+    const { argv, level, mode, permit, requestId } = this.#start;
+    const { environment, terminal } = this.#client;
+    const isPlain = level !== "digest";
+    recorder.typed({
+      ...{ kind: "exec", request: requestId, channel: this.#client.end.channel, mode },
+      ...(isPlain ? { argv } : {}),
+      ...(isPlain && environment.length > 0
+        ? {
+            environment: Object.fromEntries(
+              environment.map(({ name, value }) => [name.toString("utf8"), value.toString("utf8")]),
+            ),
+          }
+        : {}),
+    });
+    if (terminal !== undefined) this.#recordTerminal(terminal.size, terminal.term.toString("utf8"));
+    const { timeoutMs } = permit.obligations;
+    if (timeoutMs !== undefined) {
+      const why = `Custody: stopped after ${Math.round(timeoutMs / 1000)} s, the longest it may run`;
+      this.#timer = setTimeout(() => this.#stop([why], EXIT.timedOut, "timed-out"), timeoutMs);
+    }
+    this.#client.toTarget.to(this.#end);
+  }
+
+  onData(stream: number, data: Buffer): void {
+    if (this.#sftp !== undefined && stream === 0) return this.#sftp.fromTarget(data);
+    this.#outputBytes += data.length;
+    this.#record(stream === STDERR ? "stderr" : "stdout", data);
+    this.#client.toClient.push(stream, data, data.length);
+    const { maxBytes } = this.#start.permit.obligations;
+    if (maxBytes !== undefined && this.#outputBytes > maxBytes && !this.#isOver)
+      this.#stop([`Custody: stopped after ${maxBytes} bytes of output`], EXIT.timedOut, "limit");
+  }
+
+  onEof(): void {
+    this.#client.toClient.end();
+  }
+
+  onWritable(): void {
+    this.#client.toTarget.advance();
+  }
+
+  onRequest(request: ChannelRequest, reply: ReplySlot | undefined): void {
+    const { connection } = this.#end.peer;
+    if (reply !== undefined) connection.replyChannel(this.#end.channel, reply, false);
+    if (request.kind === "exit-status" || request.kind === "exit-signal") this.#exit = request;
+    if (request.kind !== "eow@openssh.com") return;
+    // The target reads no more: the client may stop sending.
+    const { channel, peer } = this.#client.end;
+    peer.connection.requestChannel(channel, request);
+    peer.touch();
+    this.#client.toTarget.drop();
+  }
+
+  onClosed(): void {
+    if (this.#isOver) return;
+    const exit = this.#exit;
+    const { channel, peer } = this.#client.end;
+    this.#over(outcomeOf(exit));
+    this.#client.toClient.finish(() => {
+      if (exit !== undefined) peer.connection.requestChannel(channel, exit);
+      this.#client.close([], exit === undefined ? EXIT.failed : undefined);
+    });
+  }
+
+  #ask(request: ChannelRequest): void {
+    const { channel, peer } = this.#end;
+    if (peer.isGone) return;
+    peer.connection.requestChannel(channel, request);
+    peer.touch();
+  }
+
+  #stop(lines: Lines, exit: number, outcome: string): void {
+    if (this.#isOver) return;
+    if (this.#isRunning) this.#ask({ kind: "signal", signal: "KILL" });
+    this.#end.peer.connection.closeChannel(this.#end.channel);
+    this.#end.peer.touch();
+    this.#over(outcome);
+    this.#client.close(lines, exit);
+  }
+
+  #over(outcome: string): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    const { recorder, judge } = this.#context;
+    const { requestId } = this.#start;
+    this.#sftp?.over();
+    const exit = this.#exit;
+    recorder.typed({
+      ...{ kind: "exit", request: requestId, channel: this.#client.end.channel },
+      ...(exit?.kind === "exit-status" ? { code: exit.status } : {}),
+      ...(exit?.kind === "exit-signal" ? { signal: exit.signal } : {}),
+    });
+    judge.book.endCommand({ requestId, outcome, bytes: this.#outputBytes });
+  }
+
+  #record(stream: RecordingStream, data: Buffer): void {
+    const { requestId, level } = this.#start;
+    this.#context.recorder.data(requestId, this.#client.end.channel, stream, data, level);
+  }
+
+  #recordTerminal(
+    { columns, rows }: { readonly columns: number; readonly rows: number },
+    name: string | undefined,
+  ): void {
+    this.#context.recorder.typed({
+      ...{ kind: "terminal", request: this.#start.requestId, channel: this.#client.end.channel },
+      ...{ columns, rows },
+      ...(name === undefined ? {} : { name }),
+    });
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** `ok`, `exit 3`, `signal TERM`; without either the target's connection was lost. */
+function outcomeOf(
+  exit: Extract<ChannelRequest, { kind: "exit-status" | "exit-signal" }> | undefined,
+): string {
+  if (exit === undefined) return "lost";
+  if (exit.kind === "exit-signal") return `signal ${exit.signal}`;
+  return exit.status === 0 ? "ok" : `exit ${exit.status}`;
+}

@@ -1,0 +1,264 @@
+// One session channel of a client (RFC 4254 section 6) until something runs on it: what it sets up, what
+// it asks to start, and the decision. The channel is accepted at once and its input waits, so that
+// nothing is lost however long people take to decide. What runs is running-channel.ts.
+//
+// Who owns the state: one a channel. However it ends, the client is told on stderr and by exit status.
+
+import type { ReplySlot } from "@custody/wire/ssh/events.ts";
+import { type ChannelRequest, STDERR, type TerminalSize } from "@custody/wire/ssh/requests.ts";
+import { GatewayError } from "../../base/errors.ts";
+import { readExec } from "./exec.ts";
+import { type ChannelEnd, Flow } from "./flow.ts";
+import type { Asked, Verdict } from "./judge.ts";
+import { accountOperation, sftpOperation, variableOperation } from "./operations.ts";
+import type { ChannelHandler, RelayContext } from "./relay-context.ts";
+import { RunningChannel, type Start } from "./running-channel.ts";
+import { EXIT, faultLines, type Lines, shown } from "./wording.ts";
+
+export interface Terminal {
+  readonly term: Buffer;
+  readonly size: TerminalSize;
+  readonly modes: Buffer;
+}
+
+export interface Variable {
+  readonly name: Buffer;
+  readonly value: Buffer;
+}
+
+/** The client's side of what runs. */
+export interface ClientSide {
+  readonly end: ChannelEnd;
+  readonly toClient: Flow;
+  readonly toTarget: Flow;
+  readonly terminal: Terminal | undefined;
+  readonly environment: readonly Variable[];
+  /** Everything was said; `exit` undefined: the target's own was passed on. */
+  readonly close: (lines: Lines, exit: number | undefined) => void;
+}
+
+const MAX_VARIABLES = 64;
+const MAX_VARIABLE_BYTES = 8192;
+const MAX_JUSTIFICATION_LENGTH = 500;
+const JUSTIFICATION = "CUSTODY_JUSTIFICATION";
+/** What changes how programs start, load or look things up: no policy makes these harmless. */
+const NEVER =
+  /^(PATH|IFS|ENV|BASH_ENV|SHELLOPTS|BASHOPTS|PS4|PROMPT_COMMAND|CDPATH|HOME|SHELL|USER|LOGNAME|LOCPATH|GCONV_PATH|NLSPATH|HOSTALIASES|RES_OPTIONS|PERL.*|PYTHON.*|RUBY.*|NODE_.*|JAVA.*|_JAVA.*|GIT_.*|LD_.*|DYLD_.*|BASH_FUNC_.*|MALLOC_.*|GLIBC_.*)$/;
+
+export class SessionChannel implements ChannelHandler {
+  readonly #context: RelayContext;
+  readonly #end: ChannelEnd;
+  readonly #onGone: () => void;
+  readonly #toClient: Flow;
+  readonly #toTarget: Flow;
+  readonly #environment: Variable[] = [];
+  #terminal: Terminal | undefined;
+  #isStarted = false;
+  #isOver = false;
+  #running: RunningChannel | undefined;
+  #cancelWait: (() => void) | undefined;
+
+  /** `onGone`: nothing is to be told to it any more. */
+  constructor(context: RelayContext, end: ChannelEnd, onGone: () => void) {
+    this.#context = context;
+    this.#onGone = onGone;
+    this.#end = end;
+    const room = (done: () => void) => context.recorder.room(done);
+    this.#toClient = new Flow(room).to(end);
+    this.#toTarget = new Flow(room).from(end);
+  }
+
+  get isBusy(): boolean {
+    return this.#isStarted && !this.#isOver && this.#running?.isInteractive !== true;
+  }
+
+  /** The session ends; the client is told why while it still listens. */
+  end(error: GatewayError): void {
+    if (this.#isOver) return;
+    this.#running?.kill();
+    this.#cancelWait?.();
+    this.#close(faultLines(error), EXIT.failed);
+  }
+
+  notice(message: string): void {
+    if (this.#isStarted && !this.#isOver) this.#tell([message]);
+  }
+
+  onData(stream: number, data: Buffer): void {
+    if (this.#running !== undefined) this.#running.onClientData(stream, data);
+    else this.#toTarget.push(stream, data, data.length);
+  }
+
+  onEof(): void {
+    if (this.#running !== undefined) this.#running.onClientEof();
+    else this.#toTarget.end();
+  }
+
+  onWritable(): void {
+    this.#toClient.advance();
+  }
+
+  onRequest(request: ChannelRequest, reply: ReplySlot | undefined): void {
+    const answer = (success: boolean) => {
+      if (reply !== undefined)
+        this.#end.peer.connection.replyChannel(this.#end.channel, reply, success);
+      this.#end.peer.touch();
+    };
+    if (this.#isOver) return answer(false);
+    if (this.#isStarted) return answer(this.#later(request));
+    switch (request.kind) {
+      case "env":
+        return answer(this.#setVariable(request));
+      case "pty-req":
+        this.#terminal = request;
+        return answer(true);
+      case "exec":
+      case "shell":
+        answer(true);
+        return this.#start(request);
+      case "subsystem":
+        // Only what is understood operation by operation.
+        answer(request.name.toString("latin1") === "sftp");
+        if (request.name.toString("latin1") === "sftp") this.#start(request);
+        return;
+      default:
+        return answer(false);
+    }
+  }
+
+  onReply(): void {}
+  onOpened(): void {}
+  onRefused(): void {}
+
+  onClosed(): void {
+    this.#isOver = true;
+    this.#onGone();
+    this.#cancelWait?.();
+    this.#running?.onClientClosed();
+  }
+
+  #later(request: ChannelRequest): boolean {
+    if (request.kind === "signal" && this.#running === undefined) this.#cancelWait?.();
+    if (request.kind === "window-change" && this.#terminal !== undefined)
+      this.#terminal = { ...this.#terminal, size: request.size };
+    return this.#running?.onClientRequest(request) ?? false;
+  }
+
+  #setVariable({ name, value }: Variable): boolean {
+    const key = name.toString("latin1");
+    const text = value.toString("utf8");
+    if (key === JUSTIFICATION) return this.#justify(text);
+    const isPlain = /^[A-Za-z_][A-Za-z0-9_]*$/.test(key) && Buffer.from(text).equals(value);
+    if (!isPlain || NEVER.test(key) || /\p{Cc}/u.test(text)) return false;
+    if (value.length > MAX_VARIABLE_BYTES || this.#environment.length >= MAX_VARIABLES)
+      return false;
+    if (!this.#context.judge.permits(variableOperation(this.#context.site, key, text)))
+      return false;
+    this.#environment.push({ name, value });
+    return true;
+  }
+
+  #justify(text: string): boolean {
+    if (text.length > MAX_JUSTIFICATION_LENGTH || /\p{Cc}/u.test(text)) return false;
+    this.#context.judge.book.justify(text === "" ? undefined : text);
+    return true;
+  }
+
+  #start(request: Extract<ChannelRequest, { kind: "exec" | "shell" | "subsystem" }>): void {
+    this.#isStarted = true;
+    const { judge } = this.#context;
+    const { asked, start } = this.#read(request);
+    judge
+      .judge({
+        ...asked,
+        tell: (lines) => this.#tell(lines),
+        onWait: (cancel) => {
+          this.#cancelWait = cancel;
+        },
+      })
+      .then((verdict) => this.#decided(verdict, start))
+      .catch((thrown) => {
+        this.#context.log("an SSH channel ended by a fault", thrown);
+        this.end(new GatewayError("internal", "internal error; the channel was closed"));
+      });
+  }
+
+  #read(request: Extract<ChannelRequest, { kind: "exec" | "shell" | "subsystem" }>): {
+    asked: Pick<Asked, "operation" | "command" | "bound" | "durability">;
+    start: Pick<Start, "request" | "mode" | "argv">;
+  } {
+    const { site } = this.#context;
+    const around = [
+      this.#environment.map(({ name, value }) => `${name}=${value}`),
+      this.#terminal === undefined ? null : "terminal",
+    ];
+    switch (request.kind) {
+      case "exec": {
+        const { operation, line, argv } = readExec(this.#context, request.command);
+        const bound = [request.command.toString("base64"), line.toString("base64"), ...around];
+        return {
+          asked: { operation, command: request.command, bound, durability: "strict" },
+          start: { request: { kind: "exec", command: line }, mode: "exec", argv },
+        };
+      }
+      case "shell":
+        return {
+          asked: {
+            operation: accountOperation(site, "shell"),
+            ...{ command: "", bound: ["shell", ...around], durability: "strict" },
+          },
+          start: { request, mode: "shell", argv: [] },
+        };
+      case "subsystem":
+        return {
+          asked: {
+            operation: sftpOperation(),
+            ...{ command: "sftp", bound: ["sftp"], durability: "ordered" },
+          },
+          start: { request, mode: "subsystem", argv: ["sftp"] },
+        };
+    }
+  }
+
+  #decided(verdict: Verdict, start: Pick<Start, "request" | "mode" | "argv">): void {
+    this.#cancelWait = undefined;
+    if (verdict.verdict === "deny") {
+      if (!this.#isOver) this.#close(verdict.lines, verdict.exit);
+      return;
+    }
+    const { requestId, permit, level } = verdict;
+    if (this.#isOver || this.#end.peer.isGone) {
+      this.#context.judge.book.endCommand({ requestId, outcome: "skipped" });
+      return;
+    }
+    const client: ClientSide = {
+      ...{ end: this.#end, toClient: this.#toClient, toTarget: this.#toTarget },
+      ...{ terminal: this.#terminal, environment: this.#environment },
+      close: (lines, exit) => this.#close(lines, exit),
+    };
+    this.#running = new RunningChannel(
+      this.#context,
+      { ...start, requestId, permit, level },
+      client,
+    );
+  }
+
+  #tell(lines: Lines): void {
+    this.#toClient.push(STDERR, shown(lines, this.#terminal !== undefined), 0);
+  }
+
+  #close(lines: Lines, exit: number | undefined): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#tell(lines);
+    // What the client still sends is nobody's.
+    this.#toTarget.drop();
+    this.#toClient.finish(() => {
+      const { channel, peer } = this.#end;
+      if (exit !== undefined)
+        peer.connection.requestChannel(channel, { kind: "exit-status", status: exit });
+      peer.connection.sendEof(channel);
+      peer.connection.closeChannel(channel);
+    });
+  }
+}
