@@ -21,7 +21,10 @@ export interface SshClientOptions extends SshCommonOptions {
 }
 
 export interface SshCommonOptions {
-  /** What follows "SSH-2.0-": printable ASCII without space or minus. */
+  /**
+   * What follows "SSH-2.0-": printable ASCII without space or minus. OpenSSH sends eow@openssh.com and
+   * no-more-sessions@openssh.com only to a peer whose name begins with "OpenSSH".
+   */
   readonly software: string;
   readonly algorithms?: Partial<SshAlgorithms>;
   readonly limits?: Partial<SshLimits>;

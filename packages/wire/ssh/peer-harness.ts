@@ -100,13 +100,16 @@ export async function startServer(wanted: TestServerOptions): Promise<TestServer
     socket.once("close", () => sockets.delete(socket));
     const connection = new SshConnection({
       role: "server",
-      software: "Custody_test",
+      software: "OpenSSH_Custody_test",
       hostKeys: wanted.hostKeys,
       nowMs,
       ...wanted.options,
     });
     connections.push(connection);
     const commands = new Map<number, RunningCommand>();
+    socket.once("close", () => {
+      for (const command of commands.values()) command.process.kill();
+    });
     drive(connection, socket, (event, driven) => {
       if (event.kind !== "channel-data") events.push(event);
       if (wanted.handle?.(event, driven) !== true) answer(event, driven, commands);
@@ -149,7 +152,9 @@ function answer(event: SshEvent, driven: Driven, commands: Map<number, RunningCo
       break;
     case "channel-request":
       if (event.request.kind === "eow@openssh.com") {
-        commands.get(event.channel)?.process.stdout?.destroy();
+        const running = commands.get(event.channel);
+        running?.process.stdout?.destroy();
+        running?.held.splice(0);
         break;
       }
       if (event.request.kind === "exec") {
@@ -270,7 +275,7 @@ export async function startClient(
   const execs = new Map<number, Exec>();
   const connection = new SshConnection({
     role: "client",
-    software: "Custody_test",
+    software: "OpenSSH_Custody_test",
     user: userInfo().username,
     hostKeyAccepted: () => true,
     nowMs,
@@ -449,13 +454,13 @@ function publicLine(path: string): Buffer {
   return Buffer.from(line.split(" ")[1]!, "base64");
 }
 
-/** OpenSSH's client against a server of ours. */
 export interface SshRun {
   readonly stdout: Buffer;
   readonly stderr: string;
   readonly status: number | null;
 }
 
+/** OpenSSH's client against a server of ours. */
 export async function ssh(
   port: number,
   identityPath: string,
@@ -487,7 +492,7 @@ export async function runProcess(
 /** Our key as a file that OpenSSH reads, made by ssh-keygen. */
 export function clientKeyFile(folder: string, type = "ed25519"): string {
   const path = join(folder, `client-${type}`);
-  keygen(path, type);
+  if (!existsSync(path)) keygen(path, type);
   return path;
 }
 
