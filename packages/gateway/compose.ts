@@ -64,7 +64,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const { instance } = prepareData(dataDirectory);
   const sshKeys = openSshKeys(dataDirectory);
   const workers = workersOf(config);
-  const { journal, auditLog, keys, follow } = await openEvidence(first, outside, stack, workers);
+  const evidence = await openEvidence(first, outside, stack, workers);
+  const { journal, auditLog, keys, follow, outwardState } = evidence;
   const store = openKeptStore(dataDirectory, clock, onFault, stack);
   const access = createAccess({
     policies: () => live.policies,

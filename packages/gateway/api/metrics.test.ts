@@ -8,7 +8,12 @@ test("metrics count commands by verdict and flushes by bucket, cumulatively", ()
   for (const event of ["command.intent", "command.intent", "command.denied"] as const)
     countLeaf(meter, event);
   for (const seconds of [0.0004, 0.0005, 0.004, 3]) countFlush(meter, seconds);
-  const text = metricsText({ meter: () => meter, sessions: () => 7, residentBytes: () => 1024 });
+  const text = metricsText({
+    meter: () => meter,
+    sessions: () => 7,
+    residentBytes: () => 1024,
+    logHeads: () => ({ published: 12, cosigned: 9, anchored: undefined }),
+  });
   const lines = text.split("\n");
   for (const line of [
     "custody_sessions 7",
@@ -20,6 +25,8 @@ test("metrics count commands by verdict and flushes by bucket, cumulatively", ()
     'custody_journal_flush_seconds_bucket{le="0.005"} 3',
     'custody_journal_flush_seconds_bucket{le="+Inf"} 4',
     "custody_journal_flush_seconds_count 4",
+    'custody_log_records{head="published"} 12',
+    'custody_log_records{head="cosigned"} 9',
     "process_resident_memory_bytes 1024",
   ])
     assert.ok(lines.includes(line), line);

@@ -6,6 +6,10 @@ export interface MetricSources {
   readonly meter: () => JournalMeter;
   readonly sessions: () => number;
   readonly residentBytes: () => number;
+  /** Records in the published head, and in the newest one that went outside; undefined: it does not go. */
+  readonly logHeads?: () => Readonly<
+    Record<"published" | "cosigned" | "anchored", number | undefined>
+  >;
 }
 
 export const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -37,6 +41,14 @@ export function metricsText({ sessions, residentBytes, ...sources }: MetricSourc
       [...meter.events].map(([event, value]) => [`{event="${event}"}`, value]),
     ),
     ...flushHistogram(meter),
+    ...metric(
+      "custody_log_records",
+      "gauge",
+      "Records in the log's published head, and in the newest head that went outside.",
+      Object.entries(sources.logHeads?.() ?? {}).flatMap(([head, size]) =>
+        size === undefined ? [] : [[`{head="${head}"}`, size] as const],
+      ),
+    ),
     ...metric("process_resident_memory_bytes", "gauge", "Memory of the gateway's processes.", [
       ["", residentBytes()],
     ]),

@@ -10,11 +10,14 @@ import type { GatewayError } from "../base/errors.ts";
 import { systemRandom } from "../base/ids.ts";
 import type { Settings } from "../live.ts";
 import { loadRecordingKeys, type RecordingKeys } from "../recording/recording-keys.ts";
+import type { Outside } from "./outside.ts";
+import { logKeyOf, lookOutward, type OutwardState } from "./outward.ts";
 
 export interface Evidence {
   readonly journal: OpenJournal;
   readonly auditLog: AuditLog;
   readonly keys: RecordingKeys;
+  readonly outwardState: OutwardState;
   /** The journal of a data process is on disk up to there. */
   readonly follow: (worker: number, place: DurablePlace) => void;
 }
@@ -26,7 +29,7 @@ const PUBLISH_EVERY_MS = 1_000;
 
 export async function openEvidence(
   first: Settings,
-  outside: { readonly clock: Clock; readonly onFailure: (error: GatewayError) => void },
+  outside: Pick<Outside, "clock" | "log" | "onFailure">,
   stack: AsyncDisposableStack,
   /** Numbers of the journals that data processes write. */
   workers: readonly number[],
@@ -34,6 +37,8 @@ export async function openEvidence(
   const { config, policies } = first;
   const { dataDirectory, limits } = config;
   const { clock, onFailure } = outside;
+  // Before the journal has anything new: a gateway that is behind leaves no trace in its log.
+  const outward = await lookOutward(first.config, outside);
   await makeDirectory(journalDirectory(dataDirectory));
   const left = await endLeftJournals(first, outside, [WORKER, ...workers]);
   const journal = await openJournal({
@@ -46,6 +51,7 @@ export async function openEvidence(
   });
   const places = new Map(workers.map((worker) => [worker, newPlace()]));
   const auditLog = await openLog({
+    key: logKeyOf(first.config),
     dataDirectory,
     journals: [
       { worker: WORKER, journal },
@@ -58,11 +64,18 @@ export async function openEvidence(
     await journal[Symbol.asyncDispose]();
     throw error;
   });
+  // Ended last, so that the log's last head goes outside too.
+  const outwardState = outward.start(stack);
   // The log reads the journal's last leaves, so it is disposed after it.
   stack.use(auditLog);
   stack.use(journal);
   return {
-    ...{ journal, auditLog, keys: await loadRecordingKeys(dataDirectory, systemRandom) },
+    ...{
+      journal,
+      auditLog,
+      outwardState,
+      keys: await loadRecordingKeys(dataDirectory, systemRandom),
+    },
     follow(worker, { segment, offset }) {
       const place = places.get(worker);
       if (place === undefined) return;

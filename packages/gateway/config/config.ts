@@ -126,6 +126,31 @@ export interface Config {
   /** Class → mask. A class that is not here is redacted. */
   readonly masks: ReadonlyMap<string, MaskName>;
   readonly limits: Limits;
+  readonly log: LogConfig;
+}
+
+/** Something of others' that is reached over HTTP. */
+export interface OutsideService {
+  readonly url: string;
+  /** PEM file of its CA; undefined: the system's. */
+  readonly caFile: string | undefined;
+}
+
+/** Who signs the log's heads, who witnesses them, where copies of them go. */
+export interface LogConfig {
+  /** undefined: the key in the data folder. */
+  readonly signer: { readonly command: readonly string[]; readonly vkey: string } | undefined;
+  readonly postQuantum: boolean;
+  readonly witnesses: readonly (OutsideService & { readonly keys: readonly string[] })[];
+  readonly quorum: number;
+  readonly cosignEveryMs: number;
+  readonly anchors:
+    | {
+        readonly folder: string;
+        readonly everyMs: number;
+        readonly timeStamps: OutsideService | undefined;
+      }
+    | undefined;
 }
 
 export interface ConfigProblem {

@@ -17,6 +17,7 @@ import type { Finding } from "./finding.ts";
 import { toLimits } from "./limits.ts";
 import { type Context, pemFile, resolveReference } from "./resolve-context.ts";
 import { resolveKubernetes } from "./resolve-kubernetes.ts";
+import { resolveLog } from "./resolve-log.ts";
 import { resolvePostgres } from "./resolve-postgres.ts";
 import {
   resolveKubernetesProvider,
@@ -89,6 +90,7 @@ export function resolveConfig(
     targets,
     masks: new Map(Object.entries(document.masks)),
     limits: toLimits(definedOnly(document.limits)),
+    log: resolveLog(context, document.log),
   };
   return { config, findings: context.findings };
 }

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { MASKS } from "./config.ts";
 import { LIMITS, type LimitName } from "./limits.ts";
 import { kubernetes } from "./schema-kubernetes.ts";
+import { log } from "./schema-log.ts";
 import { postgres } from "./schema-postgres.ts";
 import { provider } from "./schema-provider.ts";
 import { ssh } from "./schema-ssh.ts";
@@ -98,6 +99,9 @@ export const configSchema = z.strictObject({
   limits: z
     .strictObject(limitShape())
     .describe("Limits and time-outs. Durations: `90s`, `1h30m`; sizes: `64MiB`.")
+    .prefault({}),
+  log: log
+    .describe("The log of what was done: its signer, its witnesses, copies of its heads.")
     .prefault({}),
 });
 

@@ -1,0 +1,96 @@
+// What of the log goes outside: heads to witnesses and anchors. Before anything is published they are asked
+// whether they have seen more of this log than is here; afterwards they are shown every new head. Nothing
+// of it is on the way of a command.
+
+import { readFileSync } from "node:fs";
+import {
+  type AnchoringDeps,
+  folderAnchors,
+  refuseIfAnchoredAhead,
+  startAnchoring,
+} from "../audit/anchors.ts";
+import { type CosigningDeps, refuseIfBehind, startCosigning } from "../audit/cosigning.ts";
+import { createLogFiles } from "../audit/log-files.ts";
+import { type LogKeySettings, loadLogKey } from "../audit/log-key.ts";
+import { createOutbound, type Outbound } from "../audit/outbound.ts";
+import { logDirectory } from "../audit/sequencer.ts";
+import { createWitness } from "../audit/witnesses.ts";
+import type { GatewayError } from "../base/errors.ts";
+import { systemRandom } from "../base/ids.ts";
+import type { Config, OutsideService } from "../config/config.ts";
+
+const TIMEOUT_MS = 5_000;
+
+export interface Outward {
+  /** Once the log is open. `stack` ends it after the log, whose last head it takes along. */
+  start(stack: AsyncDisposableStack): OutwardState;
+}
+
+/** For metrics; undefined where it is not configured. */
+export interface OutwardState {
+  readonly cosignedSize: () => number | undefined;
+  readonly anchoredSize: () => number | undefined;
+}
+
+export function logKeyOf({ log }: Config): LogKeySettings {
+  return { signer: log.signer, postQuantum: log.postQuantum };
+}
+
+/** Rejects with GatewayError "evidence_unavailable" when they have seen more of the log than is here. */
+export async function lookOutward(
+  config: Config,
+  outside: {
+    readonly log: (message: string) => void;
+    readonly onFailure: (error: GatewayError) => void;
+  },
+): Promise<Outward> {
+  const { dataDirectory, log } = config;
+  const outbounds = new AsyncDisposableStack();
+  const outbound = ({ caFile }: OutsideService): Outbound =>
+    outbounds.use(
+      createOutbound(caFile === undefined ? undefined : readFileSync(caFile, "utf8"), TIMEOUT_MS),
+    );
+  const shared = {
+    logDirectory: logDirectory(dataDirectory),
+    key: loadLogKey(dataDirectory, systemRandom, logKeyOf(config)),
+    onProblem: (message: string) => outside.log(message),
+    onFork: outside.onFailure,
+  };
+  const cosigning: CosigningDeps = {
+    ...shared,
+    files: createLogFiles(),
+    witnesses: log.witnesses.map((one) => createWitness(one, outbound(one))),
+    quorum: log.quorum,
+    everyMs: log.cosignEveryMs,
+  };
+  const { anchors } = log;
+  const anchoring: AnchoringDeps | undefined = anchors && {
+    ...shared,
+    stores: [folderAnchors(anchors.folder)],
+    timeStamps: anchors.timeStamps && {
+      url: anchors.timeStamps.url,
+      outbound: outbound(anchors.timeStamps),
+    },
+    random: systemRandom,
+    everyMs: anchors.everyMs,
+  };
+  try {
+    await refuseIfBehind(cosigning);
+    if (anchoring !== undefined) await refuseIfAnchoredAhead(anchoring);
+  } catch (error) {
+    await outbounds.disposeAsync();
+    throw error;
+  }
+  return {
+    start(stack) {
+      stack.use(outbounds);
+      const anchored = anchoring && stack.use(startAnchoring(anchoring));
+      const cosigned =
+        cosigning.witnesses.length === 0 ? undefined : stack.use(startCosigning(cosigning));
+      return {
+        cosignedSize: () => cosigned?.cosignedSize,
+        anchoredSize: () => anchored?.anchoredSize,
+      };
+    },
+  };
+}
