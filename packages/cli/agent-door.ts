@@ -14,7 +14,12 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { connect as connectTcp, createServer, isIP, type Server, type Socket } from "node:net";
 import { pipeline } from "node:stream";
-import { connect as connectTls, createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import {
+  connect as connectTls,
+  createSecureContext,
+  type SecureContext,
+  TLSSocket,
+} from "node:tls";
 
 import { errorResponse } from "@custody/wire/postgres/backend.ts";
 import { decodePassword, password as passwordMessage } from "@custody/wire/postgres/frontend.ts";

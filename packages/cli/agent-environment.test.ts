@@ -61,6 +61,7 @@ describe("what its clients read", () => {
   const connection = (justification: string | undefined) => ({
     url: "https://gw:7443",
     token: "cst_x_y",
+    keyFile: undefined,
     caFile: undefined,
     justification,
     postgres: {
@@ -69,6 +70,7 @@ describe("what its clients read", () => {
       user: "app~orders",
       database: undefined,
       passwordFile: "/run/pgpass",
+      caFile: undefined,
     },
   });
 

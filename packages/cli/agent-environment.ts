@@ -14,6 +14,8 @@ export interface Inherited {
 export interface AgentConnection {
   readonly url: string;
   readonly token: string;
+  /** Of the key that the token is bound to; undefined: it is bound to none. */
+  readonly keyFile: string | undefined;
   /** Path of a PEM file; undefined: the system's CAs. */
   readonly caFile: string | undefined;
   readonly justification: string | undefined;
@@ -24,6 +26,8 @@ export interface AgentConnection {
         readonly user: string;
         readonly database: string | undefined;
         readonly passwordFile: string;
+        /** Path of a PEM file; undefined: the system's CAs. */
+        readonly caFile: string | undefined;
       }
     | undefined;
 }
@@ -77,13 +81,14 @@ export function agentVariables(
   connection: AgentConnection,
   inheritedOptions: string | undefined,
 ): Record<string, string> {
-  const { url, token, caFile, justification, postgres } = connection;
+  const { url, token, keyFile, caFile, justification, postgres } = connection;
   const options = [inheritedOptions ?? "", justificationOption(justification)]
     .filter((one) => one !== "")
     .join(" ");
   return {
     CUSTODY_URL: url,
     CUSTODY_TOKEN: token,
+    ...(keyFile !== undefined && { CUSTODY_KEY: keyFile }),
     ...(caFile !== undefined && { CUSTODY_CA: caFile }),
     ...(justification !== undefined && { CUSTODY_JUSTIFICATION: justification }),
     ...(postgres !== undefined && {
@@ -92,7 +97,7 @@ export function agentVariables(
       PGUSER: postgres.user,
       PGPASSFILE: postgres.passwordFile,
       PGSSLMODE: "verify-full",
-      PGSSLROOTCERT: caFile ?? "system",
+      PGSSLROOTCERT: postgres.caFile ?? "system",
       ...(postgres.database !== undefined && { PGDATABASE: postgres.database }),
       ...(options !== "" && { PGOPTIONS: options }),
     }),

@@ -2,7 +2,7 @@
 // sessions that live there. What has ended is grey and keeps its place, since what hangs below it ended
 // with it.
 
-import type { DelegationView } from "@custody/contract/delegations.ts";
+import type { DelegationView, Whoami } from "@custody/contract/delegations.ts";
 import type { SessionView } from "@custody/contract/sessions.ts";
 import type { HopView } from "@custody/contract/shapes.ts";
 
@@ -11,7 +11,7 @@ import { type Io, oneLine, paletteOf, relative } from "./output.ts";
 
 export interface Tree {
   /** Root first; the last is `own`. */
-  readonly chain: readonly HopView[];
+  readonly chain: Whoami["chain"];
   readonly own: DelegationView;
   /** At or below `own`, parents first. */
   readonly delegations: readonly DelegationView[];
@@ -42,7 +42,7 @@ export function drawTree(io: Pick<Io, "colour" | "nowMs">, tree: Tree): string {
   });
   const above = tree.chain.slice(0, -1);
   const top = above.reduceRight<Branch>(
-    (inner, hop) => ({ lines: [hopLine(io, hop)], below: [inner] }),
+    (inner, hop) => ({ lines: [hopLine(io, hop), ...grantLines(hop.grant)], below: [inner] }),
     branchOf(tree.own, true),
   );
   const more = tree.truncated ? `${dim("there are more than the gateway lists")}\n` : "";
@@ -87,9 +87,12 @@ function delegationLines(
   }
   const known = `${one.kind}, ${one.provenance}, expires ${relative(one.expiresAt, now)}`;
   const you = isOwn ? `  ${green("you")}` : "";
-  const entries = one.grant === null ? [null] : one.grant.map((entry) => [entry]);
-  const grants = entries.map((entry) => `may: ${oneLine(describeGrant(entry))}`);
-  return [`${bold(name)}  ${dim(`${one.id}  ${known}`)}${you}`, ...grants];
+  return [`${bold(name)}  ${dim(`${one.id}  ${known}`)}${you}`, ...grantLines(one.grant)];
+}
+
+function grantLines(grant: DelegationView["grant"]): string[] {
+  const entries = grant === null ? [null] : grant.map((entry) => [entry]);
+  return entries.map((entry) => `may: ${oneLine(describeGrant(entry))}`);
 }
 
 function sessionLine(io: Pick<Io, "colour" | "nowMs">, one: SessionView): string {

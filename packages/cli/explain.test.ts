@@ -162,6 +162,27 @@ describe("a statement that is only asked about", () => {
     assert.ok(!asked.some(({ chain }) => chain.at(-1)?.name === "asker"), "a request was opened");
   });
 
+  test("is decided for one below, by who is above or administers, and by nobody else", async () => {
+    const job = await delegate("asking-job", "sql:read,sql:write");
+    const reader = await delegate("asked-reader", "sql:read", job);
+    const about = (agent: Agent | undefined, person: string) =>
+      parts.as(
+        person,
+        ["explain", "delete from orders", "--target", "orders", "--for", reader.id, "--json"],
+        agent?.env ?? {},
+      );
+    assert.equal((await ask(job, "delete from orders")).verdict, "hold");
+    for (const answer of [await about(job, "engineer"), await about(undefined, "engineer")]) {
+      const { verdict, hop } = answer.json as Explanation;
+      assert.equal(verdict, "deny", answer.stderr);
+      assert.match(hop ?? "", /agent asked-reader/);
+    }
+    const sibling = await delegate("asking-sibling", "sql:*");
+    assert.equal((await about(sibling, "engineer")).exitCode, 1);
+    const upwards = ["explain", "delete from orders", "--target", "orders", "--for", job.id];
+    assert.equal((await parts.as("engineer", upwards, reader.env)).exitCode, 1);
+  });
+
   test("by a chain that may not connect there, it is refused as a session would be", async () => {
     const agent = await delegate("elsewhere", "sql:read");
     const wrong = await explain(agent, "select 1", "--target", "orders", "--database", "postgres");
@@ -184,13 +205,14 @@ test("custody chain draws what is above, below, live and ended", async () => {
   const drawn = (await parts.as("engineer", ["chain"], job.env)).stdout;
   const lines = drawn.trimEnd().split("\n");
   assert.match(lines[0] ?? "", /^corp\/engineer {2}d-\S+ {2}user, attested, expires in/);
-  assert.match(lines[1] ?? "", /^└─ tree-job {2}d-\S+ {2}agent, \w+, expires in .* {2}you$/);
-  assert.match(lines[2] ?? "", /^ {3}│ {2}may: sql:read,sql:write on app~orders shop\/public\/\*$/);
+  assert.match(lines[1] ?? "", /^│ {2}may: whatever/);
+  assert.match(lines[2] ?? "", /^└─ tree-job {2}d-\S+ {2}agent, \w+, expires in .* {2}you$/);
+  assert.match(lines[3] ?? "", /^ {3}│ {2}may: sql:read,sql:write on app~orders shop\/public\/\*$/);
   assert.match(drawn, /^ {3}├─ tree-reader {2}d-/m);
   assert.match(drawn, /^ {3}│ {2}│ {2}may: sql:read on /m);
   assert.match(drawn, /^ {3}│ {2}└─ ● s-\S+ {2}app~orders\/shop {2}from 127\.0\.0\.1, opened/m);
   assert.match(drawn, /^ {3}└─ tree-gone {2}d-\S+ .*revoked \d+s ago: no use$/m);
-  assert.equal(lines.length, 7);
+  assert.equal(lines.length, 8);
   const { json } = await parts.as("engineer", ["chain", "--json"], job.env);
   const { delegations } = json as { delegations: DelegationView[] };
   assert.deepEqual(

@@ -38,7 +38,10 @@ export async function throwAwayCertificate(names: readonly string[]): Promise<Th
       ),
       new x509.ExtendedKeyUsageExtension([SERVER_AUTH]),
       new x509.SubjectAlternativeNameExtension(
-        names.map((name) => ({ type: isIP(name) > 0 ? ("ip" as const) : ("dns" as const), value: name })),
+        names.map((name) => ({
+          type: isIP(name) > 0 ? ("ip" as const) : ("dns" as const),
+          value: name,
+        })),
       ),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],

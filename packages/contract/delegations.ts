@@ -3,9 +3,9 @@
 import { z } from "zod";
 import {
   authorizationDetailsSchema,
-  chainSchema,
   delegationIdSchema,
   hopKindSchema,
+  hopSchema,
   protocolSchema,
   provenanceSchema,
   reasonSchema,
@@ -64,7 +64,10 @@ export const delegationListSchema = z.object({
 
 export const whoamiSchema = z.object({
   delegation: delegationSchema,
-  chain: chainSchema,
+  /** Each hop with what it may do, for the chain it is of; null at the root. */
+  chain: z
+    .array(hopSchema.extend({ grant: authorizationDetailsSchema.nullable().default(null) }))
+    .min(1),
   /** The person an operator linked this account to; null: not linked, so cannot approve. */
   person: z.string().nullable(),
   administrator: z.boolean(),

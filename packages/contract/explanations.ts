@@ -2,7 +2,7 @@
 // about. No text of SQL and no value is in it.
 
 import { z } from "zod";
-import { sessionIdSchema, timeSchema } from "./shapes.ts";
+import { delegationIdSchema, sessionIdSchema, timeSchema } from "./shapes.ts";
 
 export const adviceSchema = z.object({
   text: z.string(),
@@ -46,6 +46,8 @@ export const explainBodySchema = z.strictObject({
   /** The default is the target's only account. */
   account: z.string().max(63).optional(),
   justification: z.string().max(1000).optional(),
+  /** Of a delegation at or below the caller's, or any for who administers; default: the caller's own. */
+  delegation: delegationIdSchema.optional(),
 });
 
 export const explanationSchema = z.object({

@@ -15,6 +15,7 @@ interface ExplainOptions {
   readonly account?: string;
   readonly database?: string;
   readonly why?: string;
+  readonly for?: string;
 }
 
 const REQUEST_ID = /^r-([0-9a-z]+)-\d+$/;
@@ -30,15 +31,17 @@ export function addExplainCommand(program: Command, io: Io): void {
     .option("--account <name>", "as this account of it; default: its only one")
     .option("--database <name>", "in this database; default: its only one")
     .option("--why <text>", "with this as custody.justification")
+    .option("--for <delegation>", "for this delegation below one's own, d-…, instead of oneself")
     .addHelpText(
       "after",
       `
-A denied command can be explained by the chain it was denied to and by whoever is above it, for a while;
-one that ran by who may replay its session (which is itself an event of the log).
+A denied command can be explained by the chain it was denied to, by whoever is above it and by who
+administers, for a while; one that ran by who may replay its session (which is itself an event of the log).
 
 Examples:
   custody explain r-7f3kx0-12
-  custody explain 'delete from orders' --target orders --database shop`,
+  custody explain 'delete from orders' --target orders --database shop
+  custody explain 'delete from orders' --target orders --for d-7f3k…`,
     )
     .action(async (what: string, options: ExplainOptions, command: Command) => {
       const invocation = invocationOf(command, io);
@@ -102,6 +105,7 @@ async function askFirst(
         sql,
         database,
         ...(account !== undefined && { account }),
+        ...(options.for !== undefined && { delegation: options.for }),
         ...(justification !== undefined && justification !== "" && { justification }),
       },
     });

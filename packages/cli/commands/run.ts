@@ -1,7 +1,8 @@
 // `custody run`: a program started as a nested agent. It gets a delegation of its own, narrower than
-// the one in use here, in the environment its clients already read; it gets none of our secrets, and
-// when it ends its delegation does too. Inside it the same command narrows further, because the
-// CUSTODY_TOKEN there is the agent's.
+// the one in use here and bound to a fresh key, in the environment its clients already read; it gets none
+// of our secrets, and when it ends its delegation does too. Its databases are behind a listener of its own
+// (agent-door.ts) that opens to its password alone. Inside it the same command narrows further, because
+// the CUSTODY_TOKEN and CUSTODY_KEY there are the agent's.
 
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,6 +17,7 @@ import {
 } from "@custody/contract/oauth.ts";
 import type { Command } from "commander";
 
+import { openDoor } from "../agent-door.ts";
 import {
   type AgentConnection,
   agentVariables,
@@ -25,8 +27,10 @@ import {
 import { relaySignals, type SignalRelay } from "../agent-program.ts";
 import { type Client, createClient } from "../client.ts";
 import { CliError } from "../faults.ts";
+import { type HolderKey, presented } from "../holder-key.ts";
 import { type Gateway, type Invocation, invocationOf } from "../invocation.ts";
 import { keepAlive } from "../keep-alive.ts";
+import { childOf } from "../key-delegation.ts";
 import { type Io, oneLine, span } from "../output.ts";
 import { findBubblewrap, openSandbox, type Sandbox } from "../sandbox.ts";
 import { ownToken, typeOf, words } from "./delegation.ts";
@@ -45,6 +49,7 @@ interface RunOptions {
   readonly keepEnv?: readonly string[];
   readonly quiet?: boolean;
   readonly sandbox?: boolean;
+  readonly direct?: boolean;
   readonly readable?: readonly string[];
   readonly writable?: readonly string[];
 }
@@ -82,6 +87,10 @@ export function addRunCommand(program: Command, io: Io, passedOn: readonly strin
     .option("--why <text>", "the reason approvers see, for each of its sessions")
     .option("--keep-env <names...>", "variables to pass on though they look like secrets")
     .option("--quiet", "do not print what it was given")
+    .option(
+      "--direct",
+      "a credential without a key, good at the gateway itself: for what outlives us or runs elsewhere",
+    )
     .option("--sandbox", "confine it by bubblewrap: nothing to write, no way out but the gateway")
     .option("--readable <folders...>", "with --sandbox: show these of what is hidden")
     .option("--writable <folders...>", "with --sandbox: let it write there")
@@ -94,8 +103,9 @@ export function addRunCommand(program: Command, io: Io, passedOn: readonly strin
 
 const HELP = `
 The program finds the gateway by PGHOST, PGPORT, PGUSER, PGPASSFILE, PGSSLMODE, PGSSLROOTCERT (of the
-first --target) and by CUSTODY_URL, CUSTODY_CA, CUSTODY_TOKEN. What looks like a secret in our own
-environment is left out. While it runs the delegation is renewed as far as the one above allows; when
+first --target) and by CUSTODY_URL, CUSTODY_CA, CUSTODY_TOKEN, CUSTODY_KEY. PGHOST and PGPORT are a
+listener on loopback that is the program's alone: its password is good there and nowhere else. What looks
+like a secret in our own environment is left out. While it runs the delegation is renewed as far as the one above allows; when
 it ends, so does the delegation. Signals are passed on, and the exit code is the program's.
 
 Examples:
@@ -125,7 +135,9 @@ async function run(
   try {
     using signals = relaySignals();
     const name = options.name ?? agentName(program);
-    const agent = await delegateTo(invocation, client, { ...options, name, wanted });
+    using folder = privateFolder(invocation.io.environment);
+    const keyFile = options.direct === true ? undefined : join(folder.path, "key.pem");
+    const agent = await delegateTo(invocation, client, { ...options, name, wanted, keyFile });
     await using lease = keepAlive({
       client,
       nowMs: invocation.io.nowMs,
@@ -136,6 +148,7 @@ async function run(
     });
     await using place = await preparePlace(invocation, gateway, agent, {
       ...options,
+      directory: folder.path,
       bubblewrap,
       why,
     });
@@ -177,6 +190,8 @@ async function start(
 
 interface Agent {
   readonly issued: TokenResponse;
+  /** undefined: whoever shows the credential may use it. */
+  readonly key: { readonly file: string; readonly holder: HolderKey } | undefined;
   readonly first: { readonly target: TargetView; readonly account: string };
   readonly list: ResponseOf<"targets">;
 }
@@ -184,7 +199,11 @@ interface Agent {
 async function delegateTo(
   invocation: Invocation,
   client: Client,
-  options: RunOptions & { readonly name: string; readonly wanted: readonly Wanted[] },
+  options: RunOptions & {
+    readonly name: string;
+    readonly wanted: readonly Wanted[];
+    readonly keyFile: string | undefined;
+  },
 ): Promise<Agent> {
   const [own, list] = await Promise.all([client.call("whoami"), client.call("targets")]);
   const places = options.wanted.map((one) => placeOf(one, list, own));
@@ -199,20 +218,38 @@ async function delegateTo(
     unmask: words(options.unmask),
     limits: {},
   }));
-  const subject = ownToken(invocation);
-  const issued = await client.call("token", {
-    body: {
-      grant_type: GRANT_TYPE_TOKEN_EXCHANGE,
-      subject_token: subject,
-      subject_token_type: typeOf(subject),
-      actor_token: options.name,
-      actor_token_type: TOKEN_TYPE.agentName,
-      requested_token_type: TOKEN_TYPE.handle,
-      authorization_details: JSON.stringify(grant),
-      expires_in: String(secondsOf(options.ttl, own, invocation.io.nowMs())),
-    },
-  });
-  return { issued, first, list };
+  const actor = { actor_token: options.name, actor_token_type: TOKEN_TYPE.agentName };
+  const details = JSON.stringify(grant);
+  const { keyFile } = options;
+  const ttlSeconds = secondsOf(options.ttl, own, invocation.io.nowMs());
+  // What is signed about it bounds its renewals, so it is signed for as long as the one above lives.
+  const signedSeconds = options.renew ? secondsLeft(own, invocation.io.nowMs()) : ttlSeconds;
+  const asked = {
+    actor,
+    details,
+    keyOut: keyFile,
+    ttlSeconds: Math.max(ttlSeconds, signedSeconds),
+  };
+  const { subject, bindTo, statement } = await childOf(invocation, asked);
+  const issued = await invocation.withClient(
+    (binding) =>
+      binding.call("token", {
+        body: {
+          grant_type: GRANT_TYPE_TOKEN_EXCHANGE,
+          subject_token: subject,
+          subject_token_type: typeOf(subject),
+          ...actor,
+          ...(statement !== undefined && { hop_statement: statement }),
+          requested_token_type: TOKEN_TYPE.handle,
+          authorization_details: details,
+          expires_in: String(ttlSeconds),
+        },
+      }),
+    { bindTo },
+  );
+  const key =
+    keyFile === undefined || bindTo === undefined ? undefined : { file: keyFile, holder: bindTo };
+  return { issued, key, first, list };
 }
 
 function parseTarget(text: string): Wanted {
@@ -285,8 +322,11 @@ function texts(value: unknown): readonly string[] {
 /** What is asked for; where nothing was, no more than is left above. */
 function secondsOf(ttl: string | undefined, own: Whoami, nowMs: number): number {
   if (ttl !== undefined) return parseTtl(ttl);
-  const left = Math.floor((Date.parse(own.delegation.expiresAt) - nowMs) / 1000) - 1;
-  return Math.max(1, Math.min(parseTtl(DEFAULT_TTL), left));
+  return Math.max(1, Math.min(parseTtl(DEFAULT_TTL), secondsLeft(own, nowMs)));
+}
+
+function secondsLeft(own: Whoami, nowMs: number): number {
+  return Math.floor((Date.parse(own.delegation.expiresAt) - nowMs) / 1000) - 1;
 }
 
 /** The program's file name, as far as it can be an agent's. */
@@ -313,28 +353,33 @@ interface Place extends AsyncDisposable {
   readonly sandbox: Sandbox | undefined;
 }
 
-/** A folder of its own, that only this user reads, with the files its clients want; gone afterwards. */
+/** A folder of its own, that only this user reads; gone afterwards. */
+function privateFolder(environment: Io["environment"]): Disposable & { readonly path: string } {
+  const path = mkdtempSync(join(privateRoot(environment), "custody-run-"));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** The files its clients want, and the ways they go. */
 async function preparePlace(
   invocation: Invocation,
   gateway: Gateway,
   agent: Agent,
   options: Omit<RunOptions, "why"> & {
+    readonly directory: string;
     readonly bubblewrap: string | undefined;
     readonly why: string | undefined;
   },
 ): Promise<Place> {
   await using stack = new AsyncDisposableStack();
   const { environment } = invocation.io;
-  const directory = mkdtempSync(join(privateRoot(environment), "custody-run-"));
-  stack.defer(() => rmSync(directory, { recursive: true, force: true }));
+  const { bubblewrap, directory } = options;
   const home = join(directory, "home");
   mkdirSync(home, { mode: 0o700 });
   const caFile = gateway.caFile === undefined ? undefined : join(directory, "ca.pem");
   if (gateway.caFile !== undefined && caFile !== undefined) copyFileSync(gateway.caFile, caFile);
   const url = new URL(gateway.url);
   const outside = { host: hostOf(gateway), port: Number(url.port || 443) };
-  const address = postgresAddress(gateway, agent.list);
-  const { bubblewrap } = options;
+  const behind = await postgresDoor(gateway, agent, stack);
   const sandbox =
     bubblewrap === undefined
       ? undefined
@@ -343,7 +388,7 @@ async function preparePlace(
             bubblewrap,
             directory,
             gateway: outside,
-            postgres: address,
+            postgres: behind,
             hidden: [
               invocation.contexts.directory,
               ...(environment.HOME ? [environment.HOME] : []),
@@ -358,12 +403,15 @@ async function preparePlace(
     {
       url: url.origin,
       token: agent.issued.access_token,
+      keyFile: agent.key?.file,
       caFile,
       justification: options.why,
-      postgres: postgresOf(sandbox === undefined ? address : sandbox.postgres, agent, {
-        directory,
-        database: options.database,
-      }),
+      postgres:
+        behind === undefined
+          ? undefined
+          : postgresOf({ ...behind, ...sandbox?.postgres }, agent, {
+              ...{ directory, caFile, database: options.database },
+            }),
     },
     environment.PGOPTIONS,
   );
@@ -382,19 +430,51 @@ function privateRoot(environment: Io["environment"]): string {
   return XDG_RUNTIME_DIR !== undefined && existsSync(XDG_RUNTIME_DIR) ? XDG_RUNTIME_DIR : tmpdir();
 }
 
-function postgresOf(
-  address: { readonly host: string; readonly port: number } | undefined,
+/** Where PostgreSQL is for the agent, and what opens it there. */
+interface Behind {
+  readonly host: string;
+  readonly port: number;
+  readonly password: string;
+  /** PEM of a CA other than the gateway's. */
+  readonly ca: string | undefined;
+}
+
+/** undefined: the gateway does not listen for PostgreSQL. */
+async function postgresDoor(
+  gateway: Gateway,
   agent: Agent,
-  given: { readonly directory: string; readonly database: string | undefined },
-): AgentConnection["postgres"] {
+  stack: AsyncDisposableStack,
+): Promise<Behind | undefined> {
+  const address = postgresAddress(gateway, agent.list);
+  const { key, issued } = agent;
   if (address === undefined) return undefined;
-  const { host, port } = address;
+  if (key === undefined) return { ...address, password: issued.access_token, ca: undefined };
+  const client = createClient({ ...gateway, token: undefined, key: undefined });
+  stack.defer(() => client.close());
+  const { issuer } = await client.call("metadata");
+  const credential = async () => presented(key.holder, issued.access_token, issuer, Date.now());
+  const door = stack.use(await openDoor({ gateway: address, ca: gateway.ca, credential }));
+  const { host, port, password, ca } = door;
+  return { host, port, password, ca };
+}
+
+function postgresOf(
+  { host, port, password, ca }: Behind,
+  agent: Agent,
+  given: {
+    readonly directory: string;
+    readonly caFile: string | undefined;
+    readonly database: string | undefined;
+  },
+): AgentConnection["postgres"] {
   const passwordFile = join(given.directory, "pgpass");
-  writeFileSync(passwordFile, passwordLine(host, port, agent.issued.access_token), { mode: 0o600 });
+  writeFileSync(passwordFile, passwordLine(host, port, password), { mode: 0o600 });
+  const caFile = ca === undefined ? given.caFile : join(given.directory, "postgres-ca.pem");
+  if (ca !== undefined && caFile !== undefined) writeFileSync(caFile, ca);
   const { target, account } = agent.first;
   const only = target.databases?.length === 1 ? target.databases[0] : undefined;
   const database = given.database ?? only;
-  return { host, port, user: `${account}~${target.name}`, database, passwordFile };
+  return { host, port, user: `${account}~${target.name}`, database, passwordFile, caFile };
 }
 
 function announce(

@@ -6,7 +6,7 @@ import { looksLikeHandle } from "../delegation/handles.ts";
 import type { DelegationNode } from "../delegation/node.ts";
 import type { ApiDeps } from "./deps.ts";
 import type { Router } from "./routing.ts";
-import { chainView, delegationView, targetView } from "./views.ts";
+import { chainView, delegationView, grantView, targetView } from "./views.ts";
 
 const MAX_LISTED = 1000;
 
@@ -18,7 +18,10 @@ export function addDelegationRoutes(router: Router, deps: ApiDeps): void {
 
   router.holder("whoami", async ({ chain }) => ({
     delegation: view(own(deps, chain)),
-    chain: chainView(chain),
+    chain: chainView(chain).map((hop, depth) => {
+      const grant = chain.hops[depth]?.grant;
+      return { ...hop, grant: grant === undefined ? null : grantView(grant) };
+    }),
     person: chain.hops.length === 1 ? (people().personOf(rootOf(chain)) ?? null) : null,
     administrator: deps.authority.mayAdminister(chain),
   }));

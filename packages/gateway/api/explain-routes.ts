@@ -1,5 +1,6 @@
-// What stands in the way: of a command that was refused, for its chain, whoever is above it and who may
-// replay; and of one that is only asked about, for the caller's own chain.
+// What stands in the way: of a command that was refused, for its chain, whoever is above it, who may
+// replay and who administers; and of one that is only asked about, for the caller's own chain, one below
+// it, or any for who administers.
 
 import type { Explanation } from "@custody/contract/explanations.ts";
 import { adviseOn } from "../access/advice.ts";
@@ -17,7 +18,9 @@ export function addExplainRoutes(router: Router, deps: ApiDeps): void {
     const found = denials.find(parameters.id ?? "");
     const me = leafOf(chain).delegationId;
     const mine = found?.chain.hops.some(({ delegationId }) => delegationId === me);
-    if (found === undefined || !(mine || deps.authority.mayReplay(chain, found.target)))
+    const may = (target: string) =>
+      mine || deps.authority.mayReplay(chain, target) || deps.authority.mayAdminister(chain);
+    if (found === undefined || !may(found.target))
       throw new GatewayError("not_found", "no such command was refused lately, or not to you");
     const { requestId, sessionId, target, account, what, denial } = found;
     return {
@@ -32,9 +35,12 @@ export function addExplainRoutes(router: Router, deps: ApiDeps): void {
     };
   });
 
-  router.holder("explain", async ({ chain, parameters, body, request }) => {
+  router.holder("explain", async ({ chain: caller, parameters, body, request }) => {
     const target = parameters.name ?? "";
-    const { sql, database, account, justification } = body;
+    const { sql, database, account, justification, delegation } = body;
+    const { lifecycle, tree } = deps.delegations;
+    const chain =
+      delegation === undefined ? caller : tree.chain(lifecycle.visible(caller, delegation).id);
     const clientAddress = request.socket.remoteAddress ?? "unknown";
     const asked = { target, database, account, justification, clientAddress, sql };
     const { decision, operation, account: used } = await dryRun(chain, asked);

@@ -1,6 +1,6 @@
 // Dry runs for the control API: the doorway that sessions come through, then the classifier and the
-// engine they use. The chain is the caller's own, so nothing is learnt here that a session would not
-// be told.
+// engine they use. The chain is the caller's own or one that the caller is above or administers, so
+// nothing is learnt here that a session would not be told.
 
 import type { Decision, Operation } from "../access/operation.ts";
 import { newId, type RandomBytes } from "../base/ids.ts";
