@@ -1,7 +1,7 @@
 // The real gateway for the demo and the conformance suites: `custody init` makes its authority and
 // starter policies, `custody serve` runs it in a process of its own.
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { CUSTODY, runCustody, userEnvironment } from "./command-line.ts";
@@ -12,6 +12,10 @@ export interface GatewayOptions {
   readonly folder: string;
   /** The text of custody.yaml; `data`, `policies` and `listen` are put in front of it. */
   readonly configuration: string;
+  /** true: the SSH door too. */
+  readonly ssh?: boolean;
+  /** A data folder whose SSH keys it gets, which a target knows already. */
+  readonly sshKeysOf?: string;
   /** true: health and metrics too. */
   readonly admin?: boolean;
   /** More policies beside the starter's: file name → text. */
@@ -23,6 +27,8 @@ export interface GatewayOptions {
 
 export interface TestGateway extends AsyncDisposable {
   readonly postgres: { readonly host: string; readonly port: number };
+  /** Where the configuration listens for it. */
+  readonly ssh: { readonly host: string; readonly port: number } | undefined;
   /** `https://127.0.0.1:<port>` */
   readonly url: string;
   /** `https://127.0.0.1:<port>` of health and metrics, where the configuration listens for them. */
@@ -51,8 +57,12 @@ export async function startGateway(options: GatewayOptions): Promise<TestGateway
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const init = await runCustody(["init", folder, "--json"], { home: folder });
   if (init.exitCode !== 0) throw new Error(`custody init failed:\n${init.stderr}${init.stdout}`);
+  if (options.sshKeysOf !== undefined)
+    for (const name of readdirSync(join(options.sshKeysOf, "keys")))
+      copyFileSync(join(options.sshKeysOf, "keys", name), join(folder, "data", "keys", name));
   const configFile = join(folder, "custody.yaml");
-  const listen = options.admin === true ? `${LISTEN}, admin: 127.0.0.1:0` : LISTEN;
+  const more = (["ssh", "admin"] as const).filter((name) => options[name] === true);
+  const listen = [LISTEN, ...more.map((name) => `${name}: 127.0.0.1:0`)].join(", ");
   writeFileSync(configFile, `${HEADER}listen: { ${listen} }\n${options.configuration}`);
   for (const [name, text] of Object.entries(options.policies ?? {}))
     writeFileSync(join(folder, "policies", name), text);
@@ -70,6 +80,7 @@ export async function restartGateway(
 
 interface ReadyLine {
   readonly postgres: { readonly host: string; readonly port: number };
+  readonly ssh?: { readonly host: string; readonly port: number };
   readonly https: { readonly host: string; readonly port: number };
   readonly fingerprint: string;
   readonly admin?: { readonly host: string; readonly port: number };
@@ -101,9 +112,10 @@ async function serve(
   const timer = setTimeout(() => ready.reject(new Error("it took too long")), READY_TIMEOUT_MS);
   watched.exited.then((code) => ready.reject(new Error(`it ended with ${code}`)));
   try {
-    const { postgres, https, admin, fingerprint } = await ready.promise;
+    const { postgres, ssh, https, admin, fingerprint } = await ready.promise;
     return {
       postgres,
+      ssh,
       url: `https://${https.host}:${https.port}`,
       adminUrl: admin === undefined ? undefined : `https://${admin.host}:${admin.port}`,
       caFile: join(folder, "data", "ca", "ca.pem"),

@@ -133,11 +133,12 @@ async function serveGateway(
     workers,
     onReady: (listening) =>
       invocation.print({ ready: true, ...listening }, () => {
-        const { postgres, https, admin, fingerprint } = listening;
+        const { postgres, ssh, https, admin, fingerprint } = listening;
         const url = `https://${hostPort(https)}`;
         const list = facts(io, [
           ["control API", url],
           ["PostgreSQL", postgres && hostPort(postgres)],
+          ["SSH", ssh && hostPort(ssh)],
           ["health and metrics", admin && `https://${hostPort(admin)}`],
           ["CA fingerprint", fingerprint],
         ]);
