@@ -302,7 +302,10 @@ export async function startClient(
     reject(new Error("closed"));
     for (const exec of execs.values()) exec.abort(new Error("closed"));
   });
-  await open;
+  await open.catch((error: unknown) => {
+    socket.destroy();
+    throw error;
+  });
   return {
     ...driven,
     events,

@@ -81,7 +81,7 @@ export type GlobalRequest =
   | { readonly kind: "keepalive@openssh.com" }
   /** The server's host keys, as public key blobs. */
   | { readonly kind: "hostkeys-00@openssh.com"; readonly keys: readonly Buffer[] }
-  /** The client asks for a proof of each key; see hostKeyProof() and isHostKeyProof(). */
+  /** The client asks for a proof of each key; see host-key-rotation.ts. */
   | { readonly kind: "hostkeys-prove-00@openssh.com"; readonly keys: readonly Buffer[] }
   | { readonly kind: "other"; readonly name: string; readonly data: Buffer };
 
