@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { createTestAuthority } from "../conformance/support/certificates.ts";
 import { runCustody } from "../conformance/support/command-line.ts";
-import { startGateway } from "../conformance/support/gateway.ts";
+import { startGateway, type TestGateway } from "../conformance/support/gateway.ts";
 import { startOidcProvider } from "../conformance/support/oidc-provider.ts";
 import { serverAccount } from "../conformance/support/postgres-binaries.ts";
 import { startPostgres, type TestPostgres } from "../conformance/support/postgres-server.ts";
@@ -34,6 +34,7 @@ export interface BenchStage extends AsyncDisposable {
   /** undefined with the reason printed: PgBouncer is not installed. */
   readonly pgbouncer: Way | undefined;
   readonly custody: Way;
+  readonly gateway: TestGateway;
 }
 
 export const BENCH_DATABASE = "bench";
@@ -41,12 +42,14 @@ export const BENCH_DATABASE = "bench";
 export interface BenchOptions {
   /** pgbench's scale. */
   readonly scale: number;
+  /** Processes for clients' connections. */
+  readonly workers?: number;
   /** The gateway writes a CPU profile of each thread here when it ends. */
   readonly profileFolder: string | undefined;
 }
 
 export async function openBenchStage(options: BenchOptions): Promise<BenchStage> {
-  const { scale, profileFolder } = options;
+  const { scale } = options;
   await using parts = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), "custody-bench-"));
   chmodSync(folder, 0o755);
@@ -67,7 +70,10 @@ export async function openBenchStage(options: BenchOptions): Promise<BenchStage>
     pid: undefined,
   };
   const pgbouncer = await startPgBouncer(folder, direct, parts);
-  const custody = await startCustody(folder, postgres, caFile, password, parts, profileFolder);
+  const { custody, gateway } = await startCustody(
+    { folder, postgres, caFile, password, ...options },
+    parts,
+  );
   const all = parts.move();
   return {
     folder,
@@ -75,6 +81,7 @@ export async function openBenchStage(options: BenchOptions): Promise<BenchStage>
     direct,
     pgbouncer,
     custody,
+    gateway,
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
 }
@@ -107,6 +114,7 @@ async function seed(
     BENCH_DATABASE,
     `create table customers (id int primary key, email text);
      insert into customers select g, 'c' || g || '@example.com' from generate_series(1, 1000) g;
+     create unlogged table bulk (id int, kind int, note text, email text);
      create role bench_app login password '${password}';
      create role bench_profile nologin;
      create role bench_admin login createrole password '${password}';
@@ -176,14 +184,17 @@ ignore_startup_parameters = extra_float_digits
   };
 }
 
+interface CustodyOptions extends BenchOptions {
+  readonly folder: string;
+  readonly postgres: TestPostgres;
+  readonly caFile: string;
+  readonly password: string;
+}
+
 async function startCustody(
-  folder: string,
-  postgres: TestPostgres,
-  caFile: string,
-  password: string,
+  { caFile, folder, password, postgres, profileFolder, workers }: CustodyOptions,
   parts: AsyncDisposableStack,
-  profileFolder: string | undefined,
-): Promise<Way> {
+): Promise<{ readonly custody: Way; readonly gateway: TestGateway }> {
   const provider = parts.use(
     await startOidcProvider({ accounts: [{ name: "engineer", groups: ["engineers"] }] }),
   );
@@ -197,6 +208,7 @@ async function startCustody(
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),
+      ...(workers === undefined ? {} : { workers }),
       env:
         profileFolder === undefined
           ? {}
@@ -225,40 +237,32 @@ targets:
               admin: { user: bench_admin, password: "file:${secret}", database: ${BENCH_DATABASE} }
     classify:
       - { column: public.customers.email, class: pii.email }
+      - { column: public.bulk.email, class: pii.email }
     tags: { env: test }
 `,
     }),
   );
+  const custody = async (...args: string[]): Promise<string> => {
+    const done = await runCustody([...args, "--json"], { home: folder });
+    if (done.exitCode !== 0) throw new Error(`custody ${args[0]}: ${done.stderr}${done.stdout}`);
+    return done.stdout;
+  };
   const token = write("token", await provider.idToken("engineer"));
-  await custody(
-    folder,
-    "login",
-    gateway.url,
-    "--ca-fingerprint",
-    gateway.fingerprint,
-    "--token-file",
-    token,
-  );
+  const trust = ["--ca-fingerprint", gateway.fingerprint, "--token-file", token];
+  await custody("login", gateway.url, ...trust);
   const grant = ["--target", "bench", "--account", "*", "--actions", "connect,sql:read,sql:write"];
   const delegated = await custody(
-    folder,
     ...["delegate", "--actor", "bench", ...grant, "--resources", "*", "--ttl", "2h", "--handle"],
   );
   const { access_token: handle } = JSON.parse(delegated);
+  const { caFile: gatewayCa, pid, postgres: at } = gateway;
   return {
-    name: "custody",
-    port: gateway.postgres.port,
-    user: "bench",
-    password: handle,
-    caFile: gateway.caFile,
-    pid: gateway.pid,
+    custody: {
+      ...{ name: "custody", port: at.port, user: "bench", password: handle, pid },
+      caFile: gatewayCa,
+    },
+    gateway,
   };
-}
-
-async function custody(home: string, ...args: string[]): Promise<string> {
-  const done = await runCustody([...args, "--json"], { home });
-  if (done.exitCode !== 0) throw new Error(`custody ${args[0]}: ${done.stderr}${done.stdout}`);
-  return done.stdout;
 }
 
 async function freePort(): Promise<number> {
