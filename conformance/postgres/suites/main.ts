@@ -42,6 +42,11 @@ function judge(profile: Profile, name: string, said: string, wanted: string): vo
   if (!holds) console.log(`FAILED   ${profile} ${name}: ${said}`);
 }
 
+/** What differs without Custody too, since the suites were written for connections in plain text. */
+const OVER_TLS: Readonly<Record<string, string>> = {
+  "isolation/temp-schema-cleanup": "libpq words the end of a TLS connection otherwise",
+};
+
 /** `ok`, or why the enforcing profile differs. */
 function expectedEnforcing(): Readonly<Record<string, string>> {
   return JSON.parse(readFileSync(EXPECTED, "utf8")) as Record<string, string>;
@@ -51,7 +56,7 @@ for (const profile of chosen.length === 0 ? PROFILES : chosen) {
   const { tests } = await through(profile);
   if (profile === "enforcing" && process.argv.includes("--write"))
     writeFileSync(EXPECTED, `${JSON.stringify(Object.fromEntries([...tests].sort()), null, 2)}\n`);
-  const expected = profile === "enforcing" ? expectedEnforcing() : {};
+  const expected = { ...OVER_TLS, ...(profile === "enforcing" ? expectedEnforcing() : {}) };
   for (const [name, said] of tests) judge(profile, name, said, expected[name] ?? "ok");
 }
 console.log(`\n${passed} passed, ${failed} failed, 0 skipped`);

@@ -48,6 +48,23 @@ refused and the running one stays. With --json one line is printed once it liste
     .action(async (options: { config: string }, command: Command) =>
       seal(invocationOf(command, io), options.config),
     );
+  program
+    .command("doctor")
+    .description("tell what targets leave open to the roles that sessions act as; changes nothing")
+    .argument("[target]", "its name in the configuration; default: every PostgreSQL target")
+    .option("--config <file>", "the configuration", DEFAULT_CONFIG)
+    .option("--database <name>", "the database to look into; default: those of the configuration")
+    .addHelpText(
+      "after",
+      "\nThe exit code is 1 when something is open, 0 when nothing but loose ends was found.",
+    )
+    .action(
+      async (
+        name: string | undefined,
+        options: { config: string; database?: string },
+        command: Command,
+      ) => doctor(invocationOf(command, io), name, options),
+    );
   const target = program.command("target").description("prepare a target");
   target
     .command("setup")
@@ -182,7 +199,45 @@ async function targetSetup(
   invocation.print({ target: name, setup }, () => setup.map(({ sql }) => sql).join("\n"));
 }
 
-async function load(file: string) {
+async function doctor(
+  invocation: Invocation,
+  name: string | undefined,
+  options: { readonly config: string; readonly database?: string },
+): Promise<void> {
+  const config = await load(options.config);
+  const { examineTargets } = await import("@custody/gateway/credential/examine-targets.ts");
+  const targets = [...config.targets.values()].filter(
+    (target) => name === undefined || target.name === name,
+  );
+  if (name !== undefined && targets.length === 0)
+    throw new CliError("usage", `there is no target ${name} in ${config.file}`, {
+      hint: `there are: ${[...config.targets.keys()].join(", ") || "none"}`,
+    });
+  const examined = await examineTargets(config, targets, options.database);
+  invocation.print({ examined }, () => {
+    const { palette } = invocation;
+    return examined
+      .map((one) => {
+        const head = `${palette.bold(one.target)}, account ${one.account}, database ${one.database}`;
+        if (one.failed !== undefined) return `${head}: ${harmless(one.failed)}\n`;
+        if (one.found.length === 0) return `${head}: nothing is open\n`;
+        const lines = one.found.map(
+          ({ severity, what, remedy }) =>
+            `  ${severity.padEnd(5)} ${harmless(what)}\n        ${harmless(remedy)}\n`,
+        );
+        return `${head}:\n${lines.join("")}`;
+      })
+      .join("");
+  });
+  const isOpen = examined.some(
+    ({ failed, found }) =>
+      failed !== undefined || found.some(({ severity }) => severity === "open"),
+  );
+  if (isOpen) invocation.exit("refused");
+}
+
+/** The configuration of a gateway, which need not run. */
+export async function load(file: string) {
   const { loadConfig } = await import("@custody/gateway/config/load.ts");
   const { describeProblem } = await import("@custody/gateway/config/config.ts");
   const loaded = loadConfig(file);

@@ -301,6 +301,16 @@ describe("classes", () => {
   const seeing = agent("seeing", [entry({ unmask: ["pii.*"] })]);
   const blind = agent("blind", [entry()]);
 
+  it("of class never are out of reach whatever policies and grants say", () => {
+    const all = [`@id("all") permit (principal, action, resource is Custody::Class);`];
+    for (const use of ["output", "match", "inner"] as const) {
+      const touch = { class: "never", use, column: "public.customers.ssn" };
+      const asked = operation([effect("sql:select", table("customers"))], [touch]);
+      const found = denial(using(...all).access.authorize(subject([engineer]), asked));
+      assert.deepEqual([found.kind, found.what], ["classified", "use of public.customers.ssn"]);
+    }
+  });
+
   it("are masked unless every hop may unmask and every grant names them", () => {
     const shown = (texts: string[], ...hops: Parameters<typeof subject>[0]) => {
       const decision = using(...texts).access.authorize(subject(hops), touching("output"));

@@ -4,6 +4,8 @@
 // - output: shown when every hop may see it, masked otherwise; never a reason to deny.
 // - match: also passes when every hop may compare the class with a constant.
 // - inner: the server would compute with it, so every hop must be allowed to see it.
+//
+// A class `never` is for columns nobody reads here: any use of one is denied, its bare value too.
 
 import { GatewayError } from "../base/errors.ts";
 import type { Hop } from "../delegation/chain.ts";
@@ -25,6 +27,9 @@ import type { ClassTouch, ClassUse, Denial, Subject } from "./operation.ts";
 
 const UNMASK: EntityUid = { type: "Custody::Action", id: "unmask" };
 const MATCH: EntityUid = { type: "Custody::Action", id: "match" };
+
+/** The class of columns nobody reads through the gateway, masked neither; not granted at the target either. */
+export const OUT_OF_REACH = "never";
 
 /** What asks most first. */
 const USE_RANK: Readonly<Record<ClassUse, number>> = { inner: 0, match: 1, output: 2 };
@@ -57,6 +62,12 @@ function decideClass(
   name: string,
   touches: readonly ClassTouch[],
 ): boolean {
+  if (name === OUT_OF_REACH) {
+    const what = `use of ${worstUse(touches).column}`;
+    const message = "it is classified never: out of reach, whatever policies say";
+    findings.denials.add(denied("classified", what, message, undefined, undefined));
+    return false;
+  }
   const unmask = askHops(input, UNMASK, name, (hop) => hopGrantsUnmask(input, hop, name));
   if (unmask.allowed && unmask.answers.every((answer) => isMet(answer, findings))) {
     for (const answer of unmask.answers) takeAnswer(answer, findings);

@@ -230,10 +230,15 @@ async function dropRole(
     await run(`DROP ROLE IF EXISTS ${role}`);
   } catch {
     try {
-      await run(
-        `GRANT ${role} TO CURRENT_USER; REASSIGN OWNED BY ${role} TO ${quoteIdentifier(profile)};
-         DROP OWNED BY ${role}; DROP ROLE ${role}`,
-      );
+      await run(`GRANT ${role} TO CURRENT_USER`);
+      for (const database of await databasesOf(deps, target, admin, name))
+        await deps.standing.query(
+          target,
+          admin,
+          database,
+          `REASSIGN OWNED BY ${role} TO ${quoteIdentifier(profile)}; DROP OWNED BY ${role}`,
+        );
+      await run(`DROP ROLE IF EXISTS ${role}`);
     } catch (error) {
       // It cannot log in after its expiry; the next session or start tries again.
       deps.uncleared.add(placeOf(target, credential));
@@ -242,6 +247,25 @@ async function dropRole(
   } finally {
     deps.inUse.delete(name);
   }
+}
+
+/** Where the role owns something or was given a right: REASSIGN OWNED sees one database at a time. */
+async function databasesOf(
+  deps: SessionRoleDeps,
+  target: PostgresTarget,
+  admin: StandingLogin,
+  name: string,
+): Promise<readonly string[]> {
+  const rows = await deps.standing.query(
+    target,
+    admin,
+    admin.database,
+    `SELECT DISTINCT coalesce(d.datname, current_database())::text AS name
+       FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid LEFT JOIN pg_database d ON d.oid = s.dbid
+       WHERE s.refclassid = 'pg_authid'::regclass AND r.rolname = $1`,
+    [name],
+  );
+  return rows.map((row) => String(row.name));
 }
 
 /** One statement for all; the role's name is compared too, since process ids are used again. */
