@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { commandDigest, parametersDigest } from "@custody/gateway/recording/digest.ts";
+import { commandDigest, parametersDigest } from "@custody/evidence/node/command-digest.ts";
 import { type Group, runs } from "./checks.ts";
 import { ask } from "./https-client.ts";
 import { intentsWithoutEnd, type Leaf, sessionsWithoutEnd } from "./leaves.ts";

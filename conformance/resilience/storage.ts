@@ -7,7 +7,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
-import { commandDigest } from "@custody/gateway/recording/digest.ts";
+import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import type { Group } from "./checks.ts";
 import { ask, askAt } from "./https-client.ts";
 import { intentsWithoutEnd, sessionsWithoutEnd } from "./leaves.ts";

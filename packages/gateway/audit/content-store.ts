@@ -2,8 +2,7 @@
 // pieces in their order, and `<session>.key`, the session's wrapped key. Deleting the key erases the
 // content; `<session>.erased` keeps it erased should the journal still hold it.
 //
-// The file: "CSTREC01", then for each piece its length u32 and the piece. A piece begins with its counter
-// u64; counter 0 is the wrapped key. The format of what is sealed is recording/content-format.ts's.
+// The format of the file and of its pieces is evidence/node/recording-format.ts's.
 //
 // Owned by the sequencer, which alone appends.
 
@@ -17,12 +16,17 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import {
+  COUNTER_BYTES,
+  framePiece,
+  pieceCounter,
+  RECORDING_MAGIC,
+  readPieces,
+} from "@custody/evidence/node/recording-format.ts";
 import { GatewayError } from "../base/errors.ts";
 import { syncDirectory } from "./journal-files.ts";
 import type { LogFiles } from "./log-files.ts";
 
-const RECORDING_MAGIC: Buffer = Buffer.from("CSTREC01", "latin1");
-export const COUNTER_BYTES = 8;
 const MAX_OPEN_FILES = 64;
 
 export interface ContentStore {
@@ -39,25 +43,6 @@ export function isSessionId(sessionId: string): boolean {
 
 export function recordingsDirectory(dataDirectory: string): string {
   return join(dataDirectory, "recordings");
-}
-
-/** -1 when it is too short to have one. */
-export function pieceCounter(piece: Buffer): number {
-  return piece.length < COUNTER_BYTES ? -1 : Number(piece.readBigUInt64BE(0));
-}
-
-/** The whole pieces of a file, and where they end. */
-export function readPieces(file: Buffer): { pieces: Buffer[]; end: number } {
-  const pieces: Buffer[] = [];
-  let at = RECORDING_MAGIC.length;
-  if (!file.subarray(0, at).equals(RECORDING_MAGIC)) return { pieces, end: 0 };
-  while (at + 4 <= file.length) {
-    const end = at + 4 + file.readUInt32BE(at);
-    if (end > file.length) break;
-    pieces.push(file.subarray(at + 4, end));
-    at = end;
-  }
-  return { pieces, end: at };
 }
 
 interface OpenFile {
@@ -100,9 +85,7 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
       }
       const file = enter(sessionId);
       if (counter <= file.lastCounter) return;
-      const length = Buffer.allocUnsafe(4);
-      length.writeUInt32BE(piece.length, 0);
-      file.pending.push(length, piece);
+      file.pending.push(...framePiece(piece));
       file.lastCounter = counter;
       dirty.add(file);
       if (open.size > MAX_OPEN_FILES) {

@@ -13,15 +13,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
+import { commandDigest, parametersDigest } from "@custody/evidence/node/command-digest.ts";
+import type { RecordingProof } from "@custody/evidence/node/recording-reader.ts";
 import { type OpenJournal, openJournal } from "../audit/journal-writer.ts";
 import { type AuditLog, openLog } from "../audit/log.ts";
 import { systemClock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import { systemRandom } from "../base/ids.ts";
-import { commandDigest, parametersDigest } from "./digest.ts";
 import { openRecorder, type Recorder } from "./recorder.ts";
 import { loadRecordingKeys, type RecordingKeys } from "./recording-keys.ts";
-import { eraseRecording, type ReplayProof, readRecording } from "./replay.ts";
+import { eraseRecording, readRecording } from "./replay.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -33,7 +34,7 @@ interface Place {
   readonly journal: OpenJournal;
   readonly keys: RecordingKeys;
   record(sessionId: string, maxResponseBytes?: number): Recorder;
-  replay(sessionId: string, proof?: ReplayProof): Promise<RecordingEvent[]>;
+  replay(sessionId: string, proof?: RecordingProof): Promise<RecordingEvent[]>;
   log(): Promise<AuditLog>;
 }
 

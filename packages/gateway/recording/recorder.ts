@@ -12,15 +12,9 @@ import type {
   RecordingStream,
   TypedEvent,
 } from "@custody/evidence/core/recording.ts";
-import { isSessionId } from "../audit/content-store.ts";
-import type { Journal } from "../audit/journal.ts";
-import type { Clock } from "../base/clock.ts";
-import { GatewayError } from "../base/errors.ts";
-import type { RandomBytes } from "../base/ids.ts";
-import { type BoundedStream, createBoundedStream } from "./bounded-stream.ts";
+import { encodeParameters } from "@custody/evidence/node/command-digest.ts";
 import {
   chainDigest,
-  digestPayload,
   FRAME_COMMAND,
   FRAME_COMMAND_DIGEST,
   FRAME_DATA,
@@ -31,11 +25,15 @@ import {
   FRAME_START,
   FRAME_TRUNCATED,
   FRAME_TYPED,
-  keyPiece,
-  sealPiece,
-  streamHead,
-} from "./content-format.ts";
-import { encodeParameters } from "./digest.ts";
+} from "@custody/evidence/node/recording-format.ts";
+import type { RecordingSummary } from "@custody/evidence/node/recording-reader.ts";
+import { isSessionId } from "../audit/content-store.ts";
+import type { Journal } from "../audit/journal.ts";
+import type { Clock } from "../base/clock.ts";
+import { GatewayError } from "../base/errors.ts";
+import type { RandomBytes } from "../base/ids.ts";
+import { type BoundedStream, createBoundedStream } from "./bounded-stream.ts";
+import { digestPayload, keyPiece, sealPiece, streamHead } from "./content-format.ts";
 import type { RecordingKeys } from "./recording-keys.ts";
 
 export interface Recorder {
@@ -67,15 +65,11 @@ export interface Recorder {
    * its bound: then `done` is called once when it is, and until then nothing more is to be read.
    */
   room(done: () => void): boolean;
-  /** Seals what is left. Later calls do nothing and give the same summary. */
+  /**
+   * Seals what is left. The summary belongs in the detail of the session's `session.closed` leaf: it ties
+   * the whole recording to the log. Later calls do nothing and give the same.
+   */
   end(): RecordingSummary;
-}
-
-/** Belongs in the detail of the session's `session.closed` leaf: it ties the whole recording to the log. */
-export interface RecordingSummary {
-  readonly pieces: number;
-  /** Hex; see content-format.ts, `chainDigest`. */
-  readonly digest: string;
 }
 
 export interface RecorderDeps {

@@ -3,19 +3,19 @@
 // a gap means that the file has it by now.
 //
 // A piece that was altered, lost or put elsewhere is an error (GatewayError "invalid") that names it: a
-// replay never passes over one. That the recording is whole is proved against the log: commands by their
-// leaves' digests, the rest by the digest in `session.closed` (recorder.ts, RecordingSummary).
+// replay never passes over one.
 
 import { open, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
 import {
   COUNTER_BYTES,
-  isSessionId,
   pieceCounter,
+  RecordingError,
   readPieces,
-  recordingsDirectory,
-} from "../audit/content-store.ts";
+} from "@custody/evidence/node/recording-format.ts";
+import { type RecordingProof, readEvents } from "@custody/evidence/node/recording-reader.ts";
+import { isSessionId, recordingsDirectory } from "../audit/content-store.ts";
 import { journalDirectory, syncDirectory } from "../audit/journal-files.ts";
 import {
   decodeSegmentHeader,
@@ -28,25 +28,11 @@ import {
   sha256,
 } from "../audit/journal-format.ts";
 import { GatewayError } from "../base/errors.ts";
-import { chainDigest, createFrameReader, damaged, openPiece, toEvent } from "./content-format.ts";
-import { commandDigest, parametersDigest } from "./digest.ts";
-import type { RecordingSummary } from "./recorder.ts";
 import type { RecordingKeys } from "./recording-keys.ts";
 
 export interface ReplayDeps {
   readonly dataDirectory: string;
   readonly keys: RecordingKeys;
-}
-
-/** What the log says of the session; what is given is verified. */
-export interface ReplayProof {
-  /** By request id: `command` and `parameters` of its `command.intent` leaf. */
-  readonly commands?: ReadonlyMap<
-    string,
-    { readonly command?: string; readonly parameters?: string }
-  >;
-  /** Of the `session.closed` leaf. */
-  readonly summary?: RecordingSummary;
 }
 
 /**
@@ -56,25 +42,27 @@ export interface ReplayProof {
 export async function* readRecording(
   deps: ReplayDeps,
   sessionId: string,
-  proof: ReplayProof = {},
+  proof: RecordingProof = {},
 ): AsyncGenerator<RecordingEvent> {
+  const { key, pieces } = await openRecording(deps, sessionId);
+  try {
+    yield* readEvents(sessionId, key, pieces, proof);
+  } catch (thrown) {
+    if (!(thrown instanceof RecordingError)) throw thrown;
+    throw new GatewayError("invalid", thrown.message, { cause: thrown.cause });
+  }
+}
+
+/**
+ * The sealed pieces, 1, 2, … without a gap, and the key that opens them: for an export that is to be
+ * verified elsewhere. Throws GatewayError: "not_found", "invalid".
+ */
+export async function openRecording(
+  deps: ReplayDeps,
+  sessionId: string,
+): Promise<{ readonly key: Buffer; readonly pieces: readonly Buffer[] }> {
   const stored = await collect(deps.dataDirectory, sessionId);
-  const key = deps.keys.unwrap(sessionId, stored.wrappedKey);
-  const readFrames = createFrameReader(sessionId);
-  let digest: Buffer = Buffer.alloc(32);
-  for (const piece of stored.pieces) {
-    digest = chainDigest(digest, piece);
-    for (const frame of readFrames(openPiece(key, sessionId, piece))) {
-      const event = toEvent(sessionId, frame);
-      verifyCommand(sessionId, event, proof);
-      yield event;
-    }
-  }
-  const { summary } = proof;
-  if (summary === undefined) return;
-  if (summary.pieces !== stored.pieces.length || summary.digest !== digest.toString("hex")) {
-    throw damaged(sessionId, "it is not the one whose digest is in the log");
-  }
+  return { key: deps.keys.unwrap(sessionId, stored.wrappedKey), pieces: stored.pieces };
 }
 
 /** Deletes the session's key, which erases the content for good. For sessions that have ended. */
@@ -86,35 +74,6 @@ export async function eraseRecording(dataDirectory: string, sessionId: string): 
   await marker.close();
   await rm(join(directory, `${sessionId}.key`), { force: true });
   syncDirectory(directory);
-}
-
-function verifyCommand(sessionId: string, event: RecordingEvent, proof: ReplayProof): void {
-  const digests = digestsOf(event);
-  if (digests === undefined) return;
-  const expected = proof.commands?.get(digests.request);
-  if (expected === undefined) return;
-  const { command, parameters } = expected;
-  const isSame =
-    (command === undefined || command === digests.command) &&
-    (parameters === undefined || parameters === digests.parameters);
-  if (!isSame) throw damaged(sessionId, `the command ${digests.request} is not the one in the log`);
-}
-
-/** As a `command.intent` leaf has them. */
-function digestsOf(
-  event: RecordingEvent,
-): { request: string; command: string; parameters: string } | undefined {
-  const { kind } = event;
-  if (kind === "command-digest") {
-    const { request, sha256, parameters = parametersDigest([]) } = event;
-    return { request, command: sha256, parameters };
-  }
-  if (kind !== "command") return undefined;
-  const values = event.parameters?.map((value) =>
-    value === null ? null : Buffer.from(value, "base64"),
-  );
-  const command = commandDigest(Buffer.from(event.bytes, "base64"));
-  return { request: event.request, command, parameters: parametersDigest(values ?? []) };
 }
 
 interface Stored {
@@ -143,7 +102,7 @@ async function collect(dataDirectory: string, sessionId: string): Promise<Stored
     if (wrappedKey !== undefined && gap < 0) return { wrappedKey, pieces };
     if (attempt < ATTEMPTS) continue;
     if (wrappedKey === undefined) throw notFound(sessionId);
-    throw damaged(sessionId, `piece ${gap + 1} is missing`);
+    throw new GatewayError("invalid", `recording of ${sessionId}: piece ${gap + 1} is missing`);
   }
 }
 

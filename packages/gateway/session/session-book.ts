@@ -34,7 +34,7 @@ export interface BookedCommand {
   readonly requestId: string;
   /** undefined: it could not be told what it does. */
   readonly operation: Operation | undefined;
-  /** recording/digest.ts `commandDigest` of the command as it was sent. */
+  /** evidence/node/command-digest.ts `commandDigest` of the command as it was sent. */
   readonly digest: string;
   /** Digest of its parameters, where it has any. */
   readonly parameters?: string | undefined;

@@ -3,9 +3,9 @@
 //
 // Who owns the state: one a session; the journal and the recorder are the session's.
 
+import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import { FRONTEND } from "@custody/wire/postgres/frontend.ts";
 import type { Denial, Permit } from "../../access/operation.ts";
-import { commandDigest } from "../../recording/digest.ts";
 import { type BookedCommand, SessionBook } from "../../session/session-book.ts";
 import type { Exchange, Portal } from "./exchange.ts";
 import type { QueryPlan } from "./plan.ts";

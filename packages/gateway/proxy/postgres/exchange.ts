@@ -24,7 +24,7 @@ export interface Portal {
   readonly plan: QueryPlan;
   readonly parameterTypes: readonly number[];
   readonly bind: BindMessage;
-  /** SHA-256 of the Bind's parameters, base64url; see recording/digest.ts. */
+  /** SHA-256 of the Bind's parameters, base64url; see evidence/node/command-digest.ts. */
   readonly parametersDigest: string;
   /** What the server said of its rows, checked against the plan; undefined until it has. */
   rowCheck: RowCheck | undefined;

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import { decodeErrorFields } from "@custody/wire/postgres/backend.ts";
 import {
   bind,
@@ -26,7 +27,6 @@ import {
   type TestPostgres,
 } from "../../../../conformance/support/postgres-server.ts";
 import { connectRaw, type RawTarget } from "../../../../fuzz/postgres/raw-connection.ts";
-import { commandDigest } from "../../recording/digest.ts";
 import { converse, type RelayHarness, startRelay } from "./relay-harness.ts";
 
 let postgres: TestPostgres;

@@ -6,6 +6,7 @@
 // `handle` answers "again" when the same message is to be handled anew after a wait: nothing it did
 // before that has left a trace.
 
+import { parametersDigest } from "@custody/evidence/node/command-digest.ts";
 import type { FrameCursor } from "@custody/wire/postgres/frames.ts";
 import {
   copyFail,
@@ -29,7 +30,6 @@ import {
 import type { RequestKind } from "@custody/wire/postgres/reply-tracker.ts";
 import type { Denial } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
-import { parametersDigest } from "../../recording/digest.ts";
 import {
   type Ending,
   type Exchange,

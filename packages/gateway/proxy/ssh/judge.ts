@@ -5,11 +5,11 @@
 // Who owns the state: one judge a session; waits that can be cancelled belong to whoever asked.
 
 import type { RecordingLevel } from "@custody/evidence/core/recording.ts";
+import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import type { Denial, Operation, Permit } from "../../access/operation.ts";
 import type { Durability, Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { toGatewayError } from "../../base/errors.ts";
-import { commandDigest } from "../../recording/digest.ts";
 import type { Control } from "../../session/control.ts";
 import { type HeldDecision, HoldWait } from "../../session/hold-wait.ts";
 import type { SessionBook } from "../../session/session-book.ts";
