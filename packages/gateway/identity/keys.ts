@@ -16,6 +16,7 @@ import {
 import { Agent, fetch } from "undici";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
+import { isWeakRsa } from "./rsa-keys.ts";
 
 const FRESH_MS = 10 * 60_000;
 const COOLDOWN_MS = 30_000;
@@ -116,10 +117,11 @@ export function keySet(document: unknown): JSONWebKeySet {
   if (!Array.isArray(keys)) throw new TypeError("the key set has no keys");
   const usable: JWK[] = [];
   for (const key of keys) {
-    const { kty, use } = Object(key);
+    const { kty, use, n, e } = Object(key);
     // Symmetric keys have no place in a public key set and would invite algorithm confusion; a trust
     // bundle also holds X.509 authorities (SPIFFE Trust Domain and Bundle section 4.2.2).
     if (kty === "oct" || use === "x509-svid") continue;
+    if (kty === "RSA" && isWeakRsa(n, e)) continue;
     usable.push(use === "jwt-svid" ? { ...key, use: "sig" } : key);
   }
   return { keys: usable };
