@@ -4,6 +4,7 @@
 // is `N passed, N failed, N skipped`.
 
 import { createCases } from "./cases.ts";
+import { chainCases } from "./chain.ts";
 import { joseCases } from "./jose.ts";
 import { liveCases } from "./live.ts";
 import { providerCases } from "./providers.ts";
@@ -20,6 +21,7 @@ const parts = {
   workloads: workloadCases,
   signals: signalCases,
   live: liveCases,
+  chain: chainCases,
   providers: providerCases,
   saml: samlCases,
   "sign-in": signInCases,

@@ -24,7 +24,7 @@ insert into items values (1), (2);
 create role shop_app nologin;
 grant connect on database ${DATABASE} to shop_app;
 grant usage on schema public to shop_app;
-grant select on items to shop_app;
+grant select, delete on items to shop_app;
 create role custody_admin login createrole password :password;
 grant shop_app to custody_admin with admin option;
 grant pg_signal_backend to custody_admin;
@@ -35,6 +35,13 @@ const POLICIES = `
 permit (principal in Custody::Group::"corp/engineers", action == Custody::Action::"connect", resource);
 @id("engineers-read")
 permit (principal in Custody::Group::"corp/engineers", action == SQL::Action::"select", resource);
+@id("engineers-delete")
+permit (principal in Custody::Group::"corp/engineers", action == SQL::Action::"delete", resource);
+@id("deletes-need-two")
+@approvers("corp/dba")
+@quorum("2")
+forbid (principal, action == SQL::Action::"delete", resource)
+unless { context.approved };
 `;
 
 export interface Stage extends AsyncDisposable {
@@ -73,6 +80,8 @@ export async function openStage(): Promise<Stage> {
       accounts: [
         { name: "engineer", groups: ["engineers"] },
         { name: "dba", groups: ["dba"] },
+        { name: "dba-again", groups: ["dba"] },
+        { name: "carol", groups: ["dba"] },
       ],
     }),
   );
@@ -104,6 +113,10 @@ export async function openStage(): Promise<Stage> {
       token: ${JSON.stringify(`file:${clusterToken}`)}
       audience: custody
       serviceAccounts: [ci/deployer]
+people:
+  Ann: [corp/engineer]
+  Bob: [corp/dba, corp/dba-again]
+  Carol: [corp/carol]
 targets:
   shop:
     postgres:
