@@ -14,6 +14,8 @@ export interface GatewayOptions {
   readonly configuration: string;
   /** true: the SSH door too. */
   readonly ssh?: boolean;
+  /** true: the door for clients of Kubernetes too. */
+  readonly kubernetes?: boolean;
   /** A data folder whose SSH keys it gets, which a target knows already. */
   readonly sshKeysOf?: string;
   /** true: health and metrics too. */
@@ -29,6 +31,7 @@ export interface TestGateway extends AsyncDisposable {
   readonly postgres: { readonly host: string; readonly port: number };
   /** Where the configuration listens for it. */
   readonly ssh: { readonly host: string; readonly port: number } | undefined;
+  readonly kubernetes: { readonly host: string; readonly port: number } | undefined;
   /** `https://127.0.0.1:<port>` */
   readonly url: string;
   /** `https://127.0.0.1:<port>` of health and metrics, where the configuration listens for them. */
@@ -61,7 +64,7 @@ export async function startGateway(options: GatewayOptions): Promise<TestGateway
     for (const name of readdirSync(join(options.sshKeysOf, "keys")))
       copyFileSync(join(options.sshKeysOf, "keys", name), join(folder, "data", "keys", name));
   const configFile = join(folder, "custody.yaml");
-  const more = (["ssh", "admin"] as const).filter((name) => options[name] === true);
+  const more = (["ssh", "kubernetes", "admin"] as const).filter((name) => options[name] === true);
   const listen = [LISTEN, ...more.map((name) => `${name}: 127.0.0.1:0`)].join(", ");
   writeFileSync(configFile, `${HEADER}listen: { ${listen} }\n${options.configuration}`);
   for (const [name, text] of Object.entries(options.policies ?? {}))
@@ -81,6 +84,7 @@ export async function restartGateway(
 interface ReadyLine {
   readonly postgres: { readonly host: string; readonly port: number };
   readonly ssh?: { readonly host: string; readonly port: number };
+  readonly kubernetes?: { readonly host: string; readonly port: number };
   readonly https: { readonly host: string; readonly port: number };
   readonly fingerprint: string;
   readonly admin?: { readonly host: string; readonly port: number };
@@ -112,10 +116,11 @@ async function serve(
   const timer = setTimeout(() => ready.reject(new Error("it took too long")), READY_TIMEOUT_MS);
   watched.exited.then((code) => ready.reject(new Error(`it ended with ${code}`)));
   try {
-    const { postgres, ssh, https, admin, fingerprint } = await ready.promise;
+    const { postgres, ssh, kubernetes, https, admin, fingerprint } = await ready.promise;
     return {
       postgres,
       ssh,
+      kubernetes,
       url: `https://${https.host}:${https.port}`,
       adminUrl: admin === undefined ? undefined : `https://${admin.host}:${admin.port}`,
       caFile: join(folder, "data", "ca", "ca.pem"),

@@ -41,6 +41,7 @@ import { speaks } from "./target/target.ts";
 export interface Gateway extends AsyncDisposable {
   readonly postgres: Address | undefined;
   readonly ssh: Address | undefined;
+  readonly kubernetes: Address | undefined;
   readonly https: Address;
   readonly admin: Address | undefined;
   readonly fingerprint: string;
@@ -134,8 +135,12 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         store: store.sessions,
         targets: () => live.config.targets,
         listeners: () => {
-          const { postgres, ssh } = dataSides().addresses;
-          return { ...(postgres && { postgres }), ...(ssh && { ssh }) };
+          const { postgres, ssh, kubernetes } = dataSides().addresses;
+          return {
+            ...(postgres && { postgres }),
+            ...(ssh && { ssh }),
+            ...(kubernetes && { kubernetes }),
+          };
         },
       },
       explaining: {
@@ -196,6 +201,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   return {
     postgres: data.addresses.postgres,
     ssh: data.addresses.ssh,
+    kubernetes: data.addresses.kubernetes,
     https: { host: api.host, port: api.port },
     admin: admin === undefined ? undefined : { host: admin.host, port: admin.port },
     fingerprint: certificates.fingerprint,

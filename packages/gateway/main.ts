@@ -12,6 +12,7 @@ import { loadSettings, needsRestart, type Settings } from "./live.ts";
 export interface ListeningAddresses {
   readonly postgres: Address | undefined;
   readonly ssh: Address | undefined;
+  readonly kubernetes: Address | undefined;
   readonly https: Address;
   readonly admin: Address | undefined;
   /** SHA-256 of the CA that clients are to trust. */
@@ -59,8 +60,8 @@ export async function serve(options: ServeOptions): Promise<number> {
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   process.on("SIGHUP", hangUp);
-  const { postgres, ssh, https, admin, fingerprint } = gateway;
-  options.onReady?.({ postgres, ssh, https, admin, fingerprint });
+  const { postgres, ssh, kubernetes, https, admin, fingerprint } = gateway;
+  options.onReady?.({ postgres, ssh, kubernetes, https, admin, fingerprint });
   const code = await ended.promise;
   watch[Symbol.dispose]();
   process.off("SIGINT", stop);

@@ -150,12 +150,13 @@ async function serveGateway(
     workers,
     onReady: (listening) =>
       invocation.print({ ready: true, ...listening }, () => {
-        const { postgres, ssh, https, admin, fingerprint } = listening;
+        const { postgres, ssh, kubernetes, https, admin, fingerprint } = listening;
         const url = `https://${hostPort(https)}`;
         const list = facts(io, [
           ["control API", url],
           ["PostgreSQL", postgres && hostPort(postgres)],
           ["SSH", ssh && hostPort(ssh)],
+          ["Kubernetes", kubernetes && hostPort(kubernetes)],
           ["health and metrics", admin && `https://${hostPort(admin)}`],
           ["CA fingerprint", fingerprint],
         ]);

@@ -68,6 +68,7 @@ export interface SessionParts {
   readonly listeners: () => {
     readonly postgres?: { readonly host: string; readonly port: number };
     readonly ssh?: { readonly host: string; readonly port: number };
+    readonly kubernetes?: { readonly host: string; readonly port: number };
   };
 }
 

@@ -90,8 +90,8 @@ export async function startDataProcesses(deps: DataProcessesDeps): Promise<DataP
 }
 
 class DataSideProcesses implements DataProcesses {
-  addresses: ListenerAddresses = { postgres: undefined, ssh: undefined };
   readonly #deps: DataProcessesDeps;
+  #addresses: ListenerAddresses | undefined;
   readonly #running = new Map<number, DataProcess>();
   readonly #starting = new Set<Promise<void>>();
   #tails: ((leafJson: string) => void)[] = [];
@@ -107,6 +107,11 @@ class DataSideProcesses implements DataProcesses {
     const [first, ...others] = this.#deps.workers;
     if (first !== undefined) await this.#startOne(first);
     await Promise.all(others.map((worker) => this.#startOne(worker)));
+  }
+
+  get addresses(): ListenerAddresses {
+    if (this.#addresses !== undefined) return this.#addresses;
+    throw new GatewayError("internal", "no data process listens");
   }
 
   get complete(): boolean {
@@ -218,7 +223,7 @@ class DataSideProcesses implements DataProcesses {
         sent = settings();
         await one.link.call("apply", settingsData(sent));
       }
-      this.addresses = addresses;
+      this.#addresses = addresses;
     } catch (thrown) {
       one.process.process.kill("SIGKILL");
       throw toGatewayError(thrown);

@@ -14,6 +14,7 @@ import { listenPostgres, type PostgresListener } from "../proxy/postgres/listene
 import { openRecorder, type RecordedSession, type Recorder } from "../recording/recorder.ts";
 import type { RecordingKeys } from "../recording/recording-keys.ts";
 import type { Control } from "../session/control.ts";
+import { listenForKubernetes } from "./listen-kubernetes.ts";
 import { listenForSsh } from "./listen-ssh.ts";
 import { type Address, postgresLimits, targetCa } from "./listeners.ts";
 
@@ -38,6 +39,7 @@ export interface DataSideDeps {
 export interface ListenerAddresses {
   readonly postgres: Address | undefined;
   readonly ssh: Address | undefined;
+  readonly kubernetes: Address | undefined;
 }
 
 export interface Listening {
@@ -56,10 +58,14 @@ export async function listenForClients(
   const ssh = await opened(listen.ssh, (given, at) =>
     listenForSsh(given, at, (session) => recorderOf(given, session)),
   );
+  const kubernetes = await opened(listen.kubernetes, (given, at) =>
+    listenForKubernetes(given, at, (session) => recorderOf(given, session)),
+  );
   return {
     addresses: {
       postgres: addressOf(listen.postgres, postgres),
       ssh: addressOf(listen.ssh, ssh),
+      kubernetes: addressOf(listen.kubernetes, kubernetes),
     },
     cancel: (cancel) => postgres?.cancel(cancel),
   };

@@ -93,12 +93,14 @@ function readMessage(bytes: Buffer, name: string, depth: number): ProtobufObject
     const wire = Number(tag & 7n);
     if (type.startsWith("%")) {
       const [key, value] = readEntry(reader, wire, type.slice(1), depth);
-      const map = (object[member] ??= Object.create(null)) as Record<string, ProtobufValue>;
+      const map = (object[member] ?? Object.create(null)) as Record<string, ProtobufValue>;
       if (key in map) throw new KubernetesWireError(`${member} has ${key} twice`);
       map[key] = value;
+      object[member] = map;
     } else if (type.startsWith("*")) {
-      const list = (object[member] ??= []) as ProtobufValue[];
+      const list = (object[member] ?? []) as ProtobufValue[];
       list.push(readValue(reader, wire, type.slice(1), depth));
+      object[member] = list;
     } else {
       if (member in object) throw new KubernetesWireError(`${member} is there twice`);
       object[member] = readValue(reader, wire, type, depth);

@@ -1,0 +1,40 @@
+// The door for clients of Kubernetes, from the configuration.
+
+import { readFile } from "node:fs/promises";
+import { type KubernetesListener, listenKubernetes } from "../proxy/kubernetes/listener.ts";
+import type { RecordedSession, Recorder } from "../recording/recorder.ts";
+import type { KubernetesTarget } from "../target/target.ts";
+import type { DataSideDeps } from "./data-side.ts";
+import type { Address } from "./listeners.ts";
+
+export function listenForKubernetes(
+  deps: DataSideDeps,
+  at: Address,
+  openRecorder: (session: RecordedSession) => Recorder,
+): Promise<KubernetesListener> {
+  const { access, clock, control, journal, log, secureContext } = deps;
+  const { limits } = deps.config();
+  const connections = Math.ceil(limits.connections / deps.processes);
+  return listenKubernetes({
+    ...{ host: at.host, port: at.port, secureContext, control, access, journal, clock, log },
+    targets: () => deps.config().targets,
+    openRecorder,
+    targetCa: authorityOf,
+    maskOf: (className) => deps.config().masks.get(className) ?? "redact",
+    sessionIdleMs: limits.sessionIdleMs,
+    targetConnectTimeoutMs: limits.targetConnectTimeoutMs,
+    maxSessions: connections,
+    maxConnections: connections,
+    startupTimeoutMs: limits.startupTimeoutMs,
+    maxBodyBytes: limits.messageBytes,
+    limits: {
+      holdWaitMs: limits.holdWaitMs,
+      holdReminderMs: limits.holdRepeatMs,
+      maxObjectBytes: limits.messageBytes,
+    },
+  });
+}
+
+async function authorityOf({ caFile }: KubernetesTarget): Promise<string | undefined> {
+  return caFile === undefined ? undefined : await readFile(caFile, "utf8");
+}

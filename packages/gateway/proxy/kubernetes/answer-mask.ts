@@ -1,0 +1,232 @@
+// Masks in an answer of an API server: the data of Secrets wherever one is, the fields an operator
+// classified, environment variables with a value of their own, and the annotations that repeat them. One
+// object at a time; bytes that hold nothing of it stay as they are.
+
+import { type MaskName, textMask } from "../../masking/masks.ts";
+import type { FieldClassification } from "../../target/kubernetes-target.ts";
+import { ENVIRONMENT_CLASS, SECRET_CLASS } from "../../target/kubernetes-target.ts";
+import { isObject, type Json, parseJson } from "./json-text.ts";
+
+export interface AnswerMaskPlan {
+  /** The request is about Secrets: whatever comes is one. */
+  readonly isSecrets: boolean;
+  readonly fields: readonly FieldClassification[];
+  /** Classes whose values are shown. */
+  readonly shown: ReadonlySet<string>;
+  readonly maskOf: (className: string) => MaskName;
+}
+
+export interface AnswerMask {
+  /** One object, event or row; the same buffer when nothing changed. Throws for what is no JSON. */
+  apply(bytes: Buffer): Buffer;
+  /** Classes of what was masked so far. */
+  readonly masked: ReadonlySet<string>;
+}
+
+type Members = Record<string, Json>;
+
+/** Annotations of a Secret that others than its owner write; any other may repeat what it holds. */
+const PLAIN_ANNOTATION = /^([a-z0-9.-]+\.)?(kubernetes\.io|k8s\.io|helm\.sh|cert-manager\.io)\//;
+/** What an object that holds one of these has in it, in the letters Go and everybody else writes. */
+const SIGNS = ['"Secret', '"env"', "last-applied-configuration"].map((text) => Buffer.from(text));
+const ESCAPE = Buffer.from("\\u00");
+const ESCAPED_LETTER = /\\u00[4-7]/;
+
+export function createAnswerMask(plan: AnswerMaskPlan): AnswerMask {
+  const masked = new Set<string>();
+  const walker = new Walker(plan, masked);
+  return {
+    masked,
+    apply(bytes) {
+      if (!plan.isSecrets && plan.fields.length === 0 && !mayHold(bytes)) return bytes;
+      const value = parseJson(bytes.toString("utf8"));
+      return walker.document(value) ? Buffer.from(JSON.stringify(value)) : bytes;
+    },
+  };
+}
+
+function mayHold(bytes: Buffer): boolean {
+  if (SIGNS.some((sign) => bytes.includes(sign))) return true;
+  return bytes.includes(ESCAPE) && ESCAPED_LETTER.test(bytes.toString("latin1"));
+}
+
+class Walker {
+  readonly #plan: AnswerMaskPlan;
+  readonly #masked: Set<string>;
+
+  constructor(plan: AnswerMaskPlan, masked: Set<string>) {
+    this.#plan = plan;
+    this.#masked = masked;
+  }
+
+  /** True when something was masked in place. */
+  document(value: Json): boolean {
+    let changed = this.#walk(value, this.#plan.isSecrets);
+    if (this.#plan.fields.length === 0) return changed;
+    // An object by itself, in an event or in a row of a table.
+    for (const object of [value, isObject(value) ? value.object : undefined])
+      if (isObject(object)) changed = this.#fields(object as Members) || changed;
+    return changed;
+  }
+
+  #walk(value: Json, isSecret: boolean): boolean {
+    let changed = false;
+    if (Array.isArray(value)) {
+      for (const one of value as readonly Json[]) changed = this.#walk(one, isSecret) || changed;
+      return changed;
+    }
+    if (!isObject(value)) return false;
+    const object = value as Members;
+    const holds = isSecret || object.kind === "Secret" || object.kind === "SecretList";
+    if (holds) changed = this.#secret(object);
+    for (const [name, one] of Object.entries(object)) {
+      if (name === "env" && Array.isArray(one)) changed = this.#environment(one) || changed;
+      else if (name === "annotations" && isObject(one))
+        changed = this.#annotations(one as Members, holds) || changed;
+      else if (name === "managedFields" && holds) changed = this.#managed(object) || changed;
+      // What was masked just now has nothing left in it.
+      else if (!(holds && (name === "data" || name === "stringData")))
+        changed = this.#walk(one, holds && !OWN_KIND.has(name)) || changed;
+    }
+    return changed;
+  }
+
+  #secret(object: Members): boolean {
+    if (this.#plan.shown.has(SECRET_CLASS)) return false;
+    let changed = false;
+    for (const name of ["data", "stringData"]) {
+      const held = object[name];
+      if (held === undefined || held === null) continue;
+      changed = true;
+      if (!isObject(held)) object[name] = {};
+      else
+        for (const key of Object.keys(held))
+          (held as Members)[key] = this.#maskedData(held[key] ?? "", name === "data");
+    }
+    return changed;
+  }
+
+  /** Base64 stays base64, so that clients that decode it go on working. */
+  #maskedData(value: Json, isBase64: boolean): string {
+    this.#masked.add(SECRET_CLASS);
+    const mask = textMask(this.#plan.maskOf(SECRET_CLASS), SECRET_CLASS);
+    const plain = Buffer.from(String(value), isBase64 ? "base64" : "utf8");
+    const shown = mask(plain) ?? Buffer.alloc(0);
+    return shown.toString(isBase64 ? "base64" : "utf8");
+  }
+
+  #environment(variables: readonly Json[]): boolean {
+    if (this.#plan.shown.has(ENVIRONMENT_CLASS)) return false;
+    let changed = false;
+    for (const variable of variables) {
+      if (!isObject(variable)) continue;
+      const { value } = variable;
+      if (value === undefined || value === null || value === "") continue;
+      (variable as Members).value = this.#maskedText(value, ENVIRONMENT_CLASS);
+      changed = true;
+    }
+    return changed;
+  }
+
+  #annotations(annotations: Members, isSecret: boolean): boolean {
+    let changed = false;
+    for (const [name, value] of Object.entries(annotations)) {
+      const applied = typeof value === "string" && /last-applied/.test(name);
+      if (applied) {
+        const masked = this.#applied(value, isSecret);
+        changed = masked !== value || changed;
+        annotations[name] = masked;
+      } else if (isSecret && !PLAIN_ANNOTATION.test(name) && !this.#plan.shown.has(SECRET_CLASS)) {
+        annotations[name] = this.#maskedText(value, SECRET_CLASS);
+        changed = true;
+      }
+    }
+    return changed;
+  }
+
+  /** The annotation's text with what is classified in it masked; redacted when it is not understood. */
+  #applied(text: string, isSecret: boolean): string {
+    try {
+      const value = parseJson(text);
+      let changed = this.#walk(value, isSecret);
+      if (isObject(value)) changed = this.#fields(value as Members) || changed;
+      return changed ? JSON.stringify(value) : text;
+    } catch {
+      const name = isSecret ? SECRET_CLASS : ENVIRONMENT_CLASS;
+      return this.#plan.shown.has(name) ? text : this.#maskedText(text, name);
+    }
+  }
+
+  /** Managed fields name members; of lists that are sets they name the values too ("v:…"). */
+  #managed(metadata: Members): boolean {
+    const text = JSON.stringify(metadata.managedFields);
+    if (!text.includes('"v:') || this.#plan.shown.has(SECRET_CLASS)) return false;
+    delete metadata.managedFields;
+    return true;
+  }
+
+  #fields(object: Members): boolean {
+    let changed = false;
+    for (const { class: name, field } of this.#plan.fields)
+      if (!this.#plan.shown.has(name)) changed = this.#field(object, field, name) || changed;
+    return changed;
+  }
+
+  #field(value: Json, path: readonly string[], className: string): boolean {
+    const [step, ...rest] = path;
+    if (step === undefined || typeof value !== "object" || value === null) return false;
+    const holder = value as Members;
+    const names = step === "*" ? Object.keys(holder) : Object.hasOwn(holder, step) ? [step] : [];
+    let changed = false;
+    for (const name of names) {
+      const one = holder[name];
+      if (one === undefined || one === null) continue;
+      if (rest.length > 0) changed = this.#field(one, rest, className) || changed;
+      else {
+        holder[name] = this.#maskedText(one, className);
+        changed = true;
+      }
+    }
+    return changed;
+  }
+
+  #maskedText(value: Json, className: string): string {
+    this.#masked.add(className);
+    const plain = Buffer.from(typeof value === "string" ? value : JSON.stringify(value));
+    return textMask(this.#plan.maskOf(className), className)(plain)?.toString("utf8") ?? "";
+  }
+}
+
+/** Members of a Secret or an event around one that hold other things than Secrets. */
+const OWN_KIND = new Set(["columnDefinitions"]);
+
+/** The text of an error may quote what is stored: only where nothing classified is behind it, it stays. */
+export function scrubbedStatus(bytes: Buffer, requestId: string): Buffer {
+  let code = 500;
+  let reason = "InternalError";
+  try {
+    const value = parseJson(bytes.toString("utf8"));
+    if (isObject(value)) {
+      if (typeof value.code === "number") code = value.code;
+      if (typeof value.reason === "string") reason = value.reason;
+    }
+  } catch {
+    // Then it says nothing.
+  }
+  const message = `the API server refused it (${reason}); its text is withheld because it may quote classified data. Request ${requestId}.`;
+  return Buffer.from(
+    JSON.stringify({
+      ...{ kind: "Status", apiVersion: "v1", metadata: {}, status: "Failure" },
+      ...{ message, reason, details: { name: requestId }, code },
+    }),
+  );
+}
+
+/** Reasons whose text names objects and people, never what an object holds. */
+export const PLAIN_REASONS = new Set([
+  "NotFound",
+  "AlreadyExists",
+  "Forbidden",
+  "Conflict",
+  "Expired",
+]);

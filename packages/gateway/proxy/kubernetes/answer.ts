@@ -1,0 +1,276 @@
+// The way back: what the API server answers, masked object by object, recorded and handed to the client
+// as fast as the client takes it. What cannot be masked is not handed on; what goes wrong on the way ends
+// the answer broken, never cut short in a form that looks whole.
+
+import { once } from "node:events";
+import type { Readable } from "node:stream";
+import { DocumentSplitter, ListSplitter } from "@custody/wire/kubernetes/json-split.ts";
+import type { Obligations } from "../../access/operation.ts";
+import { GatewayError } from "../../base/errors.ts";
+import type { Recorder } from "../../recording/recorder.ts";
+import { type AnswerMask, PLAIN_REASONS, scrubbedStatus } from "./answer-mask.ts";
+import { isObject, parseJson } from "./json-text.ts";
+import type { UpstreamResponse } from "./upstream.ts";
+
+/** The client's side of one answer; node:http's and node:http2's both are one. */
+export interface ClientAnswer {
+  writeHead(status: number, headers: Record<string, string | string[]>): unknown;
+  write(chunk: Buffer): boolean;
+  end(): unknown;
+  destroy(error?: Error): unknown;
+  once(event: "drain" | "close", listener: () => void): unknown;
+  flushHeaders(): void;
+  readonly headersSent: boolean;
+  readonly destroyed: boolean;
+}
+
+/** What the answer is, by what was asked. */
+export type AnswerForm = "objects" | "watch" | "text" | "discovery";
+
+export interface AnswerPlan {
+  readonly requestId: string;
+  readonly form: AnswerForm;
+  readonly mask: AnswerMask;
+  readonly obligations: Obligations;
+  /** An error's text may quote what is classified. */
+  readonly scrubErrors: boolean;
+  readonly recorder: Recorder;
+  readonly maxObjectBytes: number;
+  readonly signal: AbortSignal;
+}
+
+export interface AnswerSummary {
+  readonly status: number;
+  readonly bytes: number;
+  readonly rows: number;
+}
+
+const HANDED_ON = ["content-type", "audit-id", "retry-after", "warning", "etag", "last-modified"];
+const MAX_FRAME_BYTES = 1 << 20;
+const MAX_STATUS_BYTES = 4 << 20;
+const LIST_MEMBERS = new Set(["kind", "apiVersion", "metadata", "columnDefinitions"]);
+const EMPTY = Buffer.alloc(0);
+
+/** Throws GatewayError "target_unavailable" while nothing was sent, and whatever broke it afterwards. */
+export async function relayAnswer(
+  answer: UpstreamResponse,
+  client: ClientAnswer,
+  plan: AnswerPlan,
+): Promise<AnswerSummary> {
+  const { status } = answer;
+  const out = new Out(answer, client, plan);
+  try {
+    if (status === 401) throw unavailable("the API server refuses the gateway's credential");
+    if (status >= 300 && status < 400 && status !== 304)
+      throw unavailable("the API server points to elsewhere");
+    if (status >= 400 && plan.scrubErrors) await relayError(answer.body, out, plan);
+    else await relayBody(answer, out, plan);
+    await out.end();
+    return { status, bytes: out.bytes, rows: out.rows };
+  } catch (thrown) {
+    answer.body.destroy();
+    throw thrown;
+  }
+}
+
+async function relayBody(answer: UpstreamResponse, out: Out, plan: AnswerPlan): Promise<void> {
+  const { body } = answer;
+  if (plan.form === "discovery" || (plan.form === "text" && answer.status < 400)) {
+    if (plan.form === "text") out.head();
+    for await (const chunk of body as AsyncIterable<Buffer>) await out.send([chunk]);
+    return;
+  }
+  const type = String(answer.headers["content-type"] ?? "");
+  const isEmpty = answer.headers["content-length"] === "0" || answer.status === 204;
+  if (!isEmpty && !/^application\/json\s*(;|$)/.test(type))
+    throw unavailable("the API server answers in a form that cannot be masked");
+  if (plan.form === "watch" && answer.status < 300) await relayWatch(body, out, plan);
+  else await relayObjects(body, out, plan);
+}
+
+async function relayWatch(body: Readable, out: Out, plan: AnswerPlan): Promise<void> {
+  // A client counts on the headers before the first event.
+  out.head();
+  const parts: Buffer[] = [];
+  const splitter = new DocumentSplitter(
+    (event) => {
+      parts.push(plan.mask.apply(event), NEWLINE);
+      out.rows++;
+    },
+    { maxObjectBytes: plan.maxObjectBytes, maxFrameBytes: MAX_FRAME_BYTES },
+  );
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    splitter.push(chunk);
+    if (parts.length > 0) await out.send(parts.splice(0));
+  }
+  splitter.end();
+}
+
+const NEWLINE = Buffer.from("\n");
+const COMMA = Buffer.from(",");
+
+async function relayObjects(body: Readable, out: Out, plan: AnswerPlan): Promise<void> {
+  const parts: Buffer[] = [];
+  let isFirst = true;
+  const splitter = new ListSplitter(
+    {
+      head(bytes) {
+        if (!isPlainList(`${bytes.toString("utf8")}]}`)) return false;
+        parts.push(bytes);
+        return true;
+      },
+      element(bytes) {
+        if (!isFirst) parts.push(COMMA);
+        isFirst = false;
+        parts.push(plan.mask.apply(bytes));
+        out.rows++;
+        if (out.rows > (plan.obligations.maxRows ?? Number.POSITIVE_INFINITY))
+          throw limited(`${plan.obligations.maxRows} objects`);
+      },
+      tail(bytes) {
+        if (!isPlainList(`{"items":[${bytes.toString("utf8")}`))
+          throw unavailable("the API server's list has members no list has");
+        parts.push(bytes);
+      },
+      document(bytes) {
+        if (bytes.length === 0) return;
+        parts.push(masked(plan.mask, bytes));
+        out.rows++;
+      },
+    },
+    { maxObjectBytes: plan.maxObjectBytes, maxFrameBytes: MAX_FRAME_BYTES },
+  );
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    splitter.push(chunk);
+    if (parts.length > 0) await out.send(parts.splice(0));
+  }
+  splitter.end();
+  await out.send(parts);
+}
+
+function masked(mask: AnswerMask, bytes: Buffer): Buffer {
+  try {
+    return mask.apply(bytes);
+  } catch (cause) {
+    throw unavailable("the API server's answer is no JSON", cause);
+  }
+}
+
+/** A list's own members are about the list; whatever else is beside its elements is looked at whole. */
+function isPlainList(text: string): boolean {
+  try {
+    const value = parseJson(text);
+    return (
+      isObject(value) &&
+      Object.keys(value).every(
+        (name) => LIST_MEMBERS.has(name) || name === "items" || name === "rows",
+      )
+    );
+  } catch {
+    return false;
+  }
+}
+
+async function relayError(body: Readable, out: Out, plan: AnswerPlan): Promise<void> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > MAX_STATUS_BYTES) throw unavailable("the API server's error is too long");
+    parts.push(chunk);
+  }
+  const bytes = Buffer.concat(parts);
+  await out.send([isPlainError(bytes) ? bytes : scrubbedStatus(bytes, plan.requestId)]);
+}
+
+function isPlainError(bytes: Buffer): boolean {
+  try {
+    const value = parseJson(bytes.toString("utf8"));
+    return isObject(value) && value.kind === "Status" && PLAIN_REASONS.has(String(value.reason));
+  } catch {
+    return false;
+  }
+}
+
+/** The client's answer, begun with its first bytes. */
+class Out {
+  bytes = 0;
+  rows = 0;
+  readonly #answer: UpstreamResponse;
+  readonly #client: ClientAnswer;
+  readonly #plan: AnswerPlan;
+
+  constructor(answer: UpstreamResponse, client: ClientAnswer, plan: AnswerPlan) {
+    this.#answer = answer;
+    this.#client = client;
+    this.#plan = plan;
+  }
+
+  head(): void {
+    if (this.#client.headersSent || this.#client.destroyed) return;
+    const headers: Record<string, string | string[]> = {};
+    for (const name of HANDED_ON) {
+      const value = this.#answer.headers[name];
+      if (value !== undefined) headers[name] = value;
+    }
+    const { recorder, requestId } = this.#plan;
+    const { status } = this.#answer;
+    recorder.typed({ kind: "http-response", request: requestId, status });
+    this.#client.writeHead(status, headers);
+    this.#client.flushHeaders();
+  }
+
+  async send(parts: readonly Buffer[]): Promise<void> {
+    this.#plan.signal.throwIfAborted();
+    if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
+    const chunk = parts.length === 1 ? (parts[0] ?? EMPTY) : Buffer.concat(parts);
+    if (chunk.length === 0) return;
+    this.bytes += chunk.length;
+    const { obligations, recorder, requestId } = this.#plan;
+    if (this.bytes > (obligations.maxBytes ?? Number.POSITIVE_INFINITY))
+      throw limited(`${obligations.maxBytes} bytes`);
+    this.head();
+    recorder.data(requestId, 0, "response", chunk, obligations.record);
+    const isRoom = this.#client.write(chunk);
+    if (!isRoom) await this.#drained();
+    await new Promise<void>((resolve) => {
+      if (recorder.room(resolve)) resolve();
+    });
+  }
+
+  async end(): Promise<void> {
+    this.head();
+    this.#client.end();
+  }
+
+  async #drained(): Promise<void> {
+    const { signal } = this.#plan;
+    const over = new AbortController();
+    try {
+      const emitter = this.#client as unknown as NodeJS.EventEmitter;
+      await Promise.race([
+        once(emitter, "drain", { signal: over.signal }),
+        once(emitter, "close", { signal: over.signal }),
+        once(signal as unknown as EventTarget as never, "abort", { signal: over.signal }),
+      ]);
+    } finally {
+      over.abort();
+    }
+    signal.throwIfAborted();
+    if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
+  }
+}
+
+function limited(what: string): GatewayError {
+  return new GatewayError(
+    "limit",
+    `the answer has more than ${what}, which a policy or grant allows`,
+    {
+      hint: "ask for less",
+    },
+  );
+}
+
+function unavailable(message: string, cause?: unknown): GatewayError {
+  return new GatewayError("target_unavailable", message, { cause });
+}

@@ -1,0 +1,161 @@
+// What policies see of a body: whom it names, what it would run and with which rights. Found by the names
+// of members wherever they are, so that a pod, a template of one, a custom resource around one and a patch
+// of any of these say the same; what looks like one of these and is none only adds.
+
+import { isObject, type Json, type JsonObject } from "./json-text.ts";
+import type { RequestBody } from "./request-body.ts";
+
+export interface BodyFacts {
+  readonly kind: string;
+  /** `metadata.name`, or its generated beginning with "*"; empty: it names none. */
+  readonly name: string;
+  readonly labels: readonly string[];
+  readonly images: readonly string[];
+  readonly serviceAccount: string;
+  readonly hostPaths: readonly string[];
+  readonly capabilities: readonly string[];
+  readonly privileged: boolean;
+  readonly dryRun: boolean;
+  /** A value in it is the mask of one. */
+  readonly hasMask: boolean;
+  /** Where a JSON patch reads the object or compares it: pointers of test, copy and move. */
+  readonly reads: readonly string[];
+}
+
+export const NO_FACTS: BodyFacts = {
+  ...{ kind: "", name: "", labels: [], images: [], serviceAccount: "", hostPaths: [] },
+  ...{ capabilities: [], privileged: false, dryRun: false, hasMask: false, reads: [] },
+};
+
+/** Of each list; what is beyond it is said by a last one, "…". */
+const MAX_NAMED = 64;
+const MASK = /\[masked [a-z0-9.-]+\]/;
+/** Base64 of "[masked ". */
+const MASK_BASE64 = /W21hc2tlZC[A-P]/;
+
+interface Found {
+  images: Set<string>;
+  serviceAccounts: Set<string>;
+  hostPaths: Set<string>;
+  capabilities: Set<string>;
+  privileged: boolean;
+  hasMask: boolean;
+}
+
+export function bodyFacts({ value, isJsonPatch }: RequestBody): BodyFacts {
+  if (value === undefined) return NO_FACTS;
+  const found: Found = {
+    images: new Set(),
+    serviceAccounts: new Set(),
+    hostPaths: new Set(),
+    capabilities: new Set(),
+    privileged: false,
+    hasMask: false,
+  };
+  const reads: string[] = [];
+  const patch: JsonObject[] = [];
+  if (isJsonPatch && Array.isArray(value))
+    for (const operation of value as readonly Json[]) {
+      if (!isObject(operation)) continue;
+      const { op, path, from } = operation;
+      if (op === "test" || op === "copy" || op === "move")
+        reads.push(String(op === "test" ? path : from));
+      if (typeof path === "string") patch.push(nested(path, operation.value ?? null));
+    }
+  const documents = isJsonPatch ? patch : [value];
+  for (const document of documents) walk(document, "", found);
+  const object = isJsonPatch ? mergedMetadata(patch) : isObject(value) ? value : {};
+  const metadata = isObject(object.metadata) ? object.metadata : {};
+  return {
+    kind: text(object.kind),
+    name: text(metadata.name) || generated(metadata.generateName),
+    labels: labelsOf(metadata.labels),
+    images: bounded(found.images),
+    serviceAccount: bounded(found.serviceAccounts).join(","),
+    hostPaths: bounded(found.hostPaths),
+    capabilities: bounded(found.capabilities),
+    privileged: found.privileged,
+    dryRun: hasDryRun(object),
+    hasMask: found.hasMask,
+    reads,
+  };
+}
+
+/** `/spec/containers/0/image`, value → the object that has it there (RFC 6901). */
+function nested(pointer: string, value: Json): JsonObject {
+  const steps = pointer
+    .split("/")
+    .slice(1, 65)
+    .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+  let inner: Json = value;
+  for (const step of steps.reverse()) inner = { [step]: inner };
+  return isObject(inner) ? inner : {};
+}
+
+function mergedMetadata(patch: readonly JsonObject[]): JsonObject {
+  let labels: JsonObject = {};
+  for (const { metadata } of patch)
+    if (isObject(metadata) && isObject(metadata.labels)) labels = { ...labels, ...metadata.labels };
+  return { metadata: { labels } };
+}
+
+function walk(value: Json, name: string, found: Found): void {
+  if (typeof value === "string") {
+    if (MASK.test(value) || MASK_BASE64.test(value)) found.hasMask = true;
+    take(name, value, found);
+  } else if (Array.isArray(value)) {
+    for (const one of value as readonly Json[])
+      walk(one, name === "add" ? "capability" : "", found);
+  } else if (isObject(value)) {
+    takeObject(name, value, found);
+    for (const [key, one] of Object.entries(value)) {
+      if (MASK.test(key)) found.hasMask = true;
+      walk(one, key, found);
+    }
+  } else if (value === true && PRIVILEGED.has(name)) found.privileged = true;
+}
+
+const PRIVILEGED = new Set(["privileged", "hostNetwork", "hostPID", "hostIPC", "hostProcess"]);
+
+function take(name: string, value: string, found: Found): void {
+  if (name === "image") found.images.add(value);
+  else if (name === "serviceAccountName" || name === "serviceAccount")
+    found.serviceAccounts.add(value);
+}
+
+function takeObject(name: string, value: JsonObject, found: Found): void {
+  if (name === "hostPath") found.hostPaths.add(typeof value.path === "string" ? value.path : "?");
+  if (name !== "capabilities" || value.add === undefined || value.add === null) return;
+  const added = Array.isArray(value.add)
+    ? value.add
+    : isObject(value.add)
+      ? Object.values(value.add)
+      : [];
+  for (const one of added as readonly Json[])
+    if (typeof one === "string") found.capabilities.add(one);
+}
+
+function labelsOf(labels: Json | undefined): readonly string[] {
+  if (!isObject(labels)) return [];
+  const pairs = Object.entries(labels).map(([key, value]) => `${key}=${text(value)}`);
+  return bounded(new Set(pairs));
+}
+
+/** Of DeleteOptions and its like, and of an Eviction around one. */
+function hasDryRun(object: JsonObject): boolean {
+  const options = isObject(object.deleteOptions) ? object.deleteOptions : object;
+  return Array.isArray(options.dryRun) && options.dryRun.length > 0;
+}
+
+function generated(value: Json | undefined): string {
+  return typeof value === "string" && value !== "" ? `${value}*` : "";
+}
+
+function text(value: Json | undefined): string {
+  return typeof value === "string" ? value : "";
+}
+
+function bounded(values: ReadonlySet<string>): readonly string[] {
+  const all = [...values].map((value) => value.slice(0, 512));
+  return all.length <= MAX_NAMED ? all : [...all.slice(0, MAX_NAMED), "…"];
+}

@@ -1,0 +1,30 @@
+// JSON out and in again without a loss: what a double cannot hold keeps its own digits. Members given
+// twice come out once, as whoever reads them last has them, so that what was judged is what is sent.
+
+export type Json = string | number | boolean | null | readonly Json[] | JsonObject;
+export interface JsonObject {
+  readonly [name: string]: Json;
+}
+
+/** A number whose digits JavaScript would change: 17 and more of them, a fraction, an exponent. */
+const DELICATE = /[-0-9](?:\d{15,}|\d*\.\d|\d*[eE][+-]?\d)/;
+
+/** Throws SyntaxError or RangeError. */
+export function parseJson(text: string): Json {
+  if (!DELICATE.test(text)) return JSON.parse(text) as Json;
+  return JSON.parse(text, keepDigits) as Json;
+}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+interface WithRaw {
+  rawJSON(text: string): unknown;
+}
+
+function keepDigits(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
+  if (typeof value !== "number" || context?.source === undefined) return value;
+  if (String(value) === context.source) return value;
+  return (JSON as unknown as WithRaw).rawJSON(context.source);
+}

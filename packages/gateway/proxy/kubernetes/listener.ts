@@ -1,0 +1,232 @@
+// The door for clients of Kubernetes: TLS, HTTP/2 and 1.1 on one port, one credential a request. The
+// first segment of the path names the target, `[account~]target`; everything after it is the API's.
+//
+// A connection is accepted as it is and secured here, with the certificate of the moment; then node's own
+// servers, which never listen themselves, speak HTTP on it.
+//
+// Who owns the state: the listener its sockets and sessions.
+
+import { createServer as createHttpServer, type IncomingMessage } from "node:http";
+import { createServer as createHttp2Server, type Http2ServerRequest } from "node:http2";
+import { createServer, type Server, type Socket } from "node:net";
+import { type SecureContext, TLSSocket } from "node:tls";
+import { KubernetesWireError } from "@custody/wire/kubernetes/errors.ts";
+import { parseRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
+import type { Operation } from "../../access/operation.ts";
+import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import type { ClientAnswer } from "./answer.ts";
+import { statusOf } from "./faults.ts";
+import { HttpSessions, type HttpSessionsDeps } from "./http-session.ts";
+import { answerStatus, type RequestDeps, serveRequest } from "./request.ts";
+import { type StreamDeps, serveStream } from "./streams.ts";
+
+export interface KubernetesListenerDeps
+  extends HttpSessionsDeps,
+    Omit<RequestDeps, "remembered">,
+    StreamDeps {
+  readonly host: string;
+  readonly port: number;
+  readonly secureContext: () => SecureContext;
+  readonly maxConnections: number;
+  readonly startupTimeoutMs: number;
+  readonly maxBodyBytes: number;
+}
+
+export interface KubernetesListener extends AsyncDisposable {
+  readonly port: number;
+}
+
+type Incoming = IncomingMessage | Http2ServerRequest;
+
+const MAX_HEADER_BYTES = 96 << 10;
+const MAX_STREAMS = 2000;
+
+export async function listenKubernetes(deps: KubernetesListenerDeps): Promise<KubernetesListener> {
+  const door = new Door(deps);
+  const server = createServer({ noDelay: true, keepAlive: true }, (socket) => door.accept(socket));
+  server.maxConnections = deps.maxConnections;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) =>
+      reject(
+        new GatewayError("configuration", `cannot listen on ${deps.host}:${deps.port}`, { cause }),
+      ),
+    );
+    server.listen(deps.port, deps.host, resolve);
+  });
+  server.on("error", (error) => deps.log("kubernetes listener", error));
+  return {
+    port: portOf(server),
+    async [Symbol.asyncDispose]() {
+      server.close();
+      await door[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+class Door implements AsyncDisposable {
+  readonly #deps: KubernetesListenerDeps;
+  readonly #sessions: HttpSessions;
+  readonly #requests: RequestDeps;
+  readonly #sockets = new Set<Socket>();
+  readonly #http = createHttpServer({ maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false });
+  readonly #http2 = createHttp2Server({
+    maxHeaderListPairs: 128,
+    settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADER_BYTES },
+  });
+
+  constructor(deps: KubernetesListenerDeps) {
+    this.#deps = deps;
+    this.#sessions = new HttpSessions(deps);
+    this.#requests = { ...deps, remembered: new Map<string, Operation>() };
+    this.#http.on("request", (request, answer) => this.#serve(request, answer));
+    this.#http.on("upgrade", (request, socket, head) => {
+      const address = addressOf(request);
+      void this.#upgrade(request, socket as Socket, head, address);
+    });
+    this.#http.on("clientError", (_error, socket) => socket.destroy());
+    this.#http2.on("request", (request, answer) =>
+      this.#serve(request, answer as unknown as ClientAnswer),
+    );
+    this.#http2.on("sessionError", () => undefined);
+    this.#http2.on("error", (error) => deps.log("kubernetes listener", error));
+  }
+
+  accept(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => this.#sockets.delete(socket));
+    const secure = new TLSSocket(socket, {
+      isServer: true,
+      secureContext: this.#deps.secureContext(),
+      ALPNProtocols: ["h2", "http/1.1"],
+    });
+    const timer = setTimeout(() => socket.destroy(), this.#deps.startupTimeoutMs);
+    secure.on("error", () => socket.destroy());
+    secure.on("close", () => clearTimeout(timer));
+    secure.once("secure", () => {
+      clearTimeout(timer);
+      const server = secure.alpnProtocol === "h2" ? this.#http2 : this.#http;
+      server.emit("connection", secure);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#sessions[Symbol.asyncDispose]();
+    for (const socket of this.#sockets) socket.destroy();
+    this.#http.close();
+    this.#http2.close();
+  }
+
+  #serve(request: Incoming, answer: ClientAnswer): void {
+    this.#answer(request, answer).catch((thrown) => {
+      const error = toGatewayError(thrown);
+      if (error.code === "internal") this.#deps.log(error.message, error.cause);
+      if (answer.headersSent) answer.destroy();
+      else answerStatus(answer, statusOf(error, undefined));
+    });
+  }
+
+  async #answer(request: Incoming, answer: ClientAnswer): Promise<void> {
+    const { target, account, url } = addressedTo(request.url ?? "");
+    const credential = credentialOf(request);
+    const session = await this.#sessions.of({
+      ...{ credential, target, account, clientAddress: addressOf(request) },
+    });
+    const body = await readAll(request, this.#deps.maxBodyBytes);
+    const { headers, method = "" } = request;
+    await serveRequest(this.#requests, session, { method, url, headers, body }, answer);
+  }
+
+  async #upgrade(
+    request: IncomingMessage,
+    socket: Socket,
+    head: Buffer,
+    clientAddress: string,
+  ): Promise<void> {
+    socket.on("error", () => socket.destroy());
+    try {
+      const { target, account, url } = addressedTo(request.url ?? "");
+      const credential = credentialOf(request);
+      const session = await this.#sessions.of({ credential, target, account, clientAddress });
+      const { headers, method = "" } = request;
+      await serveStream(this.#deps, session, { method, url, headers, socket, head });
+    } catch (thrown) {
+      const error = toGatewayError(thrown);
+      if (error.code === "internal") this.#deps.log(error.message, error.cause ?? thrown);
+      refuseUpgrade(socket, error);
+    }
+  }
+}
+
+/** A request that stays plain HTTP: its connection is not used again. */
+function refuseUpgrade(socket: Socket, error: GatewayError): void {
+  if (!socket.writable) return;
+  const status = statusOf(error, undefined);
+  const body = Buffer.from(JSON.stringify(status));
+  socket.end(
+    `HTTP/1.1 ${status.code} ${status.reason}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}
+
+/** `/ro~prod/api/v1/pods` → account ro, target prod, the rest. */
+export function addressedTo(written: string): {
+  readonly target: string;
+  readonly account: string | undefined;
+  readonly url: RequestUrl;
+} {
+  let url: RequestUrl;
+  try {
+    url = parseRequestUrl(written);
+  } catch (thrown) {
+    if (thrown instanceof KubernetesWireError) throw new GatewayError("invalid", thrown.message);
+    throw thrown;
+  }
+  const [place = "", ...segments] = url.segments;
+  const found = /^(?:([a-z0-9-]{1,63})~)?([a-z0-9-]{1,63})$/.exec(place);
+  if (found === null)
+    throw new GatewayError("not_found", "the path begins with no target", {
+      hint: "custody kubeconfig <target> writes the address",
+    });
+  return { account: found[1], target: found[2] ?? "", url: { ...url, segments } };
+}
+
+/** Throws GatewayError: unauthenticated without one, forbidden with a claim of another identity. */
+function credentialOf({ headers }: Incoming): string {
+  for (const name of Object.keys(headers))
+    if (/^(impersonate-|x-remote-)/.test(name))
+      throw new GatewayError(
+        "forbidden",
+        `the header ${name.slice(0, 64)} is not taken from clients`,
+        {
+          hint: "the cluster sees the head of the chain of delegation; leave out --as",
+        },
+      );
+  const [, token] = /^Bearer ([\x21-\x7e]+)$/i.exec(String(headers.authorization ?? "")) ?? [];
+  if (token === undefined)
+    throw new GatewayError("unauthenticated", "the request shows no bearer token", {
+      hint: "custody kubeconfig <target> writes a kubeconfig that does",
+    });
+  return token;
+}
+
+function addressOf(request: Incoming): string {
+  return request.socket.remoteAddress ?? "unknown";
+}
+
+async function readAll(request: Incoming, maxBytes: number): Promise<Buffer> {
+  if (request.headers["content-encoding"] !== undefined)
+    throw new GatewayError("invalid", "a body that is compressed is not taken");
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > maxBytes) throw new GatewayError("limit", "the body is too large");
+    parts.push(chunk);
+  }
+  return Buffer.concat(parts);
+}

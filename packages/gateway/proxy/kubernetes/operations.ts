@@ -1,0 +1,225 @@
+// From a request to what it does: effects on resources of the cluster, and the classes its answer may
+// touch. What is another act than its verb says (a GET that runs a command, an update that gives somebody
+// a role) is said here; what is not known here is denied.
+
+import {
+  isTrue,
+  parameters,
+  type RequestInfo,
+  type ResourceRequest,
+} from "@custody/wire/kubernetes/request-info.ts";
+import type { RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
+import type { ClassTouch, Effect, Operation, Resource } from "../../access/operation.ts";
+import { ENVIRONMENT_CLASS, SECRET_CLASS } from "../../target/kubernetes-target.ts";
+import type { KubernetesTarget } from "../../target/target.ts";
+import type { BodyFacts } from "./body-facts.ts";
+
+export type Judged =
+  | { readonly kind: "operation"; readonly operation: Operation }
+  /** Nothing is decided about what is not known. `what`: for the denial. */
+  | { readonly kind: "unknown"; readonly what: string; readonly message: string };
+
+/** Subresources that become another protocol; each has a door of its own (streams.ts). */
+export type StreamKind = "exec" | "attach" | "portforward";
+
+const VERBS = new Set([
+  ...["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
+]);
+const CHANGES = new Set(["create", "update", "patch"]);
+/** What every client asks before anything else. */
+const DISCOVERY = /^\/(api|apis|version|healthz|livez|readyz|openapi\/v[23])(\/|$)/;
+const SELF_REVIEWS = new Set([
+  "selfsubjectaccessreviews.authorization.k8s.io",
+  "selfsubjectrulesreviews.authorization.k8s.io",
+  "selfsubjectreviews.authentication.k8s.io",
+]);
+const ROLES = new Set(["roles", "clusterroles"]);
+const BINDINGS = new Set(["rolebindings", "clusterrolebindings"]);
+/** Groups whose objects hold containers; a custom resource may too. */
+const WITH_CONTAINERS = new Set(["pods", "podtemplates", "replicationcontrollers"]);
+const SAFE_POINTER =
+  /^\/(kind|apiVersion|type|status(\/.*)?|metadata\/(?!annotations).+|metadata\/annotations\/(?!.*last-applied).+|spec\/replicas)$/;
+
+export function judgeRequest(
+  target: KubernetesTarget,
+  info: RequestInfo,
+  url: RequestUrl,
+  body: BodyFacts,
+): Judged {
+  if (!info.isResource) return judgeUrl(target, info.verb, info.path);
+  const { verb } = info;
+  const resource = resourceOf(target, info, body, parameters(url, "dryRun").length > 0);
+  const unknown = (message: string): Judged => ({
+    kind: "unknown",
+    what: `${verb === "" ? "a request" : verb} on ${resource.label}`,
+    message,
+  });
+  if (verb !== "proxy" && !VERBS.has(verb)) return unknown("this verb is not known");
+  if (streamOf(info) !== undefined)
+    return unknown("it needs a connection that is upgraded: WebSocket or SPDY");
+  if (info.rest.length > 0 && verb !== "proxy" && info.subresource !== "proxy")
+    return unknown("nothing is known below this subresource");
+  if (body.hasMask)
+    return unknown("the body holds the mask of a value: it would be written over the value itself");
+  const effects = effectsOf(info, resource);
+  const dryRun = parameters(url, "dryRun").length > 0 || body.dryRun;
+  const touches = touchesOf(target, info, url, body, dryRun);
+  const summary = `${verb} on ${resource.label}`;
+  return { kind: "operation", operation: { protocol: "kubernetes", effects, touches, summary } };
+}
+
+/** undefined: a plain request. */
+export function streamOf(info: ResourceRequest): StreamKind | undefined {
+  if (info.group !== "" || info.resource !== "pods") return undefined;
+  const { subresource } = info;
+  return subresource === "exec" || subresource === "attach" || subresource === "portforward"
+    ? subresource
+    : undefined;
+}
+
+/** True where the answer comes as one event after the other. */
+export function isFollowed(info: RequestInfo, url: RequestUrl): boolean {
+  if (!info.isResource) return false;
+  return info.verb === "watch" || (info.subresource === "log" && isTrue(parameters(url, "follow")));
+}
+
+/** `shop/pods/web-1`; attributes as the schema has them. */
+export function resourceOf(
+  target: KubernetesTarget,
+  info: ResourceRequest,
+  body: BodyFacts,
+  dryRun: boolean,
+  port = 0,
+): Resource {
+  const { group, resource, subresource } = info;
+  const name = info.name !== "" ? info.name : info.verb === "create" ? body.name : "";
+  const kind = group === "" ? resource : `${resource}.${group}`;
+  const path = [
+    info.namespace === "" ? "-" : info.namespace,
+    kind,
+    name === "" ? "*" : name,
+    ...(subresource === "" ? [] : [subresource]),
+    ...(port === 0 ? [] : [String(port)]),
+  ].join("/");
+  const where = info.namespace === "" ? "" : ` in namespace ${info.namespace}`;
+  const of = subresource === "" ? kind : `${kind}/${subresource}`;
+  return {
+    type: "K8s::Resource",
+    id: `${target.name}/${path}`,
+    path,
+    label: `${of}${name === "" ? "" : ` ${name}`}${port === 0 ? "" : ` port ${port}`}${where}`,
+    parent: info.namespace === "" ? undefined : namespaceOf(target, info.namespace),
+    implied: info.verb === "create" && name === "" && SELF_REVIEWS.has(kind),
+    attributes: {
+      ...{ namespace: info.namespace, group, resource, subresource, name, port },
+      kind: body.kind,
+      labels: body.labels,
+      images: body.images,
+      serviceAccount: body.serviceAccount,
+      hostPaths: body.hostPaths,
+      capabilities: body.capabilities,
+      privileged: body.privileged,
+      dryRun: dryRun || body.dryRun,
+    },
+  };
+}
+
+function namespaceOf(target: KubernetesTarget, namespace: string): Resource {
+  return {
+    type: "K8s::Namespace",
+    id: `${target.name}/${namespace}`,
+    path: namespace,
+    label: `namespace ${namespace}`,
+    parent: undefined,
+    implied: false,
+  };
+}
+
+function judgeUrl(target: KubernetesTarget, verb: string, path: string): Judged {
+  const isDiscovery = DISCOVERY.test(path) || path === "/";
+  const resource: Resource = {
+    type: "K8s::Url",
+    id: `${target.name}${path}`,
+    path,
+    label: `path ${path}`,
+    parent: undefined,
+    implied: isDiscovery,
+  };
+  if (verb !== "get" && verb !== "head")
+    return {
+      kind: "unknown",
+      what: `${verb} on ${resource.label}`,
+      message: "nothing is changed there",
+    };
+  const action = isDiscovery ? "get" : "proxy";
+  const effects = [{ action: `k8s:${action}`, resource }];
+  const summary = `${action} on ${resource.label}`;
+  return {
+    kind: "operation",
+    operation: { protocol: "kubernetes", effects, touches: [], summary },
+  };
+}
+
+function effectsOf(info: ResourceRequest, resource: Resource): readonly Effect[] {
+  const { verb, group, subresource } = info;
+  const effect = (action: string): Effect => ({ action: `k8s:${action}`, resource });
+  if (verb === "proxy" || subresource === "proxy") return [effect("proxy")];
+  if (info.resource === "pods" && subresource === "log") return [effect("log")];
+  const effects = [effect(verb)];
+  if (info.resource === "serviceaccounts" && subresource === "token" && verb === "create")
+    effects.push(effect("token"));
+  if (!CHANGES.has(verb)) return effects;
+  if (info.resource === "pods" && subresource === "ephemeralcontainers")
+    effects.push(effect("exec_code"));
+  if (group === "rbac.authorization.k8s.io" && ROLES.has(info.resource))
+    effects.push(effect("escalate"));
+  if (group === "rbac.authorization.k8s.io" && BINDINGS.has(info.resource))
+    effects.push(effect("bind"));
+  const isSigning = info.resource === "certificatesigningrequests" && subresource !== "";
+  if (isSigning || info.resource === "signers") effects.push(effect("certify"));
+  return effects;
+}
+
+/**
+ * Classes the answer may show. An answer to a dry run, a test or a copy within an object, and a selection
+ * by a classified field tell something about the value itself, whatever is masked: they are "inner".
+ */
+function touchesOf(
+  target: KubernetesTarget,
+  info: ResourceRequest,
+  url: RequestUrl,
+  body: BodyFacts,
+  dryRun: boolean,
+): readonly ClassTouch[] {
+  const { group, resource, verb } = info;
+  const readsInside = body.reads.some((pointer) => !SAFE_POINTER.test(pointer));
+  const touches: ClassTouch[] = [];
+  if (group === "" && resource === "secrets") {
+    const compares = dryRun && (verb === "update" || verb === "patch");
+    const use = readsInside || compares ? "inner" : "output";
+    touches.push({ class: SECRET_CLASS, use, column: "the data of secrets" });
+  }
+  const fields = fieldsOf(target, info);
+  const selectors = parameters(url, "fieldSelector").join(",");
+  for (const { class: name, field } of fields) {
+    const written = field.join(".");
+    const use = readsInside || selectors.includes(written) ? "inner" : "output";
+    touches.push({ class: name, use, column: `${written} of ${resource}` });
+  }
+  if (holdsContainers(info)) {
+    const use = readsInside ? "inner" : "output";
+    touches.push({ class: ENVIRONMENT_CLASS, use, column: "the environment of containers" });
+  }
+  return touches;
+}
+
+export function holdsContainers({ group, resource }: ResourceRequest): boolean {
+  if (group === "") return WITH_CONTAINERS.has(resource);
+  return group === "apps" || group === "batch" || !group.endsWith(".k8s.io");
+}
+
+export function fieldsOf(target: KubernetesTarget, info: ResourceRequest) {
+  return target.fields.filter(
+    (field) => field.group === info.group && field.resource === info.resource,
+  );
+}

@@ -1,0 +1,106 @@
+// The body of a request, decoded to be judged: JSON, YAML and the binary form. JSON and YAML are sent on
+// as the JSON that was judged, so that no second reading of them can differ; a binary body has one reading
+// only (wire/kubernetes/protobuf.ts) and is sent on as it came.
+
+import { decodeProtobuf, type ProtobufValue } from "@custody/wire/kubernetes/protobuf.ts";
+import { parseDocument } from "yaml";
+import { GatewayError } from "../../base/errors.ts";
+import { type Json, parseJson } from "./json-text.ts";
+
+export interface RequestBody {
+  /** undefined: there is none. */
+  readonly value: Json | undefined;
+  /** What is sent on. */
+  readonly bytes: Buffer | undefined;
+  readonly contentType: string | undefined;
+  /** A JSON patch (RFC 6902): `value` is a list of its operations. */
+  readonly isJsonPatch: boolean;
+}
+
+export const NO_BODY: RequestBody = {
+  value: undefined,
+  bytes: undefined,
+  contentType: undefined,
+  isJsonPatch: false,
+};
+
+const JSON_TYPES = new Set([
+  "application/json",
+  "application/merge-patch+json",
+  "application/strategic-merge-patch+json",
+]);
+const JSON_PATCH = "application/json-patch+json";
+const YAML_TYPES = new Set(["application/yaml", "application/apply-patch+yaml"]);
+const PROTOBUF = "application/vnd.kubernetes.protobuf";
+
+/** A form of body that nobody decodes here; its code has no own Status. */
+export class UnsupportedBody extends Error {}
+
+/** Throws UnsupportedBody, and GatewayError "invalid" for what is not what it says it is. */
+export function readBody(bytes: Buffer, contentType: string | undefined): RequestBody {
+  if (bytes.length === 0) return NO_BODY;
+  const type = (contentType ?? "application/json").split(";", 1)[0]?.trim().toLowerCase() ?? "";
+  if (type === PROTOBUF) return { ...binary(bytes), contentType: PROTOBUF };
+  if (!JSON_TYPES.has(type) && !YAML_TYPES.has(type) && type !== JSON_PATCH)
+    throw new UnsupportedBody(`a body of type ${type.slice(0, 80)} is not decoded here`);
+  const text = utf8(bytes);
+  const value = YAML_TYPES.has(type) ? fromYaml(text) : fromJson(text);
+  const isJsonPatch = type === JSON_PATCH;
+  if (isJsonPatch !== Array.isArray(value)) throw invalid("the body is not of its type's shape");
+  const judged = Buffer.from(JSON.stringify(value));
+  // JSON is YAML too; the type says which kind of patch it is.
+  const sentType = type === "application/yaml" ? "application/json" : type;
+  return { value, bytes: judged, contentType: sentType, isJsonPatch };
+}
+
+function binary(bytes: Buffer): Omit<RequestBody, "contentType"> {
+  try {
+    const { apiVersion, kind, object } = decodeProtobuf(bytes);
+    const value = { apiVersion, kind, ...(plain(object) as Record<string, Json>) };
+    return { value, bytes, isJsonPatch: false };
+  } catch (thrown) {
+    throw new UnsupportedBody(thrown instanceof Error ? thrown.message : "the body is not decoded");
+  }
+}
+
+/** Bytes as base64, as they are in JSON; a number beyond a double as its digits. */
+function plain(value: ProtobufValue): Json {
+  if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
+  if (typeof value === "bigint") return String(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, plain(one)]));
+}
+
+function fromJson(text: string): Json {
+  try {
+    return parseJson(text);
+  } catch (cause) {
+    throw invalid("the body is not JSON", cause);
+  }
+}
+
+function fromYaml(text: string): Json {
+  if (/^\s*\{/.test(text)) return fromJson(text);
+  try {
+    const document = parseDocument(text, { version: "1.1", uniqueKeys: true, merge: false });
+    const [error] = document.errors;
+    if (error !== undefined) throw error;
+    // Once round, so that nothing is in it that JSON does not have.
+    return JSON.parse(JSON.stringify(document.toJS({ maxAliasCount: 100 }))) as Json;
+  } catch (cause) {
+    throw invalid("the body is not one YAML document", cause);
+  }
+}
+
+function utf8(bytes: Buffer): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw invalid("the body is not UTF-8", cause);
+  }
+}
+
+function invalid(message: string, cause?: unknown): GatewayError {
+  return new GatewayError("invalid", message, { cause });
+}

@@ -1,0 +1,363 @@
+// One plain request: taken apart, judged, held where a policy says so, sent on in its canonical form, and
+// its answer masked. No byte goes to the API server before the intent is in the journal (I1), and what is
+// sent is made from what was judged alone: method, path, query, body and a short list of headers.
+
+import { createHash } from "node:crypto";
+import { commandDigest } from "@custody/evidence/node/command-digest.ts";
+import { KubernetesWireError } from "@custody/wire/kubernetes/errors.ts";
+import { type RequestInfo, requestInfo } from "@custody/wire/kubernetes/request-info.ts";
+import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
+import type { Denial, Operation, Permit } from "../../access/operation.ts";
+import type { Journal } from "../../audit/journal.ts";
+import type { Clock } from "../../base/clock.ts";
+import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import type { MaskName } from "../../masking/masks.ts";
+import type { Control } from "../../session/control.ts";
+import { type HeldDecision, HoldWait, whoMayApprove } from "../../session/hold-wait.ts";
+import type { BookedCommand } from "../../session/session-book.ts";
+import { type AnswerForm, type ClientAnswer, relayAnswer } from "./answer.ts";
+import { type AnswerMask, createAnswerMask } from "./answer-mask.ts";
+import { bodyFacts } from "./body-facts.ts";
+import {
+  denialStatus,
+  refusedStatus,
+  type Status,
+  statusOf,
+  unsupportedStatus,
+  waitingStatus,
+} from "./faults.ts";
+import type { HttpSession } from "./http-session.ts";
+import { fieldsOf, holdsContainers, isFollowed, type Judged, judgeRequest } from "./operations.ts";
+import { type RequestBody, readBody, UnsupportedBody } from "./request-body.ts";
+
+export interface RequestLimits {
+  readonly holdWaitMs: number;
+  readonly holdReminderMs: number;
+  /** Of one object of an answer. */
+  readonly maxObjectBytes: number;
+}
+
+export interface RequestDeps {
+  readonly control: Control;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly limits: RequestLimits;
+  readonly maskOf: (className: string) => MaskName;
+  /** A read's operation is one object as long as it is remembered: decisions are cached by it. */
+  readonly remembered: Map<string, Operation>;
+  readonly log: (message: string, error?: unknown) => void;
+}
+
+/** A request as it came in, its target's part of the path taken off. */
+export interface ClientRequest {
+  readonly method: string;
+  readonly url: RequestUrl;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: Buffer;
+}
+
+interface Prepared {
+  readonly requestId: string;
+  readonly info: RequestInfo;
+  readonly path: string;
+  readonly body: RequestBody;
+  readonly operation: Operation;
+  readonly command: BookedCommand;
+  /** The exact bytes that are recorded and digested. */
+  readonly text: Buffer;
+}
+
+const MAX_REMEMBERED = 4096;
+/** So often a client is told to ask again before it is told no. */
+const MAX_LATE = 5;
+const RETRY_AFTER_SECONDS = 5;
+const READS = new Set(["get", "list", "watch"]);
+
+export async function serveRequest(
+  deps: RequestDeps,
+  session: HttpSession,
+  request: ClientRequest,
+  client: ClientAnswer,
+): Promise<void> {
+  const requestId = session.book.nextRequestId();
+  const running = session.begin();
+  const onClose = () => running.abort(new GatewayError("protocol", "the client went away"));
+  client.once("close", onClose);
+  try {
+    const prepared = prepare(deps, session, request, requestId);
+    if ("status" in prepared) return answerStatus(client, prepared.status);
+    const permitted = await decide(deps, session, prepared, running.signal);
+    if ("status" in permitted) return answerStatus(client, permitted.status);
+    await forward(deps, session, request, prepared, permitted, client, running.signal);
+  } catch (thrown) {
+    fail(deps, client, thrown, requestId);
+  } finally {
+    session.finish(running);
+  }
+}
+
+/** A Status instead of an answer; `retry-after` as its details say. */
+export function answerStatus(client: ClientAnswer, status: Status): void {
+  const retry = status.details?.retryAfterSeconds;
+  client.writeHead(status.code, {
+    "content-type": "application/json",
+    "cache-control": "no-store",
+    ...(retry === undefined ? {} : { "retry-after": String(retry) }),
+  });
+  client.write(Buffer.from(JSON.stringify(status)));
+  client.end();
+}
+
+function fail(deps: RequestDeps, client: ClientAnswer, thrown: unknown, requestId: string): void {
+  const error = toGatewayError(thrown);
+  if (error.code === "internal" || error.code === "target_unavailable")
+    deps.log(error.message, error.cause ?? thrown);
+  if (client.headersSent || client.destroyed) client.destroy();
+  else answerStatus(client, statusOf(error, requestId));
+}
+
+function prepare(
+  deps: RequestDeps,
+  session: HttpSession,
+  request: ClientRequest,
+  requestId: string,
+): Prepared | { readonly status: Status } {
+  const path = formatRequestUrl(request.url);
+  const text = Buffer.concat([Buffer.from(`${request.method} ${path}\n`), request.body]);
+  const digest = commandDigest(text);
+  const deny = (what: string, message: string) => {
+    session.book.recorder.command(requestId, text, undefined);
+    const denial = unknownDenial(what, message);
+    session.book.refuseCommand({ requestId, operation: undefined, digest }, denial);
+    return { status: denialStatus(denial, requestId) };
+  };
+  let info: RequestInfo;
+  let body: RequestBody;
+  try {
+    info = requestInfo(request.method, request.url);
+    body = readBody(request.body, one(request.headers["content-type"]));
+  } catch (thrown) {
+    if (thrown instanceof UnsupportedBody) {
+      deny("a request", thrown.message);
+      return { status: unsupportedStatus(thrown.message, requestId) };
+    }
+    const known = thrown instanceof KubernetesWireError || thrown instanceof GatewayError;
+    return deny("a request", known ? thrown.message : "it cannot be understood");
+  }
+  const judged = remember(deps, session, `${request.method} ${path}`, body, () =>
+    judgeRequest(session.target, info, request.url, bodyFacts(body)),
+  );
+  if (judged.kind === "unknown") return deny(judged.what, judged.message);
+  const { operation } = judged;
+  const command = { requestId, operation, digest };
+  return { requestId, info, path, body, operation, command, text };
+}
+
+/** What has no body is judged once. */
+function remember(
+  { remembered }: RequestDeps,
+  { target }: HttpSession,
+  line: string,
+  body: RequestBody,
+  judge: () => Judged,
+): Judged {
+  if (body.value !== undefined) return judge();
+  const key = `${target.name} ${line}`;
+  const known = remembered.get(key);
+  if (known !== undefined) return { kind: "operation", operation: known };
+  const judged = judge();
+  if (judged.kind === "unknown") return judged;
+  if (remembered.size >= MAX_REMEMBERED) remembered.clear();
+  remembered.set(key, judged.operation);
+  return judged;
+}
+
+type Permitted =
+  | { readonly permit: Permit; readonly approvedBy: readonly string[] | undefined }
+  | { readonly status: Status };
+
+async function decide(
+  deps: RequestDeps,
+  session: HttpSession,
+  prepared: Prepared,
+  signal: AbortSignal,
+): Promise<Permitted> {
+  const { book } = session;
+  const { requestId, command, operation, text } = prepared;
+  const decision = book.decide(operation);
+  if (decision.verdict === "permit") return { permit: decision.permit, approvedBy: undefined };
+  if (decision.verdict === "hold") return hold(deps, session, prepared, decision, signal);
+  book.recorder.command(requestId, text, undefined);
+  book.refuseCommand(command, decision.denial);
+  return { status: denialStatus(decision.denial, requestId) };
+}
+
+/** Kept open while it may be; then the client is told to ask again, and in the end told no. */
+async function hold(
+  deps: RequestDeps,
+  session: HttpSession,
+  prepared: Prepared,
+  decision: HeldDecision,
+  signal: AbortSignal,
+): Promise<Permitted> {
+  const { clock, control, limits } = deps;
+  const { book } = session;
+  const { command, operation, requestId, text } = prepared;
+  const wait = new HoldWait({ control, book, clock, reminderMs: limits.holdReminderMs });
+  const bound = createHash("sha256").update(text).digest("base64url");
+  const waiting = {
+    ...{ requestId, operation, parameters: [], bound: () => [bound] },
+    text: readable(text),
+  };
+  signal.addEventListener("abort", () => wait.cancel(), { once: true });
+  const ended = await wait.wait(waiting, decision, limits.holdWaitMs, () => undefined);
+  signal.throwIfAborted();
+  const result = wait.release(waiting, ended);
+  if (result.kind === "released") return { permit: result.permit, approvedBy: result.approvedBy };
+  const what = `Custody holds ${decision.what}: it waits for approval by ${whoMayApprove(decision)}`;
+  if (result.kind === "refused" && result.isLate === true && session.countLate(bound) <= MAX_LATE)
+    return {
+      status: waitingStatus(
+        `${what}; ${result.how}. Not executed. Request ${requestId}.`,
+        requestId,
+        RETRY_AFTER_SECONDS,
+      ),
+    };
+  const how =
+    result.kind === "refused" ? result.how : "what was approved is no longer what would run";
+  const message = `Custody denied ${decision.what}: ${how}. Not executed. Request ${requestId}. Next: custody explain ${requestId}`;
+  book.recorder.command(requestId, text, undefined);
+  book.refuseCommand(command, unknownDenial(decision.what, how, "forbidden"));
+  return { status: refusedStatus(message, requestId) };
+}
+
+async function forward(
+  deps: RequestDeps,
+  session: HttpSession,
+  request: ClientRequest,
+  prepared: Prepared,
+  { permit, approvedBy }: Extract<Permitted, { permit: Permit }>,
+  client: ClientAnswer,
+  signal: AbortSignal,
+): Promise<void> {
+  const { book } = session;
+  const { requestId, command, info, path, body } = prepared;
+  const { obligations } = permit;
+  book.recorder.command(requestId, prepared.text, undefined, obligations.record);
+  book.recorder.typed({ kind: "http-request", request: requestId, method: request.method, path });
+  book.beginCommand(command, permit, approvedBy);
+  const isPlainRead = READS.has(info.verb) && approvedBy === undefined;
+  await new Promise<void>((done) => deps.journal.barrier(isPlainRead ? "ordered" : "strict", done));
+  const limit = timeLimit(signal, obligations.timeoutMs);
+  const mask = maskFor(deps, session, info, obligations.unmask);
+  try {
+    signal.throwIfAborted();
+    const answer = await session.upstream.request({
+      method: request.method,
+      path,
+      headers: requestHeaders(request, session, prepared),
+      body: body.bytes,
+      signal: limit,
+    });
+    const { status, bytes, rows } = await relayAnswer(answer, client, {
+      ...{ requestId, mask, obligations, recorder: book.recorder, signal: limit },
+      form: formOf(info, request.url),
+      scrubErrors: mayQuote(info, obligations.unmask),
+      maxObjectBytes: deps.limits.maxObjectBytes,
+    });
+    const outcome = status < 400 ? "ok" : String(status);
+    book.endCommand({ requestId, outcome, rows, bytes, masked: mask.masked });
+  } catch (thrown) {
+    const reason = limit.aborted ? limit.reason : thrown;
+    const outcome = reason instanceof GatewayError ? reason.code : "broken";
+    book.endCommand({ requestId, outcome, masked: mask.masked });
+    throw reason;
+  } finally {
+    book.recorder.endData(requestId, 0);
+  }
+}
+
+function timeLimit(signal: AbortSignal, timeoutMs: number | undefined): AbortSignal {
+  if (timeoutMs === undefined) return signal;
+  const over = new AbortController();
+  const timer = setTimeout(
+    () => over.abort(new GatewayError("limit", `it took longer than ${timeoutMs} ms`)),
+    timeoutMs,
+  );
+  timer.unref();
+  return AbortSignal.any([signal, over.signal]);
+}
+
+function maskFor(
+  deps: RequestDeps,
+  { target }: HttpSession,
+  info: RequestInfo,
+  shown: ReadonlySet<string>,
+): AnswerMask {
+  const isSecrets = info.isResource && info.group === "" && info.resource === "secrets";
+  const fields = info.isResource ? fieldsOf(target, info) : [];
+  return createAnswerMask({ isSecrets, fields, shown, maskOf: deps.maskOf });
+}
+
+function formOf(info: RequestInfo, url: RequestUrl): AnswerForm {
+  if (!info.isResource) return "discovery";
+  if (info.resource === "pods" && info.subresource === "log") return "text";
+  return isFollowed(info, url) ? "watch" : "objects";
+}
+
+/** An error of a change quotes the object it failed on, as the server had it. */
+function mayQuote(info: RequestInfo, shown: ReadonlySet<string>): boolean {
+  if (!info.isResource || READS.has(info.verb)) return false;
+  if (info.group === "" && info.resource === "secrets") return !shown.has("secret.k8s");
+  const isChange = info.verb === "patch" || info.verb === "update";
+  return isChange && holdsContainers(info) && !shown.has("secret.k8s.env");
+}
+
+/** Nothing of the client's is sent on but what is named here. */
+function requestHeaders(
+  { headers }: ClientRequest,
+  session: HttpSession,
+  { body, info, requestId }: Prepared,
+): Record<string, string> {
+  const agent = one(headers["user-agent"])
+    ?.replace(/[^\x20-\x7e]/g, "")
+    .slice(0, 256);
+  const etag = one(headers["if-none-match"]);
+  const accept = one(headers.accept);
+  return {
+    accept: info.isResource
+      ? acceptable(accept, fieldsOf(session.target, info).length === 0)
+      : (accept ?? "*/*"),
+    "accept-encoding": "identity",
+    "audit-id": requestId,
+    "user-agent": `${agent ?? "unknown"} custody/${session.id}`,
+    ...(body.contentType === undefined ? {} : { "content-type": body.contentType }),
+    ...(etag === undefined || info.isResource ? {} : { "if-none-match": etag.slice(0, 256) }),
+  };
+}
+
+const ACCEPTABLE =
+  /^application\/json(;(as=(Table|PartialObjectMetadata|PartialObjectMetadataList)|v=v1(beta1)?|g=meta\.k8s\.io|stream=watch))*$/;
+
+/** JSON in the shapes that can be masked; columns of a table may show a classified field, so not those. */
+export function acceptable(accept: string | undefined, mayBeTable: boolean): string {
+  const asked = (accept ?? "").split(",", 32).map((type) => type.replace(/\s/g, ""));
+  const kept = asked.filter(
+    (type) => ACCEPTABLE.test(type) && (mayBeTable || !type.includes("as=Table")),
+  );
+  return [...new Set([...kept, "application/json"])].join(",");
+}
+
+/** As approvers read it, bounded; a Secret's values are the requestor's own, sent by them. */
+function readable(text: Buffer): string {
+  const whole = text.toString("utf8");
+  return whole.length > 16_384 ? `${whole.slice(0, 16_384)}…` : whole;
+}
+
+function one(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(",") : value;
+}
+
+function unknownDenial(what: string, message: string, kind: Denial["kind"] = "unknown"): Denial {
+  return { kind, what, policyId: undefined, message, hop: undefined, hopLabel: undefined };
+}
