@@ -2,46 +2,61 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";
 import { dataRow } from "./backend.ts";
-import { dataRowFields, rewriteDataRow } from "./data-row.ts";
+import { dataRowFields, RowWriter } from "./data-row.ts";
 
 const value = fc.option(fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)));
 const replacement = fc.oneof(fc.constant(undefined), value);
 
-test("a rewritten row is the row of the new values, wherever it lies", () => {
+const rowOf = fc.array(fc.tuple(value, replacement), { maxLength: 20 });
+
+test("rewritten rows are the rows of the new values, wherever they lie, one behind the other", () => {
   fc.assert(
-    fc.property(
-      fc.array(fc.tuple(value, replacement), { maxLength: 20 }),
-      fc.nat({ max: 9 }),
-      (columns, offset) => {
+    fc.property(fc.array(rowOf, { maxLength: 8 }), fc.nat({ max: 300 }), (rows, expected) => {
+      const writer = new RowWriter();
+      writer.expect(expected);
+      const written: Buffer[] = [];
+      for (const columns of rows) {
         const row = dataRow(columns.map(([before]) => before));
-        const buffer = Buffer.concat([Buffer.alloc(offset, 0xff), row, Buffer.alloc(9, 0xff)]);
+        const buffer = Buffer.concat([Buffer.alloc(3, 0xff), row, Buffer.alloc(9, 0xff)]);
+        const asked = columns.flatMap(([, after], column) => (after === undefined ? [] : [column]));
         const seen: (Buffer | null)[] = [];
-        const rewritten = rewriteDataRow(
-          buffer,
-          offset,
-          offset + row.length,
-          (column, at, length) => {
-            assert.equal(column, seen.length);
-            seen.push(length < 0 ? null : buffer.subarray(at, at + length));
-            return columns[column]?.[1];
-          },
-        );
+        writer.write(buffer, 3, 3 + row.length, asked, (column, from, at, length) => {
+          seen.push(length < 0 ? null : from.subarray(at, at + length));
+          return columns[column]?.[1];
+        });
         assert.deepEqual(
           seen,
-          columns.map(([before]) => before),
+          asked.map((column) => columns[column]?.[0]),
         );
-        const expected = columns.map(([before, after]) => (after === undefined ? before : after));
-        assert.deepEqual(rewritten, dataRow(expected));
-      },
-    ),
+        written.push(writer.buffer.subarray(writer.start, writer.end));
+      }
+      // Looked at last: no row is written over by a later one.
+      for (const [index, columns] of rows.entries())
+        assert.deepEqual(
+          written[index],
+          dataRow(columns.map(([before, after]) => (after === undefined ? before : after))),
+        );
+    }),
   );
 });
 
-test("a row that keeps its values is not copied", () => {
-  const row = dataRow(["a", null, ""]);
-  const kept = rewriteDataRow(row, 0, row.length, () => undefined);
-  assert.equal(kept.buffer, row.buffer);
-  assert.deepEqual(kept, row);
+test("rows that fit share a buffer, side by side", () => {
+  const writer = new RowWriter();
+  const row = dataRow(["a", "secret", "b"]);
+  writer.expect(1000);
+  writer.write(row, 0, row.length, [1], () => Buffer.from("***"));
+  const { buffer, end } = writer;
+  writer.write(row, 0, row.length, [1], () => undefined);
+  assert.equal(writer.buffer, buffer);
+  assert.equal(writer.start, end);
+  writer.release();
+  assert.equal(writer.buffer.length, 0, "an idle writer keeps no buffer alive");
+});
+
+test("a row without a column that is to be masked is refused", () => {
+  const writer = new RowWriter();
+  const row = dataRow(["a"]);
+  assert.throws(() => writer.write(row, 0, row.length, [1], () => null), { code: "truncated" });
 });
 
 test("more columns than there is room for are refused", () => {
@@ -53,7 +68,9 @@ test("more columns than there is room for are refused", () => {
 test("a row is refused before its values are masked past the end", () => {
   const row = dataRow(["abc", "d"]);
   const cut = row.subarray(0, row.length - 1);
-  assert.throws(() => rewriteDataRow(cut, 0, cut.length, () => null), { code: "length" });
+  const writer = new RowWriter();
+  const write = (bytes: Buffer) => writer.write(bytes, 0, bytes.length, [0, 1], () => null);
+  assert.throws(() => write(cut), { code: "length" });
   row.writeInt32BE(6, 7);
-  assert.throws(() => rewriteDataRow(row, 0, row.length, () => null), { name: "WireError" });
+  assert.throws(() => write(row), { name: "WireError" });
 });

@@ -1,4 +1,4 @@
-// Rows: the hot part of an answer, walked without an object per value and rewritten in one allocation.
+// Rows: the hot part of an answer, walked without an object per value and rewritten into buffers that many rows share.
 // PostgreSQL documentation, section 54.7 "DataRow": a count, then for each column a length and that
 // many bytes, −1 for NULL. No length is believed beyond the frame's end.
 
@@ -27,60 +27,113 @@ export function dataRowFields(buffer: Buffer, start: number, end: number, out: I
 }
 
 /**
- * The DataRow with some of its values replaced. `replace` is asked for each column, with the value's
- * place in `buffer` (length −1: NULL), and answers the new value, null for NULL or undefined to keep
- * it. The result is a view of the original when all are kept, otherwise a new frame.
+ * Asked for a value at its place in `buffer` (length −1: NULL): the new value, null for NULL, or undefined
+ * to keep it.
  */
-export function rewriteDataRow(
+export type ReplaceValue = (
+  column: number,
   buffer: Buffer,
-  start: number,
-  end: number,
-  replace: (column: number, offset: number, length: number) => Buffer | null | undefined,
-): Buffer {
-  const count = dataRowColumns(buffer, start, end);
-  const replacements: (Buffer | null | undefined)[] = [];
-  let bytes = end - start;
-  let changed = false;
-  let at = start + ROW_HEADER_BYTES;
-  for (let column = 0; column < count; column++) {
-    const length = valueLength(buffer, at, end);
-    at += 4;
-    const replacement = replace(column, at, length);
-    replacements.push(replacement);
-    if (replacement !== undefined) {
-      changed = true;
-      bytes += (replacement === null ? 0 : replacement.length) - Math.max(length, 0);
-    }
-    if (length > 0) at += length;
-  }
-  if (at !== end) throw new WireError("trailing", `${end - at} bytes after the last column`);
-  if (!changed) return buffer.subarray(start, end);
-  if (bytes > MAX_FRAME_BYTES) throw new WireError("limit", "the rewritten row is too long");
-  return rebuiltRow(buffer, start, bytes, replacements);
-}
+  offset: number,
+  length: number,
+) => Buffer | null | undefined;
 
-function rebuiltRow(
-  buffer: Buffer,
-  start: number,
-  bytes: number,
-  replacements: readonly (Buffer | null | undefined)[],
-): Buffer {
-  const row = Buffer.allocUnsafe(bytes);
-  buffer.copy(row, 0, start, start + ROW_HEADER_BYTES);
-  row.writeInt32BE(bytes - 1, 1);
-  let from = start + ROW_HEADER_BYTES;
-  let to = ROW_HEADER_BYTES;
-  for (const replacement of replacements) {
-    const kept = 4 + Math.max(buffer.readInt32BE(from), 0);
-    if (replacement === undefined) {
-      to += buffer.copy(row, to, from, from + kept);
-    } else {
-      to = row.writeInt32BE(replacement === null ? -1 : replacement.length, to);
-      if (replacement !== null) to += replacement.copy(row, to);
-    }
-    from += kept;
+/**
+ * Writes DataRows with some of their values replaced, one behind the other into buffers of its own, so
+ * that a run of rows goes on in one piece. What was written is never written to again.
+ */
+export class RowWriter {
+  /** The row written last is buffer[start,end). */
+  buffer: Buffer = EMPTY;
+  start = 0;
+  end = 0;
+  /** Of the row being written. */
+  #at = 0;
+
+  /** About so many bytes are going to be written, if none were since the last `release`. */
+  expect(bytes: number): void {
+    if (this.buffer.length > 0) return;
+    this.#renew(Math.min(bytes, MAX_BLOCK_BYTES));
   }
-  return row;
+
+  /**
+   * `columns`, ascending, are those `replace` is asked for.
+   * @throws WireError when the row is not well formed, or has none of such a column.
+   */
+  write(
+    buffer: Buffer,
+    start: number,
+    end: number,
+    columns: readonly number[],
+    replace: ReplaceValue,
+  ): void {
+    const count = dataRowColumns(buffer, start, end);
+    this.start = this.end;
+    this.#at = this.end;
+    this.#reserve(end - start);
+    let kept = start;
+    let at = start + ROW_HEADER_BYTES;
+    let next = 0;
+    for (let column = 0; column < count; column++) {
+      const length = valueLength(buffer, at, end);
+      const after = at + 4 + Math.max(length, 0);
+      if (columns[next] === column) {
+        next++;
+        const replacement = replace(column, buffer, at + 4, length);
+        if (replacement !== undefined) {
+          this.#copy(buffer, kept, at);
+          this.#put(replacement, end - after);
+          kept = after;
+        }
+      }
+      at = after;
+    }
+    if (at !== end) throw new WireError("trailing", `${end - at} bytes after the last column`);
+    if (next < columns.length) throw new WireError("truncated", `a row of ${count} columns`);
+    this.#copy(buffer, kept, end);
+    this.end = this.#at;
+    this.buffer.writeInt32BE(this.end - this.start - 1, this.start + 1);
+  }
+
+  /** Keeps nothing: whoever got rows has them. */
+  release(): void {
+    this.buffer = EMPTY;
+    this.start = 0;
+    this.end = 0;
+  }
+
+  #copy(buffer: Buffer, from: number, to: number): void {
+    buffer.copy(this.buffer, this.#at, from, to);
+    this.#at += to - from;
+  }
+
+  /** `rest`: bytes of the row that are still to be copied behind it. */
+  #put(value: Buffer | null, rest: number): void {
+    const length = value === null ? 0 : value.length;
+    this.#reserve(4 + length + rest);
+    this.buffer.writeInt32BE(value === null ? -1 : length, this.#at);
+    this.#at += 4;
+    if (value === null) return;
+    value.copy(this.buffer, this.#at);
+    this.#at += length;
+  }
+
+  /** Room for so much of the row behind what is written of it; the row moves to where it has it. */
+  #reserve(bytes: number): void {
+    if (this.#at + bytes <= this.buffer.length) return;
+    const { buffer, start } = this;
+    const written = this.#at - start;
+    if (written + bytes > MAX_FRAME_BYTES)
+      throw new WireError("limit", "the rewritten row is too long");
+    this.#renew(Math.max(written + bytes, Math.min(buffer.length, MAX_BLOCK_BYTES)));
+    buffer.copy(this.buffer, 0, start, start + written);
+    this.#at = written;
+  }
+
+  #renew(bytes: number): void {
+    this.buffer = Buffer.allocUnsafeSlow(bytes);
+    this.start = 0;
+    this.end = 0;
+  }
 }
 
 /** Checks the header of a DataRow and gives its number of columns. */
@@ -105,3 +158,5 @@ function valueLength(buffer: Buffer, at: number, end: number): number {
 
 const ROW_HEADER_BYTES = FRAME_HEADER_BYTES + 2;
 const MAX_FRAME_BYTES = 0x7fffffff;
+const MAX_BLOCK_BYTES = 1 << 17;
+const EMPTY = Buffer.alloc(0);

@@ -93,3 +93,35 @@ test("the limit counts the header, and the largest frame passes", () => {
   split.push(frame.subarray(3, 5));
   assert.throws(() => split.next(), { code: "limit" }, "before a byte of the body");
 });
+
+test("a run of frames of one type is taken at once, up to the next of another or an incomplete one", () => {
+  const limits = { maxFrameBytes: 100 };
+  const data = [
+    copyData(Buffer.from("1")),
+    copyData(Buffer.from("22")),
+    copyData(Buffer.from("3")),
+  ];
+  const whole = Buffer.concat(data);
+  const cursor = new FrameCursor(limits);
+  cursor.push(Buffer.concat([whole, sync()]));
+  assert.ok(cursor.next());
+  assert.equal(cursor.takeRun(), 3);
+  assert.deepEqual(cursor.buffer.subarray(cursor.start, cursor.end), whole);
+  assert.equal(cursor.end, whole.length);
+  assert.ok(cursor.next());
+  assert.equal(cursor.type, 0x53);
+
+  cursor.push(whole.subarray(0, whole.length - 1));
+  assert.ok(cursor.next());
+  assert.equal(cursor.takeRun(), 2);
+  assert.equal(cursor.next(), false);
+  cursor.push(whole.subarray(whole.length - 1));
+  assert.ok(cursor.next());
+  assert.equal(cursor.takeRun(), 1, "an assembled frame is alone");
+  assert.deepEqual(cursor.buffer.subarray(cursor.start, cursor.end), data[2]);
+
+  const broken = new FrameCursor(limits);
+  broken.push(Buffer.concat([data[0] ?? Buffer.alloc(0), Buffer.of(0x64, 0, 0, 0, 3)]));
+  assert.ok(broken.next());
+  assert.throws(() => broken.takeRun(), { code: "length" });
+});

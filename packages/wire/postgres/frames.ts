@@ -73,6 +73,27 @@ export class FrameCursor {
     return this.#wait();
   }
 
+  /**
+   * Lets the current frame reach over the whole frames of its type that follow it in the chunk, and says
+   * how many there are now: what need not be looked at one by one.
+   * @throws WireError "length" or "limit", as `next` does.
+   */
+  takeRun(): number {
+    const chunk = this.#chunk;
+    if (this.buffer !== chunk || chunk === EMPTY) return 1;
+    let count = 1;
+    let at = this.#at;
+    while (chunk.length - at >= FRAME_HEADER_BYTES && chunk[at] === this.type) {
+      const next = at + this.#frameBytes(chunk, at);
+      if (next > chunk.length) break;
+      at = next;
+      count++;
+    }
+    this.#at = at;
+    this.end = at;
+    return count;
+  }
+
   /** Bytes of an incomplete frame are held. */
   get partial(): boolean {
     return this.#heldBytes > 0;

@@ -87,7 +87,7 @@ export async function startRelay(
       classifier: markedClassifier(),
       masks: {
         needed: false,
-        check: () => ({ maskedClasses: [], nulled: [], partial: [], replace: undefined }),
+        check: () => ({ maskedClasses: [], nulled: [], partial: [], columns: [], replace: undefined }),
       },
     }),
     targetCa: async () => postgres.ca,

@@ -8,7 +8,7 @@ import {
   errorResponse,
   noticeResponse,
 } from "@custody/wire/postgres/backend.ts";
-import { rewriteDataRow } from "@custody/wire/postgres/data-row.ts";
+import { type ReplaceValue, RowWriter } from "@custody/wire/postgres/data-row.ts";
 import type { FrameCursor } from "@custody/wire/postgres/frames.ts";
 import { sync } from "@custody/wire/postgres/frontend.ts";
 import { GatewayError } from "../../base/errors.ts";
@@ -18,6 +18,7 @@ import { type Exchange, type Limited, type PreparedStatement, SYNC } from "./exc
 import { limitNotice, limitResponse, scrubbedMessage } from "./faults.ts";
 import type { RenamedStatement, StatementPlan } from "./plan.ts";
 import type { RelayState } from "./relay-state.ts";
+import type { RowCheck } from "./row-check.ts";
 import { settingDrift } from "./session-settings.ts";
 
 export class Replies {
@@ -34,6 +35,7 @@ export class Replies {
   #recordBuffer: Buffer | undefined;
   #recordStart = 0;
   #recordEnd = 0;
+  readonly #masked = new RowWriter();
 
   constructor(state: RelayState) {
     this.#state = state;
@@ -61,7 +63,8 @@ export class Replies {
     if (owner.swallow) {
       if (type === 0x54) this.#describeRows(exchange, buffer, start, end);
       if (type === 0x45) this.#error(exchange, buffer, start, end);
-    } else this.#reply(type, exchange, buffer, start, end);
+    } else if (type === 0x44) this.#rows(exchange, cursor);
+    else this.#reply(type, exchange, buffer, start, end);
     if (ends) this.#settle(exchange);
     for (const skippedOne of skipped) this.#skip(skippedOne.tag);
   }
@@ -73,6 +76,7 @@ export class Replies {
   /** After the last message of a chunk. */
   endBatch(): void {
     this.#flushRecording();
+    this.#masked.release();
   }
 
   /** Something that must finish before the client's next message is handled. */
@@ -109,9 +113,6 @@ export class Replies {
 
   #reply(type: number, exchange: Exchange, buffer: Buffer, start: number, end: number): void {
     switch (type) {
-      case 0x44: // D
-        this.#row(exchange, buffer, start, end);
-        return;
       case 0x54: // T
         this.#describeRows(exchange, buffer, start, end);
         if (exchange.statements[exchange.at]?.renamed === undefined) break;
@@ -152,30 +153,48 @@ export class Replies {
     this.#work = this.#state.context.classifier.refresh();
   }
 
-  #row(exchange: Exchange, buffer: Buffer, start: number, end: number): void {
+  /** The row at hand, and where nothing counts them one by one, those that follow it in the chunk. */
+  #rows(exchange: Exchange, cursor: FrameCursor): void {
     const check = exchange.portal?.rowCheck ?? exchange.rowCheck;
     if (check === undefined && this.#state.context.masks.needed)
       throw new GatewayError("internal", "rows came without a description; the session was closed");
     if (exchange.limited !== undefined) return;
-    exchange.rows += 1;
+    const isFirst = exchange.rows === 0;
+    exchange.rows += isLimited(exchange) ? 1 : cursor.takeRun();
+    const { buffer, start, end } = cursor;
     exchange.bytes += end - start;
     if (this.#overLimit(exchange)) return;
-    const replace = check?.replace;
-    if (check === undefined || replace === undefined) {
-      this.#forward(exchange, buffer, start, end);
-      return;
-    }
+    if (check?.replace === undefined) this.#forward(exchange, buffer, start, end);
+    else this.#mask(exchange, check, check.replace, isFirst, cursor);
+  }
+
+  #mask(
+    exchange: Exchange,
+    check: RowCheck,
+    replace: ReplaceValue,
+    isFirst: boolean,
+    { buffer, start, end }: FrameCursor,
+  ): void {
     const { given } = this.#state.context;
-    if (exchange.rows === 1) {
+    if (isFirst) {
       for (const name of check.maskedClasses) exchange.masked.add(name);
       for (const name of check.nulled) given.gaveNull(name);
     }
-    const masked = rewriteDataRow(buffer, start, end, (column, offset, length) => {
-      const value = replace(column, buffer, offset, length);
-      if (value && check.partial[column] === true) given.gave(value);
-      return value;
-    });
-    this.#push(exchange, masked);
+    const masked: ReplaceValue = check.partial.includes(true)
+      ? (column, from, offset, length) => {
+          const value = replace(column, from, offset, length);
+          if (value && check.partial[column] === true) given.gave(value);
+          return value;
+        }
+      : replace;
+    const rows = this.#masked;
+    rows.expect(end - start + ((end - start) >> 3) + 64);
+    for (let at = start; at < end; ) {
+      const next = at + 1 + buffer.readInt32BE(at + 1);
+      rows.write(buffer, at, next, check.columns, masked);
+      this.#forward(exchange, rows.buffer, rows.start, rows.end);
+      at = next;
+    }
   }
 
   /** Rows of one portal count together, in however many parts they are fetched. */
@@ -447,6 +466,10 @@ const NOTHING_FETCHED = { rows: 0, bytes: 0 };
 const READS = new Set(["sql:select", "sql:copy_out", "sql:execute"]);
 /** query_canceled; of a COPY too that we gave up. */
 const CANCELLED = "57014";
+
+function isLimited({ obligations }: Exchange): boolean {
+  return obligations?.maxRows !== undefined || obligations?.maxBytes !== undefined;
+}
 
 function isFatal(buffer: Buffer, start: number, end: number): boolean {
   const severity = decodeErrorFields(buffer, start, end).get("V");

@@ -196,6 +196,7 @@ test("masks by type: text stays text, everything else becomes NULL", () => {
     maskedClasses: [],
     nulled: [],
     partial: [],
+    columns: [],
     replace: undefined,
   });
 });

@@ -2,6 +2,7 @@
 // RowDescription says it too. Rows are released only when both agree about everything classified, and
 // then each classified column is replaced by its mask (DESIGN.md, "Masking SQL soundly").
 
+import type { ReplaceValue } from "@custody/wire/postgres/data-row.ts";
 import { type MaskName, textMask } from "../../masking/masks.ts";
 import type { OutputColumn, StatementPlan } from "./plan.ts";
 
@@ -81,14 +82,6 @@ function usedInside(plan: StatementPlan, name: string): boolean {
 /** text, varchar, bpchar, name, unknown: the same bytes in the text and the binary format. */
 const TEXT_TYPES = new Set([25, 1043, 1042, 19, 705]);
 
-/** `length` −1: NULL. undefined keeps the value, null is NULL. */
-export type ReplaceValue = (
-  column: number,
-  buffer: Buffer,
-  offset: number,
-  length: number,
-) => Buffer | null | undefined;
-
 export interface RowMask {
   /** Each once. */
   readonly maskedClasses: readonly string[];
@@ -96,6 +89,8 @@ export interface RowMask {
   readonly nulled: readonly string[];
   /** Columns whose mask keeps a part of the value. */
   readonly partial: readonly boolean[];
+  /** Columns `replace` is for, ascending. */
+  readonly columns: readonly number[];
   /** undefined when nothing is masked: rows pass as they are. */
   readonly replace: ReplaceValue | undefined;
 }
@@ -110,7 +105,7 @@ export function createRowMask(
   const masked = classes.map((name) => (name === undefined || unmask.has(name) ? undefined : name));
   const maskedClasses = [...new Set(masked.filter((name) => name !== undefined))];
   if (maskedClasses.length === 0)
-    return { maskedClasses, nulled: [], partial: [], replace: undefined };
+    return { maskedClasses, nulled: [], partial: [], columns: [], replace: undefined };
   const names = masked.map((name, index): MaskName | undefined => {
     if (name === undefined) return undefined;
     // NULL is the one value every other type has in both formats.
@@ -127,9 +122,12 @@ export function createRowMask(
       masked.some((other, index) => other === name && names[index] === "null"),
     ),
     partial: names.map((name) => name === "email-domain" || name === "last4"),
+    columns: masked.flatMap((name, index) => (name === undefined ? [] : [index])),
     replace(column, buffer, offset, length) {
       const mask = byColumn[column];
       if (mask === undefined) return undefined;
+      // Not worth a view of the value.
+      if (names[column] === "redact" || names[column] === "null") return mask(undefined);
       return mask(length < 0 ? undefined : buffer.subarray(offset, offset + length));
     },
   };

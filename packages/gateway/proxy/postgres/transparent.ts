@@ -47,7 +47,7 @@ export const TRANSPARENT_CLASSIFIER: Classifier = {
 
 export const NO_MASKS: ResultMasks = {
   needed: false,
-  check: () => ({ maskedClasses: [], nulled: [], partial: [], replace: undefined }),
+  check: () => ({ maskedClasses: [], nulled: [], partial: [], columns: [], replace: undefined }),
 };
 
 export class TransparentRequests implements ClientMessages {
