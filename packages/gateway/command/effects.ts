@@ -106,10 +106,13 @@ interface Program {
   readonly base: string;
 }
 
+/** A name or a path of what names are made of: not an option, an assignment or a number of words. */
+const PROGRAM = /^(\[{1,2}|[\p{L}\p{N}_./@:][\p{L}\p{N}\p{M}_./@:,+~-]*)$/u;
+
 function readProgram(word: string, scope: Scope): Program {
   if (isPartOpen(word, scope))
     throw new CommandRefused("unknown_use", "the program itself would come from the input");
-  if (word === "" || word.startsWith("-") || word.startsWith("+"))
+  if (!PROGRAM.test(word))
     throw new CommandRefused("unknown_use", `${shown(word)} is not the name of a program`);
   if (!word.includes("/")) {
     if (scope.grammars.builtins.has(word))

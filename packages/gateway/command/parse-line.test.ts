@@ -3,11 +3,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { byWords, openPlayground, type Seen, shells } from "../../../conformance/support/shells.ts";
 import { emit, quote, readable } from "./canonical.ts";
 import { parseLine } from "./parse-line.ts";
 import { redirectionRefusal } from "./redirections.ts";
 import type { AndOr, Redirect, Script, SimpleCommand } from "./script.ts";
-import { byWords, openPlayground, type Seen, shells } from "./shells-harness.ts";
 import { checkText } from "./text.ts";
 
 const NAMES = [

@@ -59,19 +59,25 @@ export function byWords(one: readonly string[], other: readonly string[]): numbe
   return JSON.stringify(one) < JSON.stringify(other) ? -1 : 1;
 }
 
-/** `names`: tell-tale programs. `real`: programs under the names that are given, as launchers. */
+/**
+ * `names`: tell-tale programs, which do nothing else. `launchers`: name → program; these tell as well and
+ * then run the program in their place.
+ */
 export function openPlayground(
   names: readonly string[],
-  real: Readonly<Record<string, string>> = {},
+  launchers: Readonly<Record<string, string>> = {},
 ): Playground {
   const folder = mkdtempSync(join(tmpdir(), "custody-shell-"));
   const bin = join(folder, "bin");
   mkdirSync(bin);
   // One file a process: several of a pipeline write at once. dash's printf gives NUL for \0.
-  const telltale = `#!/usr/bin/dash\nprintf '%s\\0' "\${0##*/}" "$@" >"$TELL/$$"\n`;
-  writeFileSync(join(folder, "telltale"), telltale, { mode: 0o755 });
+  // A launcher keeps its number, so what it becomes writes beside it and not over it.
+  // env -i takes the variable away.
+  const tell = `f="\${TELL:-${join(folder, "now")}}/$$"; while test -e "$f"; do f="$f+"; done\nprintf '%s\\0' "\${0##*/}" "$@" >"$f"\n`;
+  writeFileSync(join(folder, "telltale"), `#!/usr/bin/dash\n${tell}`, { mode: 0o755 });
   for (const name of names) symlinkSync("../telltale", join(bin, name));
-  for (const [name, path] of Object.entries(real)) symlinkSync(path, join(bin, name));
+  for (const [name, path] of Object.entries(launchers))
+    writeFileSync(join(bin, name), `#!/usr/bin/dash\n${tell}exec ${path} "$@"\n`, { mode: 0o755 });
   let count = 0;
 
   function prepare(): { readonly work: string; readonly tell: string } {
@@ -106,6 +112,8 @@ export function openPlayground(
     },
     run(shell, line) {
       const { work, tell } = prepare();
+      rmSync(join(folder, "now"), { force: true });
+      symlinkSync(tell, join(folder, "now"));
       start([...shell.line, line], work, tell);
       return look({ work, tell });
     },
