@@ -7,8 +7,8 @@ export interface Row {
   readonly value: number;
   /** What it is held against: `pgbouncer 1.18`, `direct`. */
   readonly against: string;
-  /** Custody's median by the peer's. */
-  readonly ratio: number;
+  /** Custody's median by the peer's; undefined where the value is a difference already. */
+  readonly ratio: number | undefined;
   readonly runs: number;
 }
 
@@ -28,6 +28,6 @@ export function printRows(rows: readonly Row[], json: boolean): void {
   for (const { name, unit, value, against, ratio, runs } of rows)
     process.stdout.write(
       `${name.padEnd(36)} ${value.toFixed(value < 100 ? 3 : 0).padStart(10)} ${unit.padEnd(8)} ` +
-        `${ratio.toFixed(2).padStart(6)} of ${against} (${runs} runs)\n`,
+        `${ratio === undefined ? "against" : `${ratio.toFixed(2).padStart(6)} of`} ${against} (${runs} runs)\n`,
     );
 }
