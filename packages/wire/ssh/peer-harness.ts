@@ -17,6 +17,16 @@ import { publicKeyBlob, publicKeyLine, signBlob } from "./keys.ts";
 import type { SshClientOptions, SshHostKey, SshServerOptions } from "./options.ts";
 import { STDERR } from "./requests.ts";
 
+/** For a test's `skip`: why it cannot run here, or false. */
+export function lacking(...programs: readonly string[]): string | false {
+  const missing = programs.filter((program) => !existsSync(program));
+  return missing.length === 0 ? false : `there is no ${missing.join(", no ")}`;
+}
+
+export const OPENSSH_CLIENT = ["/usr/bin/ssh", "/usr/bin/ssh-keygen"] as const;
+export const OPENSSH_SERVER = ["/usr/sbin/sshd", "/usr/bin/ssh-keygen"] as const;
+export const SFTP_SERVER = "/usr/lib/openssh/sftp-server";
+
 export const nowMs = (): number => performance.now();
 
 export function ed25519(): KeyObject {
@@ -438,7 +448,7 @@ export async function startSshd(
   };
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
