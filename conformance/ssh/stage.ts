@@ -23,6 +23,15 @@ export interface SshStage extends AsyncDisposable {
   readonly operator: Custody;
   /** Folder of that person's command line. */
   home(name: string): string;
+  /** `data`: an agent that may do the data actions. `person`: the engineer. */
+  readonly handles: Readonly<Record<Who, string>>;
+  ssh(who: Who, words: readonly string[], more?: ClientOptions): Promise<Ran>;
+  /** Commands of sftp's batch mode. */
+  sftp(who: Who, batch: readonly string[]): Promise<Ran>;
+  scp(who: Who, words: readonly string[]): Promise<Ran>;
+  /** The operator decides on the next request that waits. */
+  approveNext(reason: string): Promise<void>;
+  denyNext(reason: string): Promise<void>;
   /** A delegation of the engineer's, as a handle. */
   delegate(actor: string, actions: string, resources?: string): Promise<string>;
   /** Runs ssh or its kin with its password from a program, and the gateway in known_hosts. */
@@ -31,7 +40,15 @@ export interface SshStage extends AsyncDisposable {
   readonly options: readonly string[];
 }
 
+export type Who = "data" | "person";
+
+export interface ClientOptions extends RunOptions {
+  readonly options?: readonly string[];
+}
+
 export interface RunOptions {
+  /** Settles when the program has ended, whoever still holds its output. */
+  readonly detached?: boolean;
   readonly input?: Buffer | string | undefined;
   readonly timeoutMs?: number;
   readonly cwd?: string;
@@ -145,34 +162,64 @@ limits: { holdWait: 20s, holdRepeat: 2s${options.limits ?? ""} }
   const operator = await person("operator");
   const ask = join(folder, "ask");
   writeFileSync(ask, '#!/bin/sh\nprintf "%s\\n" "$CUSTODY_TEST_SECRET"\n', { mode: 0o700 });
+  const delegate: SshStage["delegate"] = async (actor, actions, resources = "*") => {
+    const issued = await engineer([
+      ...["delegate", "--actor", actor, "--target", "web-1", "--account", "deploy"],
+      ...["--actions", actions, "--resources", resources, "--ttl", "1h", "--handle"],
+    ]);
+    return String((issued as { access_token: string }).access_token);
+  };
+  const run: SshStage["run"] = (secret, command, given = {}) =>
+    runProgram(command, {
+      ...given,
+      env: {
+        ...{ PATH: process.env.PATH ?? "", HOME: folder, LC_ALL: "C.UTF-8" },
+        ...{ SSH_ASKPASS: ask, SSH_ASKPASS_REQUIRE: "force", CUSTODY_TEST_SECRET: secret },
+        ...given.env,
+      },
+    });
+  const clientOptions = [
+    ...["-F", "none", "-o", `UserKnownHostsFile=${knownHosts}`, "-o", "BatchMode=no"],
+    ...["-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes"],
+    ...["-o", "NumberOfPasswordPrompts=1", "-o", "PubkeyAuthentication=no"],
+    ...["-o", `Port=${port}`, "-o", "User=web-1"],
+  ];
+  const handles = {
+    data: await delegate("bot", "ssh:data"),
+    person: String(((await engineer(["token"])) as { token?: string }).token ?? ""),
+  };
   const all = parts.move();
   return {
-    ...{ folder, server, gateway, engineer, operator },
+    ...{ folder, server, gateway, engineer, operator, delegate, run, handles },
+    options: clientOptions,
     home: (name) => join(folder, name),
-    options: [
-      ...["-F", "none", "-o", `UserKnownHostsFile=${knownHosts}`],
-      ...["-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes"],
-      ...["-o", "NumberOfPasswordPrompts=1", "-o", "PubkeyAuthentication=no"],
-      ...["-o", `Port=${port}`, "-o", "User=web-1"],
-    ],
-    async delegate(actor, actions, resources = "*") {
-      const issued = await engineer([
-        ...["delegate", "--actor", actor, "--target", "web-1", "--account", "deploy"],
-        ...["--actions", actions, "--resources", resources, "--ttl", "1h", "--handle"],
-      ]);
-      return String((issued as { access_token: string }).access_token);
-    },
-    run: (handle, command, given = {}) =>
-      runProgram(command, {
-        ...given,
-        env: {
-          ...{ PATH: process.env.PATH ?? "", HOME: folder, LC_ALL: "C.UTF-8" },
-          ...{ SSH_ASKPASS: ask, SSH_ASKPASS_REQUIRE: "force", CUSTODY_TEST_SECRET: handle },
-          ...given.env,
-        },
+    ssh: (who, words, { options: more = [], ...given } = {}) =>
+      run(handles[who], ["ssh", ...more, ...clientOptions, "127.0.0.1", ...words], given),
+    sftp: (who, batch) =>
+      run(handles[who], ["sftp", ...clientOptions, "-b", "-", "127.0.0.1"], {
+        input: `${batch.join("\n")}\n`,
       }),
+    scp: (who, words) => run(handles[who], ["scp", ...clientOptions, ...words]),
+    approveNext: async (reason) => {
+      await operator(["approve", await nextRequest(operator), "--reason", reason]);
+    },
+    denyNext: async (reason) => {
+      await operator(["deny", await nextRequest(operator), "--reason", reason]);
+    },
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
+}
+
+async function nextRequest(custody: Custody): Promise<string> {
+  for (let tries = 0; tries < 100; tries += 1) {
+    const { requests } = (await custody(["requests"])) as {
+      requests: readonly { readonly id: string; readonly state: string }[];
+    };
+    const waiting = requests.find(({ state }) => state === "waiting");
+    if (waiting !== undefined) return waiting.id;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error("no request waits");
 }
 
 export async function runProgram(
@@ -183,19 +230,30 @@ export async function runProgram(
   const child = spawn(program, args, {
     env: { ...options.env },
     stdio: ["pipe", "pipe", "pipe"],
-    timeout: options.timeoutMs ?? 30_000,
+    detached: true,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
+  // The whole group: what a shell started must not hold our pipes.
+  const timer = setTimeout(() => kill(child.pid), options.timeoutMs ?? 30_000);
   child.stdin.on("error", () => undefined);
   child.stdin.end(options.input ?? "");
   const out: Buffer[] = [];
   const err: Buffer[] = [];
   child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
   child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
-  const [code] = await once(child, "close");
+  const [code] = await once(child, options.detached === true ? "exit" : "close");
+  clearTimeout(timer);
   return {
     code: typeof code === "number" ? code : -1,
     stdout: Buffer.concat(out),
     stderr: Buffer.concat(err).toString("utf8"),
   };
+}
+
+function kill(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, "SIGKILL");
+  } catch {
+    // It has ended by itself.
+  }
 }

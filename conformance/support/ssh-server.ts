@@ -64,6 +64,7 @@ export async function startSshServer(options: SshServerOptions): Promise<TestSsh
     "MaxStartups 200",
     "MaxSessions 200",
     "AllowStreamLocalForwarding yes",
+    "AcceptEnv *",
     `Subsystem sftp ${SFTP_SERVER}`,
     ...(options.more ?? []),
   ];

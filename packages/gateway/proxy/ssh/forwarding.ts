@@ -51,7 +51,10 @@ export class Forwarding {
   /** A client opens a connection to somewhere behind the target. */
   onClientOpen(end: ChannelEnd, open: ChannelOpen, handle: Handle): void {
     const to = destinationOf(open);
-    if (to === undefined) return refuse(end, "channels of this kind are not opened here");
+    if (to === undefined) {
+      refuse(end, "channels of this kind are not opened here");
+      return;
+    }
     this.#judgeLocal(to)
       .then((verdict) => {
         if (end.peer.isGone) return this.#skipped(verdict);
@@ -66,13 +69,19 @@ export class Forwarding {
   }
 
   onClientRequest(request: GlobalRequest, reply: Reply): void {
-    if (request.kind === "no-more-sessions@openssh.com") return reply(true);
+    if (request.kind === "no-more-sessions@openssh.com") {
+      reply(true);
+      return;
+    }
     if (request.kind === "cancel-tcpip-forward") {
       this.#listeners.delete(`${request.host}:${request.port}`);
       this.#deps.requestGlobal(request, { reply, key: undefined });
       return;
     }
-    if (request.kind !== "tcpip-forward") return reply(false);
+    if (request.kind !== "tcpip-forward") {
+      reply(false);
+      return;
+    }
     this.#listen(request, reply).catch((thrown) => {
       this.#context.log("a remote forwarding failed", thrown);
       reply(false);
@@ -97,8 +106,10 @@ export class Forwarding {
       open.kind === "forwarded-tcpip"
         ? this.#listeners.get(`${open.host}:${open.port}`)
         : undefined;
-    if (permitted === undefined || open.kind !== "forwarded-tcpip")
-      return refuse(end, "nobody permitted it");
+    if (permitted === undefined || open.kind !== "forwarded-tcpip") {
+      refuse(end, "nobody permitted it");
+      return;
+    }
     const to = { host: open.host.toString("utf8"), port: open.port };
     const second = (handler: ChannelHandler) => this.#deps.openToClient(open, handler);
     handle(this.#join(end, undefined, to, second, permitted));

@@ -57,7 +57,11 @@ export interface SshListener extends AsyncDisposable {
   readonly sessions: number;
 }
 
-const SOFTWARE = "Custody";
+/**
+ * OpenSSH speaks its extensions only to what calls itself so: without eow@openssh.com a client whose
+ * reader has gone (`ssh host yes | head -1`) would never end.
+ */
+const SOFTWARE = "OpenSSH_compatible_Custody";
 const IDLE_SWEEP_MS = 1000;
 const CHANNELS_PER_SESSION = 256;
 

@@ -31,7 +31,8 @@ function ed25519Of(bytes: Buffer): KeyObject {
   if (outer.uint32() !== 1) throw unusable("it holds several keys");
   outer.string();
   const inner = new SshReader(outer.string());
-  if (inner.uint32() !== inner.uint32()) throw unusable("it is damaged");
+  const check = inner.uint32();
+  if (inner.uint32() !== check) throw unusable("it is damaged");
   if (inner.name() !== "ssh-ed25519")
     throw unusable("in OpenSSH's format only Ed25519 is read; ssh-keygen -p -m PKCS8 converts it");
   const x = inner.string();

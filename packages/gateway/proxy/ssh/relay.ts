@@ -97,13 +97,15 @@ export class Relay {
     this.#active = true;
     switch (event.kind) {
       case "channel-open":
-        return this.#onClientOpen(event.channel, event.open);
+        this.#onClientOpen(event.channel, event.open);
+        return;
       case "global-request":
-        return this.#forwarding.onClientRequest(event.request, (success, data) => {
+        this.#forwarding.onClientRequest(event.request, (success, data) => {
           if (event.reply !== undefined)
             this.#client.connection.replyGlobal(event.reply, success, data);
           this.#client.touch();
         });
+        return;
       default:
         this.#onChannelEvent(this.#ofClient, event);
     }
@@ -113,18 +115,24 @@ export class Relay {
     const { connection } = this.#upstream;
     switch (event.kind) {
       case "channel-open":
-        if (this.#draining !== undefined) return this.#refuse(this.#upstream, event.channel);
-        return this.#forwarding.onTargetOpen(
+        if (this.#draining !== undefined) {
+          this.#refuse(this.#upstream, event.channel);
+          return;
+        }
+        this.#forwarding.onTargetOpen(
           { peer: this.#upstream, channel: event.channel },
           event.open,
           (handler) => this.#ofTarget.set(event.channel, handler),
         );
+        return;
       case "global-request":
         // Host keys a target announces are not learned (configuration has them).
         if (event.reply !== undefined) connection.replyGlobal(event.reply, false);
-        return this.#upstream.touch();
+        this.#upstream.touch();
+        return;
       case "global-reply":
-        return this.#forwarding.onTargetReply(event.tag, event.success, event.data);
+        this.#forwarding.onTargetReply(event.tag, event.success, event.data);
+        return;
       default:
         this.#onChannelEvent(this.#ofTarget, event);
     }
@@ -135,35 +143,46 @@ export class Relay {
     const handler = handlers.get(event.channel);
     switch (event.kind) {
       case "channel-data":
-        return handler?.onData(event.stream, event.data);
+        handler?.onData(event.stream, event.data);
+        return;
       case "channel-eof":
-        return handler?.onEof();
+        handler?.onEof();
+        return;
       case "channel-writable":
-        return handler?.onWritable();
+        handler?.onWritable();
+        return;
       case "channel-request":
-        return handler?.onRequest(event.request, event.reply);
+        handler?.onRequest(event.request, event.reply);
+        return;
       case "channel-reply":
-        return handler?.onReply(event.tag, event.success);
+        handler?.onReply(event.tag, event.success);
+        return;
       case "channel-opened":
-        return handler?.onOpened();
+        handler?.onOpened();
+        return;
       case "channel-refused":
         handlers.delete(event.channel);
-        return handler?.onRefused(event.text);
+        handler?.onRefused(event.text);
+        return;
       case "channel-closed":
         handlers.delete(event.channel);
         handler?.onClosed();
-        return this.#endIfDrained();
+        this.#endIfDrained();
+        return;
       default:
     }
   }
 
   #onClientOpen(channel: number, open: ChannelOpen): void {
-    if (this.#draining !== undefined) return this.#refuse(this.#client, channel);
+    if (this.#draining !== undefined) {
+      this.#refuse(this.#client, channel);
+      return;
+    }
     const end = { peer: this.#client, channel };
-    if (open.kind !== "session")
-      return this.#forwarding.onClientOpen(end, open, (handler) =>
-        this.#ofClient.set(channel, handler),
-      );
+    if (open.kind !== "session") {
+      this.#forwarding.onClientOpen(end, open, (handler) => this.#ofClient.set(channel, handler));
+      return;
+    }
     this.#client.connection.acceptChannel(channel);
     const session: SessionChannel = new SessionChannel(this.#context, end, () => {
       this.#sessions.delete(session);

@@ -57,8 +57,14 @@ export class RunningChannel implements ChannelHandler {
   }
 
   onClientData(stream: number, data: Buffer): void {
-    if (stream !== 0) return this.#client.toTarget.push(0, NOTHING, data.length);
-    if (this.#sftp !== undefined) return this.#sftp.fromClient(data);
+    if (stream !== 0) {
+      this.#client.toTarget.push(0, NOTHING, data.length);
+      return;
+    }
+    if (this.#sftp !== undefined) {
+      this.#sftp.fromClient(data);
+      return;
+    }
     // What is typed into a terminal without echo is not shown, and not kept either.
     if (this.#client.terminal === undefined) this.#record("stdin", data);
     this.#client.toTarget.push(0, data, data.length);
@@ -119,12 +125,10 @@ export class RunningChannel implements ChannelHandler {
 
   onReply(tag: unknown, success: boolean): void {
     if (tag !== STARTED || this.#isOver) return;
-    if (!success)
-      return this.#stop(
-        [`Custody: the target starts no ${this.#start.mode}`],
-        EXIT.failed,
-        "refused",
-      );
+    if (!success) {
+      this.#stop([`Custody: the target starts no ${this.#start.mode}`], EXIT.failed, "refused");
+      return;
+    }
     this.#isRunning = true;
     const { recorder } = this.#context;
     const { argv, level, mode, permit, requestId } = this.#start;
@@ -151,7 +155,10 @@ export class RunningChannel implements ChannelHandler {
   }
 
   onData(stream: number, data: Buffer): void {
-    if (this.#sftp !== undefined && stream === 0) return this.#sftp.fromTarget(data);
+    if (this.#sftp !== undefined && stream === 0) {
+      this.#sftp.fromTarget(data);
+      return;
+    }
     this.#outputBytes += data.length;
     this.#record(stream === STDERR ? "stderr" : "stdout", data);
     this.#client.toClient.push(stream, data, data.length);

@@ -104,25 +104,35 @@ export class SessionChannel implements ChannelHandler {
         this.#end.peer.connection.replyChannel(this.#end.channel, reply, success);
       this.#end.peer.touch();
     };
-    if (this.#isOver) return answer(false);
-    if (this.#isStarted) return answer(this.#later(request));
+    if (this.#isOver) {
+      answer(false);
+      return;
+    }
+    if (this.#isStarted) {
+      answer(this.#later(request));
+      return;
+    }
     switch (request.kind) {
       case "env":
-        return answer(this.#setVariable(request));
+        answer(this.#setVariable(request));
+        return;
       case "pty-req":
         this.#terminal = request;
-        return answer(true);
+        answer(true);
+        return;
       case "exec":
       case "shell":
         answer(true);
-        return this.#start(request);
+        this.#start(request);
+        return;
       case "subsystem":
         // Only what is understood operation by operation.
         answer(request.name.toString("latin1") === "sftp");
         if (request.name.toString("latin1") === "sftp") this.#start(request);
         return;
       default:
-        return answer(false);
+        answer(false);
+        return;
     }
   }
 

@@ -148,10 +148,15 @@ export class SftpRelay {
 
   #onRequest(packet: Buffer): void {
     const request = decodeSftpRequest(packet);
-    if (request.kind === "init") return this.#on.toTarget.push(0, packet, packet.length);
+    if (request.kind === "init") {
+      this.#on.toTarget.push(0, packet, packet.length);
+      return;
+    }
     const needs = pathNeeds(request);
-    if (needs === undefined && request.kind !== "realpath")
-      return this.#onHandleRequest(request, packet);
+    if (needs === undefined && request.kind !== "realpath") {
+      this.#onHandleRequest(request, packet);
+      return;
+    }
     // The window is given back now: from here on one request at a time is in our hands.
     this.#on.toTarget.push(0, NOTHING, packet.length);
     this.#isBusy = true;
@@ -176,7 +181,8 @@ export class SftpRelay {
     switch (request.kind) {
       case "limits@openssh.com":
       case "users-groups-by-id@openssh.com":
-        return this.#forward(packet, request.id, undefined, () => undefined);
+        this.#forward(packet, request.id, undefined, () => undefined);
+        return;
       case "close":
       case "read":
       case "write":
@@ -187,22 +193,24 @@ export class SftpRelay {
       case "fstatvfs@openssh.com":
       case "copy-data": {
         const file = this.#files.get(request.handle.toString("latin1"));
-        if (file === undefined) return refuse(STATUS.failure, "no such handle");
-        if (!this.#mayUse(request, file))
-          return refuse(STATUS.permissionDenied, "Custody denied it: opened for reading");
+        if (file === undefined) {
+          refuse(STATUS.failure, "no such handle");
+          return;
+        }
+        if (!this.#mayUse(request, file)) {
+          refuse(STATUS.permissionDenied, "Custody denied it: opened for reading");
+          return;
+        }
         if (request.kind === "write") this.#recordData(file, "upload", request.data);
         if (request.kind === "close") this.#files.delete(request.handle.toString("latin1"));
-        return this.#forward(
-          packet,
-          request.id,
-          request.kind === "read" ? file : undefined,
-          (answer) => {
-            if (request.kind === "close") this.#closeFile(file, outcomeOf(answer));
-          },
-        );
+        this.#forward(packet, request.id, request.kind === "read" ? file : undefined, (answer) => {
+          if (request.kind === "close") this.#closeFile(file, outcomeOf(answer));
+        });
+        return;
       }
       default:
-        return refuse(STATUS.unsupported, "Custody does not know this request");
+        refuse(STATUS.unsupported, "Custody does not know this request");
+        return;
     }
   }
 
@@ -273,15 +281,20 @@ export class SftpRelay {
     answer: Answer,
   ): void {
     const opens = request.kind === "open" || request.kind === "opendir";
-    if (!opens || answer.kind !== "handle")
-      return this.#finishRequest(verdict, request, paths, answer);
+    if (!opens || answer.kind !== "handle") {
+      this.#finishRequest(verdict, request, paths, answer);
+      return;
+    }
     const { requestId, level } = verdict;
     const file: OpenFile = {
       ...{ path: paths[0] ?? "", requestId, level, bytes: 0 },
       changes: request.kind === "open" && openActions(request.flags).includes("sftp_write"),
     };
     this.#event(verdict, request, paths, "ok");
-    if (this.#files.size >= MAX_FILES) return this.#on.fail("Custody: too many open files");
+    if (this.#files.size >= MAX_FILES) {
+      this.#on.fail("Custody: too many open files");
+      return;
+    }
     this.#files.set(answer.handle.toString("latin1"), file);
   }
 
@@ -359,7 +372,10 @@ export class SftpRelay {
   }
 
   #onAnswer(packet: Buffer): void {
-    if (packet[4] === VERSION) return this.#onVersion(packet);
+    if (packet[4] === VERSION) {
+      this.#onVersion(packet);
+      return;
+    }
     if (packet.length < 9) throw new SshError("truncated", "an SFTP answer without an id");
     const id = packet.readUInt32BE(5);
     const waiting = this.#waiting.get(id);

@@ -58,34 +58,47 @@ export class SignIn {
     const { connection } = this.#peer;
     switch (attempt.method) {
       case "password":
-        return this.#bySecret(attempt.password);
+        this.#bySecret(attempt.password);
+        return;
       case "keyboard-interactive":
         connection.askKeyboard({
           name: "",
           instruction: "",
           prompts: [{ text: "Custody handle or token: ", echo: false }],
         });
-        return this.#peer.touch();
+        this.#peer.touch();
+        return;
       case "publickey-query":
       case "publickey": {
-        if (!isCertificate(attempt.key)) return this.#reject();
+        if (!isCertificate(attempt.key)) {
+          this.#reject();
+          return;
+        }
         try {
           this.#deps.checkCertificate(attempt.key);
         } catch (thrown) {
-          return this.#fail(toGatewayError(thrown));
+          this.#fail(toGatewayError(thrown));
+          return;
         }
-        if (attempt.method === "publickey")
-          return this.#open({ kind: "ssh-certificate", certificate: attempt.key });
+        if (attempt.method === "publickey") {
+          this.#open({ kind: "ssh-certificate", certificate: attempt.key });
+          return;
+        }
         connection.acceptKey();
-        return this.#peer.touch();
+        this.#peer.touch();
+        return;
       }
       default:
-        return this.#reject();
+        this.#reject();
+        return;
     }
   }
 
   #bySecret(secret: Buffer): void {
-    if (secret.length > MAX_CREDENTIAL_BYTES || secret.length === 0) return this.#reject();
+    if (secret.length > MAX_CREDENTIAL_BYTES || secret.length === 0) {
+      this.#reject();
+      return;
+    }
     this.#open(new Secret(secret.toString("utf8").trim()));
     secret.fill(0);
   }
