@@ -87,7 +87,13 @@ export async function startRelay(
       classifier: markedClassifier(),
       masks: {
         needed: false,
-        check: () => ({ maskedClasses: [], nulled: [], partial: [], columns: [], replace: undefined }),
+        check: () => ({
+          maskedClasses: [],
+          nulled: [],
+          partial: [],
+          columns: [],
+          replace: undefined,
+        }),
       },
     }),
     targetCa: async () => postgres.ca,
