@@ -15,7 +15,7 @@ const HARMLESS = new Set(
   pg_stat_all_tables pg_stat_sys_indexes pg_stat_sys_tables pg_stat_user_indexes
   pg_stat_user_tables pg_statio_all_indexes pg_statio_all_sequences pg_statio_all_tables
   pg_statio_user_indexes pg_statio_user_sequences pg_statio_user_tables pg_statistic_ext
-  pg_stat_database pg_tables pg_tablespace pg_timezone_abbrevs pg_timezone_names pg_transform
+  pg_stat_database pg_stat_gssapi pg_stat_ssl pg_tables pg_tablespace pg_timezone_abbrevs pg_timezone_names pg_transform
   pg_trigger pg_ts_config pg_ts_config_map pg_ts_dict pg_ts_parser pg_ts_template pg_type pg_user
   pg_views`.split(/\s+/),
 );

@@ -334,6 +334,12 @@ const CORPUS: readonly (readonly [string, string, string])[] = [
   ["DO $$ BEGIN END $$", "execute database shop; unknown database shop", EVERYTHING],
   ["CALL tidy()", "execute function public.tidy", EVERYTHING],
   ["SELECT * FROM all_mails()", "execute function public.all_mails", EVERYTHING],
+  ["SELECT a, b FROM unnest(ARRAY[1], ARRAY[2]) WITH ORDINALITY u(a, b, n)", "", ""],
+  [
+    "SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_catalog.pg_index i",
+    "select ~table pg_catalog.pg_index",
+    "",
+  ],
   ["SELECT add_one(1)", "execute +function public.add_one", ""],
   ["SELECT 1 === 2", "execute +function public.same", ""],
   ["SELECT 1 ~~~ 2", "", ""],

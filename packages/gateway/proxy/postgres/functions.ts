@@ -27,6 +27,9 @@ import { judgeSetting, mayShow } from "./settings.ts";
 const UNSAFE_ANYWHERE =
   /^(dblink|lo_|lowrite$|loread$|pg_file_|pg_read_|pg_ls_|postgres_fdw_|crosstab|connectby|query_to_|cursor_to_xml|table_to_xml|schema_to_xml|database_to_xml|xpath_table|get_raw_page|heap_page|tuple_data_split|bt_page|pg_get_wal_|pg_walinspect|ts_stat|ts_rewrite|http_|pg_logdir)/;
 
+/** FirstNormalObjectId: below it are the server's own objects. */
+const FIRST_NORMAL_OID = 16_384;
+
 /** Languages whose functions are built in or compiled into extensions: they compute, as a rule. */
 const COMPILED = new Set(["internal", "c"]);
 
@@ -78,6 +81,8 @@ export function addNamedFunctionEffect(context: Context, schema: string, name: s
 }
 
 function addExecuteEffect(context: Context, candidate: FunctionInfo): void {
+  // The standard's views are made of these: SQL over the catalogue, the server's own.
+  if (candidate.schema === "information_schema" && candidate.oid < FIRST_NORMAL_OID) return;
   const resource = functionResource(context.catalogue.place, candidate.schema, candidate.name);
   const followed = followFunction(context, candidate);
   if (followed !== undefined) {
@@ -117,6 +122,8 @@ function accepts(
   variadicCall: boolean,
 ): boolean {
   if (withinGroup || variadicCall || candidate.variadic) return true;
+  // In FROM, several arrays are unnested beside each other (transformRangeFunction).
+  if (candidate.name === "unnest" && candidate.schema === "pg_catalog") return count >= 1;
   return count <= candidate.inputCount && count >= candidate.inputCount - candidate.defaultCount;
 }
 

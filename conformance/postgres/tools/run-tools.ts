@@ -1,0 +1,176 @@
+// What everyday tools ask when they connect and browse, under the starter policies: each statement must end
+// through Custody as it ends without. The queries are in queries/: psql 15's `\d` family, SQLAlchemy 1.4,
+// Django 3.2, JDBC 42.5's metadata and Active Record 6.1 were recorded from a server's log; those of pgAdmin,
+// DBeaver, DataGrip and Prisma are put together after what these ask for. Statements with parameters are
+// prepared and described, not run. What must differ is listed, with its reason.
+
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+import { runCustody } from "../../support/command-line.ts";
+import { startGateway } from "../../support/gateway.ts";
+import { startOidcProvider } from "../../support/oidc-provider.ts";
+import { startPostgres, type TestPostgres } from "../../support/postgres-server.ts";
+
+const QUERIES = new URL("queries/", import.meta.url);
+const DATABASE = "test";
+
+/** Beginnings of statements that Custody refuses and PostgreSQL does not. */
+const DIFFERENT: readonly { readonly begins: string; readonly why: string }[] = [
+  { begins: 'SET search_path = "public"', why: "names are resolved in a path that is pinned" },
+  { begins: 'SELECT subname AS "Name"', why: "\\dRs: pg_subscription holds passwords" },
+  { begins: 'SELECT um.srvname AS "Server"', why: "\\deu: user mappings hold passwords" },
+  {
+    begins: 'SELECT rolname AS "Role", datname AS "Database"',
+    why: "\\drds: settings hold secrets",
+  },
+  {
+    begins: 'SELECT s.name AS "Parameter", pg_catalog.current_setting(s.name)',
+    why: "\\dconfig: a setting whose name is not known could be a secret; pg_settings may be read",
+  },
+];
+
+export async function runTools(words: readonly string[]) {
+  await using server = await startPostgres({ databases: [DATABASE] });
+  await using gateway = await openGateway(server);
+  const tally = { passed: 0, failed: 0, skipped: 0 };
+  for (const file of readdirSync(QUERIES).sort()) {
+    const tool = file.replace(".sql", "");
+    if (words.length > 0 && !words.some((word) => tool.includes(word))) continue;
+    const statements = readFileSync(new URL(file, QUERIES), "utf8").split(/^-- next$/m);
+    const direct = await outcomes(gateway.direct, statements);
+    const through = await outcomes(gateway.through, statements);
+    const wrong = statements.flatMap((statement, index) =>
+      direct[index] === through[index] || isDifferent(statement)
+        ? []
+        : [`${direct[index]} became ${through[index]}: ${firstLine(statement)}`],
+    );
+    tally[wrong.length === 0 ? "passed" : "failed"]++;
+    console.log(
+      `${wrong.length === 0 ? "passed  " : "FAILED  "} ${tool}: ${statements.length} statements`,
+    );
+    for (const sentence of wrong) console.log(`           ${sentence}`);
+  }
+  return tally;
+}
+
+function isDifferent(statement: string): boolean {
+  return DIFFERENT.some(({ begins }) => firstLine(statement).startsWith(begins));
+}
+
+function firstLine(statement: string): string {
+  return statement.trim().replace(/\s+/g, " ").slice(0, 160);
+}
+
+/** `ok` or the SQLSTATE of each, in one session. */
+async function outcomes(config: pg.ClientConfig, statements: readonly string[]): Promise<string[]> {
+  const client = new pg.Client(config);
+  await client.connect();
+  const ended: string[] = [];
+  for (const [index, statement] of statements.entries()) {
+    try {
+      if (/\$\d/.test(statement)) await client.query(`PREPARE s${index} AS ${statement}`);
+      else await client.query(statement);
+      ended.push("ok");
+    } catch (error) {
+      const { code, message } = error as pg.DatabaseError;
+      const custody = message.startsWith("Custody") ? ` ${message}` : "";
+      ended.push(`${code}${custody}`);
+      await client.query("rollback");
+    }
+  }
+  await client.end();
+  return ended;
+}
+
+async function openGateway(server: TestPostgres) {
+  await using parts = new AsyncDisposableStack();
+  const folder = mkdtempSync(join(tmpdir(), "custody-tools-"));
+  parts.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const provider = parts.use(
+    await startOidcProvider({ accounts: [{ name: "engineer", groups: ["engineers"] }] }),
+  );
+  const secret = "made for this run";
+  const seed = readFileSync(new URL("../seed.sql", import.meta.url), "utf8");
+  await server.query(
+    DATABASE,
+    seed.replaceAll(":admin_password", `'${secret}'`).replaceAll(":direct_password", `'${secret}'`),
+  );
+  await server.query(DATABASE, MORE);
+  const file = (name: string, text: string) => {
+    const path = join(folder, name);
+    writeFileSync(path, text, { mode: 0o600 });
+    return path;
+  };
+  const gateway = parts.use(
+    await startGateway({
+      folder: join(folder, "gateway"),
+      configuration: `
+providers:
+  corp:
+    oidc:
+      issuer: ${provider.issuer}
+      audience: ${provider.clientId}
+      caFile: ${file("provider-ca.pem", provider.ca)}
+      kind: users
+      username: preferred_username
+      groups: groups
+      algorithms: [ES256]
+targets:
+  tools:
+    postgres:
+      host: localhost
+      port: ${server.port}
+      tls: { caFile: ${file("database-ca.pem", server.ca ?? "")} }
+      databases: [${DATABASE}]
+      accounts:
+        app:
+          credential:
+            session-role:
+              profile: suite
+              admin: { user: custody_admin, password: "file:${file("admin", secret)}", database: ${DATABASE} }
+    classify: [ { column: public.items.raw, class: test.raw } ]
+    tags: { env: test }
+`,
+    }),
+  );
+  const home = join(folder, "home");
+  mkdirSync(home, { mode: 0o700 });
+  const custody = async (args: readonly string[]) => {
+    const result = await runCustody([...args, "--json"], { home });
+    if (result.exitCode !== 0)
+      throw new Error(`custody ${args[0]}: ${result.stdout}${result.stderr}`);
+    return result.json;
+  };
+  const token = file("id-token", await provider.idToken("engineer"));
+  await custody([
+    ...["login", gateway.url, "--ca-fingerprint", gateway.fingerprint, "--token-file", token],
+  ]);
+  const issued = await custody([
+    ...["delegate", "--actor", "tool", "--target", "tools", "--account", "app"],
+    ...["--actions", "sql:data", "--resources", `${DATABASE}/*`, "--ttl", "1h", "--handle"],
+  ]);
+  const all = parts.move();
+  return {
+    direct: { ...server.connection(DATABASE), user: "direct", password: secret },
+    through: {
+      ...gateway.postgres,
+      user: "tools",
+      password: String((issued as { access_token: string }).access_token),
+      database: DATABASE,
+      ssl: { ca: readFileSync(gateway.caFile, "utf8"), servername: "localhost" },
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+}
+
+/** What the recording had beside the seed: a view, an index, a comment, a function, a type, a key. */
+const MORE = `
+create view cheap as select id, name from items where price < 5;
+create index on many (word);
+comment on table items is 'things';
+create function add_one(int) returns int language sql as 'select $1 + 1';
+create type mood as enum ('a', 'b');
+create table child (id int primary key, item int references items (id));
+grant select on cheap, child to suite`;
