@@ -71,6 +71,7 @@ export function rawLineEffect(line: Uint8Array): CommandEffect | undefined {
   if (!text.ok) return undefined;
   return {
     ...{ kind: "exec_code", program: "sh", arguments: ["-c", text.value] },
+    ...{ subcommand: undefined, options: [] },
     ...{ line: readable(["sh", "-c", text.value]), user: undefined, host: undefined },
     ...{ reads: [], writes: [], pathsKnown: false, known: true, open: false, environment: [] },
     ...{ depth: 0, launchers: [], background: true },
@@ -83,6 +84,8 @@ export function attributesOf(effect: CommandEffect) {
     program: effect.program,
     line: effect.line,
     arguments: effect.arguments,
+    subcommand: effect.subcommand ?? "",
+    options: effect.options,
     user: effect.user ?? "",
     host: effect.host ?? "",
     reads: effect.reads,

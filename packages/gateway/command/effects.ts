@@ -50,6 +50,8 @@ export function decideWords(
     kind: done.code ? "exec_code" : "exec",
     program: program.name,
     arguments: rest,
+    subcommand: done.subcommand,
+    options: done.options,
     line: readable([program.name, ...rest]),
     user: scope.user,
     host: scope.host,
@@ -155,6 +157,7 @@ function distinct(paths: readonly string[]): readonly string[] {
 function placeholderEffect(): CommandEffect {
   return {
     ...{ kind: "exec_code", program: "", arguments: [], line: "", user: undefined },
+    ...{ subcommand: undefined, options: [] },
     ...{ host: undefined, reads: [], writes: [], pathsKnown: false, known: false, open: true },
     ...{ environment: [], depth: 0, launchers: [], background: false },
   };

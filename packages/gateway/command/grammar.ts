@@ -96,11 +96,10 @@ const uses = {
     .default([]),
   /** Options may follow operands (GNU); without, the first operand ends them. */
   permute: z.boolean().default(true),
-  /**
-   * No option of it runs a program or writes a file: one that is not listed is taken for a flag, and then
-   * its paths are not known; words from the input may follow.
-   */
+  /** No option of it runs a program or writes a file: words of the input may follow wherever they end up. */
   harmless: z.boolean().default(false),
+  /** Harmless, and an option that is not listed is taken for a flag; then its paths are not known. */
+  lenient: z.boolean().default(false),
   /** Whatever it is given, it runs what nobody here reads: the effect is one of exec_code. */
   opaque: z.boolean().default(false),
   /** Exact words that are harmless whatever else the grammar says: [["--version"]]. */
@@ -182,6 +181,7 @@ export function prepareUse(use: Use | SubUse): Grammar {
   const first = "first" in use ? use.first : undefined;
   return {
     ...use,
+    harmless: use.harmless || use.lenient,
     options: prepareOptions(use.options),
     subcommands: subcommands === undefined ? undefined : prepareAll(subcommands),
     // What follows a command's name is its own, options too.

@@ -24,6 +24,8 @@ export interface Interpreted {
   readonly pathsKnown: boolean;
   readonly code: boolean;
   readonly known: boolean;
+  readonly subcommand: string | undefined;
+  readonly options: readonly string[];
 }
 
 /** Throws CommandRefused. `name`: as policies know the program; `base`: its grammar's name. */
@@ -46,6 +48,7 @@ export function interpret(
       code: false,
     },
     ...{ user: undefined, host: undefined, directory: scope.directory, environment: [] },
+    ...{ subcommand: undefined, options: new Set() },
     ...{ placeholder: undefined, moved: false, userNamed: false },
   };
   const grammar = scope.grammars.programs.get(base);
@@ -54,6 +57,7 @@ export function interpret(
   return {
     ...{ words: work.words, reads: work.reads, writes: work.writes, code: work.code },
     ...{ pathsKnown: work.pathsKnown, known: grammar !== undefined },
+    ...{ subcommand: work.subcommand, options: [...work.options] },
   };
 }
 
@@ -64,6 +68,8 @@ interface Work {
   readonly scope: Scope;
   readonly reads: string[];
   readonly writes: string[];
+  readonly options: Set<string>;
+  subcommand: string | undefined;
   pathsKnown: boolean;
   code: boolean;
   /** For the commands it starts. */
@@ -95,8 +101,10 @@ function readUse(grammar: Grammar, work: Work, from: number): void {
   const first = isPartOpen(word, work.scope) ? undefined : grammar.first?.get(word);
   if (grammar.user !== undefined) work.user = grammar.user;
   if (grammar.otherPaths && first === undefined) work.pathsKnown = false;
-  if (first !== undefined) readUse(first, work, from + 1);
-  else if (grammar.opaque) becomeCode(work);
+  if (first !== undefined) {
+    work.subcommand = word;
+    readUse(first, work, from + 1);
+  } else if (grammar.opaque) becomeCode(work);
   else if (grammar.test) readTest(work, from);
   else if (grammar.assignments !== undefined) readAssigned(grammar.assignments, work, from);
   else if (grammar.expression !== undefined) readExpression(grammar, work, from);
@@ -106,7 +114,8 @@ function readUse(grammar: Grammar, work: Work, from: number): void {
 function readOptionsAndOperands(grammar: Grammar, work: Work, from: number): void {
   const stop = grammar.subcommands !== undefined;
   const read = taken(work, readOptions(grammar, work.words, from, openness(work), stop));
-  if (read.unlisted) work.pathsKnown = false;
+  if (read.unlisted.length > 0) work.pathsKnown = false;
+  for (const name of [...read.present, ...read.unlisted]) work.options.add(name);
   for (const one of read.values)
     if (one.value !== "line") readValue(one, work, work.scope.directory);
   if (grammar.subcommands !== undefined) readSubcommand(grammar, read, work);
@@ -130,6 +139,7 @@ function readSubcommand(grammar: Grammar, read: OptionsRead, work: Work): void {
   if (name === undefined ? work.scope.open : isPartOpen(name, work.scope))
     throw refused(work, "what it does would come from the input");
   const sub = name === undefined ? undefined : grammar.subcommands?.get(name);
+  work.subcommand = name;
   if (sub !== undefined) readUse(sub, work, (index ?? 0) + 1);
   else if (grammar.otherwise === "opaque") becomeCode(work);
   else if (name !== undefined)
@@ -387,6 +397,7 @@ function readClause(grammar: Grammar, at: number, roots: readonly number[], work
     ? grammar.expression?.[name]
     : undefined;
   if (clause === undefined) throw refused(work, `${shown(name)} is not among what is understood`);
+  work.options.add(name);
   let next = at + 1;
   for (const part of clause) {
     if (part === "removes") {

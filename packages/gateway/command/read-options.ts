@@ -21,8 +21,8 @@ export interface OptionsRead {
   readonly operands: readonly number[];
   /** No word behind these can be an option. */
   readonly ended: boolean;
-  /** Options of a harmless program that are not listed. */
-  readonly unlisted: boolean;
+  /** Options of a lenient grammar that are not listed, as they stand. */
+  readonly unlisted: readonly string[];
 }
 
 /** A word that is not known before it runs, wholly or in part (find's and xargs' {}). */
@@ -37,7 +37,7 @@ export function readOptions(
   stop: boolean,
 ): Result<OptionsRead> {
   const state: State = {
-    ...{ grammar, words, at: from, unlisted: false, ended: false },
+    ...{ grammar, words, at: from, unlisted: [], ended: false },
     ...{ present: new Set(), found: [], operands: [] },
   };
   const bundle = grammar.bundle ? readBundle(state, isOpen) : undefined;
@@ -72,7 +72,7 @@ interface State {
   readonly operands: number[];
   at: number;
   ended: boolean;
-  unlisted: boolean;
+  readonly unlisted: string[];
 }
 
 /** Of a word that is not all known: it starts with what is not, or is an option of which a part is not. */
@@ -141,8 +141,8 @@ function readBundle(state: State, isOpen: IsOpen): Wrong {
 }
 
 function unlisted(state: State, word: string): Wrong {
-  if (!state.grammar.harmless) return unknown(word);
-  state.unlisted = true;
+  if (!state.grammar.lenient) return unknown(word);
+  state.unlisted.push(word);
   state.at++;
   return undefined;
 }

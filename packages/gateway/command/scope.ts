@@ -22,6 +22,13 @@ export interface CommandEffect {
   readonly program: string;
   /** In order, without the program. */
   readonly arguments: readonly string[];
+  /** What a program of many uses does: `restart` of systemctl, `log` of git. */
+  readonly subcommand: string | undefined;
+  /**
+   * Options by the first name their grammar has for them, so that rm -fr, rm -r -f and rm --recursive
+   * --force are all -r and -f. Without a grammar there are none.
+   */
+  readonly options: readonly string[];
   /** `systemctl status nginx`; canonical.ts `readable`. */
   readonly line: string;
   /** Who runs it, where a launcher says so; undefined: the account. */
