@@ -8,16 +8,27 @@ import { certificateHosts } from "../config/certificates.ts";
 import type { Config } from "../config/config.ts";
 import { openSshKeys, type SshKeys } from "../credential/ssh-keys.ts";
 import { delegationOf, hostCertificate } from "../proxy/ssh/certificates.ts";
-import { listenSsh, type SshLimits, type SshListener } from "../proxy/ssh/listener.ts";
+import {
+  listenSsh,
+  type SshLimits,
+  type SshListener,
+  type SshListenerDeps,
+} from "../proxy/ssh/listener.ts";
 import type { RecordedSession, Recorder } from "../recording/recorder.ts";
-import type { DataSideDeps } from "./data-side.ts";
 import type { Address } from "./listeners.ts";
+
+export interface SshDoorDeps
+  extends Pick<SshListenerDeps, "access" | "clock" | "control" | "journal" | "log"> {
+  readonly config: () => Config;
+  /** So many processes share the connections that are allowed. */
+  readonly processes: number;
+}
 
 /** A host certificate lives 30 days. */
 const RENEW_MS = 86_400_000;
 
 export async function listenForSsh(
-  deps: DataSideDeps,
+  deps: SshDoorDeps,
   at: Address,
   openRecorder: (session: RecordedSession) => Recorder,
 ): Promise<SshListener> {
@@ -54,7 +65,7 @@ export async function listenForSsh(
   };
 }
 
-async function hostKey(deps: DataSideDeps, keys: SshKeys): Promise<SshHostKey> {
+async function hostKey(deps: SshDoorDeps, keys: SshKeys): Promise<SshHostKey> {
   const names = certificateHosts(deps.config());
   const certificate = await hostCertificate(
     { clock: deps.clock, random: systemRandom },

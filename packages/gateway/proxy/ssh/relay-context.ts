@@ -1,14 +1,15 @@
 // What the parts of one SSH session share, and what a channel is to the relay.
 
 import type { ReplySlot } from "@custody/wire/ssh/events.ts";
-import type { ChannelOpen, ChannelRequest } from "@custody/wire/ssh/requests.ts";
+import type { ChannelOpen, ChannelRequest, TerminalSize } from "@custody/wire/ssh/requests.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Grammars } from "../../command/load-grammars.ts";
 import type { Recorder } from "../../recording/recorder.ts";
 import type { SshShell } from "../../target/ssh-target.ts";
-import type { ChannelEnd } from "./flow.ts";
+import type { ChannelEnd, Flow } from "./flow.ts";
 import type { Judge } from "./judge.ts";
 import type { Site } from "./operations.ts";
+import type { Lines } from "./wording.ts";
 
 export interface RelayContext {
   readonly site: Site;
@@ -35,4 +36,26 @@ export interface ChannelHandler {
   onRefused(text: string): void;
   /** The last; also when the connection is gone. */
   onClosed(): void;
+}
+
+export interface Terminal {
+  readonly term: Buffer;
+  readonly size: TerminalSize;
+  readonly modes: Buffer;
+}
+
+export interface Variable {
+  readonly name: Buffer;
+  readonly value: Buffer;
+}
+
+/** The client's side of what runs. */
+export interface ClientSide {
+  readonly end: ChannelEnd;
+  readonly toClient: Flow;
+  readonly toTarget: Flow;
+  readonly terminal: Terminal | undefined;
+  readonly environment: readonly Variable[];
+  /** Everything was said; `exit` undefined: the target's own was passed on. */
+  readonly close: (lines: Lines, exit: number | undefined) => void;
 }

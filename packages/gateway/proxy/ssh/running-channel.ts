@@ -8,8 +8,7 @@ import type { ReplySlot } from "@custody/wire/ssh/events.ts";
 import { type ChannelRequest, STDERR } from "@custody/wire/ssh/requests.ts";
 import type { Permit } from "../../access/operation.ts";
 import type { ChannelEnd } from "./flow.ts";
-import type { ChannelHandler, RelayContext } from "./relay-context.ts";
-import type { ClientSide } from "./session-channel.ts";
+import type { ChannelHandler, ClientSide, RelayContext } from "./relay-context.ts";
 import { SftpRelay } from "./sftp-relay.ts";
 import { EXIT, type Lines, plain } from "./wording.ts";
 

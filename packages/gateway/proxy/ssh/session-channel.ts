@@ -5,37 +5,21 @@
 // Who owns the state: one a channel. However it ends, the client is told on stderr and by exit status.
 
 import type { ReplySlot } from "@custody/wire/ssh/events.ts";
-import { type ChannelRequest, STDERR, type TerminalSize } from "@custody/wire/ssh/requests.ts";
+import { type ChannelRequest, STDERR } from "@custody/wire/ssh/requests.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { readExec } from "./exec.ts";
 import { type ChannelEnd, Flow } from "./flow.ts";
 import type { Asked, Verdict } from "./judge.ts";
 import { accountOperation, sftpOperation, variableOperation } from "./operations.ts";
-import type { ChannelHandler, RelayContext } from "./relay-context.ts";
+import type {
+  ChannelHandler,
+  ClientSide,
+  RelayContext,
+  Terminal,
+  Variable,
+} from "./relay-context.ts";
 import { RunningChannel, type Start } from "./running-channel.ts";
 import { EXIT, faultLines, type Lines, shown } from "./wording.ts";
-
-export interface Terminal {
-  readonly term: Buffer;
-  readonly size: TerminalSize;
-  readonly modes: Buffer;
-}
-
-export interface Variable {
-  readonly name: Buffer;
-  readonly value: Buffer;
-}
-
-/** The client's side of what runs. */
-export interface ClientSide {
-  readonly end: ChannelEnd;
-  readonly toClient: Flow;
-  readonly toTarget: Flow;
-  readonly terminal: Terminal | undefined;
-  readonly environment: readonly Variable[];
-  /** Everything was said; `exit` undefined: the target's own was passed on. */
-  readonly close: (lines: Lines, exit: number | undefined) => void;
-}
 
 const MAX_VARIABLES = 64;
 const MAX_VARIABLE_BYTES = 8192;
