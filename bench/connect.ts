@@ -3,8 +3,9 @@
 // ours, so the difference of the two comes with what resampling the pairs makes of it.
 //   node bench/connect.ts [--json] [--runs N]
 
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { openLiveStage } from "./live-stage.ts";
+import { type Delegated, openLiveStage } from "./live-stage.ts";
 import { median, printRows, type Row } from "./rows.ts";
 
 const { values } = parseArgs({
@@ -17,11 +18,12 @@ const runs = Number(values.runs);
 const DEPTH = 4;
 const WARM_UP = 20;
 const RESAMPLES = 2000;
+const CPU_BATCHES = 8;
+const CPU_BATCH = 25;
 
 await using stage = await openLiveStage({ sessions: 50, depth: DEPTH });
-const [one] = stage.hops;
-const four = stage.hops[DEPTH - 1];
-if (one === undefined || four === undefined) throw new Error("no delegations");
+const one = hopOf(0);
+const four = hopOf(DEPTH - 1);
 const ofOne: number[] = [];
 const ofFour: number[] = [];
 for (let run = -WARM_UP; run < runs; run++) {
@@ -32,6 +34,7 @@ for (let run = -WARM_UP; run < runs; run++) {
     if (run >= 0) (handle === one.handle ? ofOne : ofFour).push(tookMs);
   }
 }
+const [cpuOfOne, cpuOfFour] = await processorTimes();
 const row = (what: string, value: number, peer: number): Row => ({
   name: `connection, 4 hops: ${what}`,
   unit: "ms",
@@ -68,9 +71,36 @@ printRows(
       ratio: undefined,
       runs,
     },
+    row("processor time of the gateway", cpuOfFour, cpuOfOne),
   ],
   values.json,
 );
+
+function hopOf(depth: number): Delegated {
+  const hop = stage.hops[depth];
+  if (hop === undefined) throw new Error("no delegations");
+  return hop;
+}
+
+/** Of one connection, with one hop and with four: what no other load of the machine can add to. */
+async function processorTimes(): Promise<readonly [number, number]> {
+  const spent = [0, 0];
+  for (let batch = 0; batch < CPU_BATCHES * 2; batch++) {
+    const which = batch % 2;
+    const { handle } = which === 0 ? one : four;
+    const before = processorMs();
+    for (let made = 0; made < CPU_BATCH; made++) await connect(handle);
+    spent[which] = (spent[which] ?? 0) + processorMs() - before;
+  }
+  const [first = 0, second = 0] = spent.map((ms) => ms / (CPU_BATCHES * CPU_BATCH));
+  return [first, second];
+}
+
+/** Of all threads of the gateway; proc(5), fields 14 and 15, in hundredths of a second. */
+function processorMs(): number {
+  const fields = readFileSync(`/proc/${stage.gateway.pid}/stat`, "utf8").split(") ")[1]?.split(" ");
+  return (Number(fields?.[11]) + Number(fields?.[12])) * 10;
+}
 
 /** Of what is drawn anew RESAMPLES times: the middle 95 %. */
 function interval(draw: () => number): readonly [number, number] {
