@@ -50,7 +50,7 @@ export async function listenForSsh(
     checkCertificate: (certificate, address) =>
       void delegationOf({ clock }, keys.userCa, certificate, address),
     targets: () => deps.config().targets,
-    grammars: loadGrammars(),
+    grammars: loadGrammars(config.grammars),
     limits: sshLimits(config, deps.processes),
   });
   return {

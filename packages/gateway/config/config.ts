@@ -1,6 +1,7 @@
 // The configuration as the rest of the gateway knows it: parsed once by load.ts, typed, with
 // absolute paths and defaults filled in. Immutable; a reload makes another value.
 
+import type { GrammarText } from "../command/load-grammars.ts";
 import type { SecretReference } from "../credential/reference.ts";
 import type { Target } from "../target/target.ts";
 import type { Limits } from "./limits.ts";
@@ -101,6 +102,8 @@ export interface Config {
   readonly file: string;
   readonly dataDirectory: string;
   readonly policiesDirectory: string;
+  /** Of programs' arguments, beside the shipped ones; each is known to be well formed. */
+  readonly grammars: readonly GrammarText[];
   /** Processes that clients' connections are shared by; 1: this one is the only one. */
   readonly workers: number;
   readonly listen: {

@@ -16,6 +16,7 @@ import type {
 import type { Finding } from "./finding.ts";
 import { toLimits } from "./limits.ts";
 import { type Context, pemFile, resolveReference } from "./resolve-context.ts";
+import { resolveGrammars } from "./resolve-grammars.ts";
 import { resolveKubernetes } from "./resolve-kubernetes.ts";
 import { resolveLog } from "./resolve-log.ts";
 import { resolvePostgres } from "./resolve-postgres.ts";
@@ -67,6 +68,7 @@ export function resolveConfig(
     file,
     dataDirectory: at(document.data),
     policiesDirectory,
+    grammars: resolveGrammars(context, document.grammars),
     workers: document.workers,
     listen: {
       postgres: document.listen.postgres,

@@ -49,6 +49,13 @@ export const configSchema = z.strictObject({
   policies: path
     .describe("Folder of the `.cedar` policies. Relative to this file.")
     .default("./policies"),
+  grammars: z
+    .array(path)
+    .describe(
+      "Files with grammars of programs' arguments, beside those that are shipped: what commands over SSH " +
+        "and into containers may be. Relative to this file.",
+    )
+    .default([]),
   workers: z
     .int("expected a number of processes")
     .min(1)
