@@ -38,8 +38,9 @@ export type ReplaceValue = (
 ) => Buffer | null | undefined;
 
 /**
- * Writes DataRows with some of their values replaced, one behind the other into buffers of its own, so
- * that a run of rows goes on in one piece. What was written is never written to again.
+ * Writes DataRows with some of their values replaced, one behind the other into blocks of its own, so that
+ * a run of rows goes on in one piece. What was written is never written to again: whoever got it may keep
+ * it, and one writer serves any number of connections.
  */
 export class RowWriter {
   /** The row written last is buffer[start,end). */
@@ -48,12 +49,6 @@ export class RowWriter {
   end = 0;
   /** Of the row being written. */
   #at = 0;
-
-  /** About so many bytes are going to be written, if none were since the last `release`. */
-  expect(bytes: number): void {
-    if (this.buffer.length > 0) return;
-    this.#renew(Math.min(bytes, MAX_BLOCK_BYTES));
-  }
 
   /**
    * `columns`, ascending, are those `replace` is asked for.
@@ -94,13 +89,6 @@ export class RowWriter {
     this.buffer.writeInt32BE(this.end - this.start - 1, this.start + 1);
   }
 
-  /** Keeps nothing: whoever got rows has them. */
-  release(): void {
-    this.buffer = EMPTY;
-    this.start = 0;
-    this.end = 0;
-  }
-
   #copy(buffer: Buffer, from: number, to: number): void {
     buffer.copy(this.buffer, this.#at, from, to);
     this.#at += to - from;
@@ -124,15 +112,10 @@ export class RowWriter {
     const written = this.#at - start;
     if (written + bytes > MAX_FRAME_BYTES)
       throw new WireError("limit", "the rewritten row is too long");
-    this.#renew(Math.max(written + bytes, Math.min(buffer.length, MAX_BLOCK_BYTES)));
+    this.buffer = Buffer.allocUnsafeSlow(Math.max(written + bytes, BLOCK_BYTES));
+    this.start = 0;
     buffer.copy(this.buffer, 0, start, start + written);
     this.#at = written;
-  }
-
-  #renew(bytes: number): void {
-    this.buffer = Buffer.allocUnsafeSlow(bytes);
-    this.start = 0;
-    this.end = 0;
   }
 }
 
@@ -158,5 +141,6 @@ function valueLength(buffer: Buffer, at: number, end: number): number {
 
 const ROW_HEADER_BYTES = FRAME_HEADER_BYTES + 2;
 const MAX_FRAME_BYTES = 0x7fffffff;
-const MAX_BLOCK_BYTES = 1 << 17;
+/** Small ones cost more to make than to fill; one is kept alive by whoever still has a row in it. */
+const BLOCK_BYTES = 1 << 16;
 const EMPTY = Buffer.alloc(0);

@@ -139,7 +139,7 @@ export class FrameCursor {
     const needed = this.#heldBytes + taken;
     if (needed > this.#held.length) {
       const doubled = Math.max(needed, this.#held.length * 2, FIRST_HELD_BYTES);
-      const grown = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(finalBytes, doubled)));
+      const grown = Buffer.allocUnsafe(Math.max(needed, Math.min(finalBytes, doubled)));
       this.#held.copy(grown, 0, 0, this.#heldBytes);
       this.#held = grown;
     }

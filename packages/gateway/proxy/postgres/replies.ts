@@ -35,7 +35,6 @@ export class Replies {
   #recordBuffer: Buffer | undefined;
   #recordStart = 0;
   #recordEnd = 0;
-  readonly #masked = new RowWriter();
 
   constructor(state: RelayState) {
     this.#state = state;
@@ -76,7 +75,6 @@ export class Replies {
   /** After the last message of a chunk. */
   endBatch(): void {
     this.#flushRecording();
-    this.#masked.release();
   }
 
   /** Something that must finish before the client's next message is handled. */
@@ -187,12 +185,10 @@ export class Replies {
           return value;
         }
       : replace;
-    const rows = this.#masked;
-    rows.expect(end - start + ((end - start) >> 3) + 64);
     for (let at = start; at < end; ) {
       const next = at + 1 + buffer.readInt32BE(at + 1);
-      rows.write(buffer, at, next, check.columns, masked);
-      this.#forward(exchange, rows.buffer, rows.start, rows.end);
+      ROWS.write(buffer, at, next, check.columns, masked);
+      this.#forward(exchange, ROWS.buffer, ROWS.start, ROWS.end);
       at = next;
     }
   }
@@ -459,6 +455,8 @@ export class Replies {
   }
 }
 
+/** For all sessions: an idle one keeps no room for rows. */
+const ROWS = new RowWriter();
 /** ReadyForQuery outside a transaction: I. */
 const IDLE = 0x49;
 const NOTHING: ReadonlySet<string> = new Set();
