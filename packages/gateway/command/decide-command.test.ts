@@ -1,0 +1,324 @@
+// What commands do, as policies see it.
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { GatewayError } from "../base/errors.ts";
+import {
+  attributesOf,
+  type DecidedCommand,
+  rawLineEffect,
+  readArgv,
+  readLine,
+} from "./decide-command.ts";
+import { loadGrammars } from "./load-grammars.ts";
+import type { CommandEffect } from "./scope.ts";
+import { serverCommand } from "./server-command.ts";
+
+const grammars = loadGrammars();
+
+function decided(line: string): DecidedCommand {
+  const reading = readLine(Buffer.from(line), grammars);
+  assert.ok(reading.ok, reading.ok ? "" : `${line}: ${reading.refusal.message}`);
+  return reading.command;
+}
+
+function refusal(line: string, with_ = grammars): string {
+  const reading = readLine(Buffer.from(line), with_);
+  assert.ok(!reading.ok, line);
+  return reading.refusal.message;
+}
+
+function only(line: string): CommandEffect {
+  const [effect, ...others] = decided(line).effects;
+  assert.ok(effect !== undefined && others.length === 0, line);
+  return effect;
+}
+
+describe("effects", () => {
+  test("a program, its words and a line that can be matched", () => {
+    const effect = only("systemctl 'restart' \"nginx\"");
+    assert.equal(effect.line, "systemctl restart nginx");
+    assert.equal(effect.subcommand, "restart");
+    assert.deepEqual(effect.arguments, ["restart", "nginx"]);
+    assert.equal(effect.known, true);
+    assert.equal(only("systemctl restart status").subcommand, "restart");
+    assert.equal(only("systemctl -n 5 status nginx").subcommand, "status");
+  });
+
+  test("options have one name each, however they are written", () => {
+    for (const line of [
+      "rm -rf /a",
+      "rm -fr /a",
+      "rm -r -f /a",
+      "rm --recursive --force /a",
+      "rm /a -Rf",
+    ])
+      assert.deepEqual([...only(line).options].sort(), ["-f", "-r"], line);
+    assert.deepEqual(only("rm -- -rf").options, []);
+    assert.deepEqual(only("find /a -name x -delete").options, ["-name", "-delete"]);
+  });
+
+  test("paths are read and written as the grammar says", () => {
+    const paths = (line: string) => {
+      const { reads, writes, pathsKnown } = only(line);
+      return { reads, writes, pathsKnown };
+    };
+    assert.deepEqual(paths("cp -r /a/./b //c /d/"), {
+      ...{ reads: ["/a/b", "/c"], writes: ["/d"], pathsKnown: true },
+    });
+    assert.deepEqual(paths("cp -t /d /a"), { reads: ["/a"], writes: ["/d"], pathsKnown: true });
+    assert.deepEqual(paths("mv /a /b"), { reads: ["/a"], writes: ["/a", "/b"], pathsKnown: true });
+    assert.deepEqual(paths("dd if=/a of=/b bs=1M"), {
+      ...{ reads: ["/a"], writes: ["/b"], pathsKnown: true },
+    });
+    assert.deepEqual(paths("sed -i s/a/b/ /a"), {
+      reads: ["/a"],
+      writes: ["/a"],
+      pathsKnown: true,
+    });
+    assert.deepEqual(paths("grep -f /p /a").reads, ["/p", "/a"]);
+    assert.deepEqual(paths("grep /p /a").reads, ["/a"]);
+    assert.deepEqual(paths("cat /a > /b 2>> /c < /d"), {
+      ...{ reads: ["/a", "/d"], writes: ["/b", "/c"], pathsKnown: true },
+    });
+    assert.deepEqual(paths("find /a -delete"), { reads: ["/a"], writes: ["/a"], pathsKnown: true });
+    assert.deepEqual(paths("curl -sd @/a -o /b http://x/"), {
+      ...{ reads: ["/a"], writes: ["/b"], pathsKnown: true },
+    });
+    assert.deepEqual(paths("sort -o/b /a"), { reads: ["/a"], writes: ["/b"], pathsKnown: true });
+    assert.deepEqual(paths("sort --output=/b /a").writes, ["/b"]);
+    assert.deepEqual(paths("cat -").reads, []);
+  });
+
+  test("what is not known of paths is said", () => {
+    for (const line of [
+      "cat a",
+      "cat /a/../b",
+      "cat /proc/self/root/etc/shadow",
+      "cat /dev/fd/3",
+      "unknown /a",
+      "cat --odd /a",
+      "tar xf /a",
+      "git status",
+      "rm -f ../a",
+    ])
+      assert.equal(only(line).pathsKnown, false, line);
+    assert.deepEqual(only("cat /a/../b").reads, ["/b"]);
+  });
+
+  test("a folder that was changed to is where paths start, as long as it is certain", () => {
+    const reads = (line: string) =>
+      decided(line)
+        .effects.map((effect) => effect.reads)
+        .at(-1);
+    assert.deepEqual(reads("cd /srv && cat a"), ["/srv/a"]);
+    assert.deepEqual(reads("cd /srv && true && cat a"), ["/srv/a"]);
+    for (const line of [
+      "cd /srv; cat a",
+      "cd /srv || cat a",
+      "cd srv && cat a",
+      "cd /srv | cat a",
+      "cd /srv & cat a",
+      "cd /srv && true || cat a",
+      "cat a && cd /srv",
+    ]) {
+      const { reads: found, pathsKnown } =
+        decided(line).effects.find(({ program }) => program === "cat") ?? only(line);
+      assert.deepEqual([found, pathsKnown], [[], false], line);
+    }
+    assert.deepEqual(only("env -C /srv").reads, []);
+    assert.deepEqual(reads("env -C /srv cat a"), ["/srv/a"]);
+  });
+
+  test("programs are named by where they are", () => {
+    assert.equal(only("/usr/bin/ls /").program, "ls");
+    assert.equal(only("/tmp/ls /").program, "/tmp/ls");
+    assert.equal(only("/tmp/ls /").line, "/tmp/ls /");
+    // The grammar is that of its name: a shell elsewhere is a shell.
+    assert.equal(only("/opt/bin/bash").kind, "exec_code");
+  });
+
+  test("launchers are followed, with who and where", () => {
+    const { effects } = decided("sudo -u www env LANG=C nice -n 5 systemctl status nginx");
+    assert.deepEqual(
+      effects.map(({ program }) => program),
+      ["sudo", "env", "nice", "systemctl"],
+    );
+    const inner = effects.at(-1);
+    assert.deepEqual(
+      [inner?.user, inner?.depth, inner?.launchers, inner?.environment, inner?.line],
+      ["www", 3, ["sudo", "env", "nice"], ["LANG=C"], "systemctl status nginx"],
+    );
+    assert.equal(effects[0]?.user, undefined);
+    assert.equal(decided("sudo id").effects[1]?.user, "root");
+    assert.equal(decided("ssh -p 22 web cat /a").effects[1]?.host, "web");
+    assert.deepEqual(decided("su -c 'id -u' web").effects[1]?.user, "web");
+  });
+
+  test("lines inside of words are sent in their canonical form", () => {
+    assert.equal(decided("sh -c 'p  a'").line, "'sh' '-c' ''\\''p'\\'' '\\''a'\\'''");
+    assert.equal(decided("su --command='p a'").line, "'su' '--command='\\''p'\\'' '\\''a'\\'''");
+    // Words that a remote shell would read are one word, and that is canonical.
+    assert.equal(
+      decided("ssh web p 'a b'").line,
+      "'ssh' 'web' ''\\''p'\\'' '\\''a'\\'' '\\''b'\\'''",
+    );
+  });
+
+  test("words of the input are marked and nowhere they could be options", () => {
+    assert.deepEqual(
+      decided("xargs cat").effects.map(({ open }) => open),
+      [false, true],
+    );
+    assert.deepEqual(
+      decided("find /a -exec cat {} +").effects.map(({ open }) => open),
+      [false, true],
+    );
+    assert.match(refusal("xargs rm"), /put -- at the end/);
+    assert.match(refusal("xargs -I{} rm {}"), /put -- before it/);
+    assert.equal(decided("xargs -I{} rm -- {}").effects[1]?.pathsKnown, false);
+  });
+
+  test("code is told from programs", () => {
+    for (const line of [
+      "sh",
+      "sh x.sh",
+      "python3 x.py",
+      "awk 1",
+      "vi",
+      "sed s/a/b/e",
+      "git commit",
+      "ssh web",
+    ])
+      assert.equal(only(line).kind, "exec_code", line);
+    for (const line of ["python3 --version", "sed s/a/b/g /a", "git commit -m a", "crontab -l"])
+      assert.equal(only(line).kind, "exec", line);
+  });
+
+  test("what goes on in the background is said", () => {
+    assert.equal(decided("sleep 5 &").background, true);
+    assert.deepEqual(
+      decided("sleep 5 & id").effects.map(({ background }) => background),
+      [true, false],
+    );
+    assert.equal(decided("sh -c 'sleep 5 &'").background, true);
+  });
+});
+
+describe("a list of words", () => {
+  const read = (...words: string[]) =>
+    readArgv(
+      words.map((word) => Buffer.from(word)),
+      grammars,
+    );
+  test("is decided as it is, without a shell", () => {
+    const reading = read("ls", "$HOME", "; rm -rf /");
+    assert.ok(reading.ok);
+    assert.deepEqual(reading.command.argv, ["ls", "$HOME", "; rm -rf /"]);
+    assert.equal(reading.command.effects.length, 1);
+  });
+  test("has its lines rewritten", () => {
+    const reading = read("sh", "-c", "id;  id -u");
+    assert.ok(reading.ok);
+    assert.deepEqual(reading.command.argv, ["sh", "-c", "'id' ; 'id' '-u'"]);
+    assert.equal(reading.command.effects.length, 3);
+  });
+  test("is refused where a line would be", () => {
+    for (const words of [
+      [],
+      [""],
+      ["sh", "-c", "$(id)"],
+      ["./a"],
+      ["a\u0000b"],
+      ["env", "LD_PRELOAD=x", "a"],
+    ])
+      assert.equal(read(...words).ok, false, JSON.stringify(words));
+  });
+});
+
+test("a line as it is, is code of a shell", () => {
+  const effect = rawLineEffect(Buffer.from("for a in *; do id; done"));
+  assert.deepEqual([effect?.kind, effect?.program, effect?.pathsKnown], ["exec_code", "sh", false]);
+  assert.equal(rawLineEffect(Buffer.from([0xff])), undefined);
+  assert.equal(rawLineEffect(Buffer.from("a\u202eb")), undefined);
+});
+
+test("the attributes are of the kinds that policies have", () => {
+  const attributes = attributesOf(only("cat /a"));
+  assert.deepEqual([attributes.user, attributes.host, attributes.subcommand], ["", "", ""]);
+});
+
+test("the server's half of a transfer is known, and which way it goes", () => {
+  const server = (line: string) => serverCommand(decided(line));
+  assert.deepEqual(server("scp -t /a"), { program: "scp", writes: true });
+  assert.deepEqual(server("scp -pr -f /a"), { program: "scp", writes: false });
+  assert.deepEqual(server("rsync --server -vlogDtpre.iLsfxCIvu . /a"), {
+    program: "rsync",
+    writes: true,
+  });
+  assert.deepEqual(server("rsync --server --sender -vlogDtpre.iLsfxCIvu . /a"), {
+    program: "rsync",
+    writes: false,
+  });
+  assert.deepEqual(server("git-receive-pack '/a.git'"), {
+    program: "git-receive-pack",
+    writes: true,
+  });
+  assert.deepEqual(server("git-upload-pack '/a.git'"), {
+    program: "git-upload-pack",
+    writes: false,
+  });
+  assert.deepEqual(server("/usr/lib/openssh/sftp-server"), {
+    program: "sftp-server",
+    writes: true,
+  });
+  for (const line of ["ls", "scp /a b:c", "rsync -a /a /b", "scp -t /a; id"])
+    assert.equal(server(line), undefined, line);
+});
+
+describe("grammars of operators", () => {
+  const text = (lines: string) => [{ name: "mine.yaml", text: lines }];
+  test("add to the shipped ones, and take their place", () => {
+    const mine = loadGrammars(
+      text(
+        'programs:\n  deployer:\n    options: { "-e --env": name }\n    subcommands: { "plan, apply": { operands: [read] } }\n  ls:\n    operands: []\nenvironment: { APP_ENV: "dev|prod" }\ndirectories: [/opt/tools/bin]\nbuiltins: [odd]\n',
+      ),
+    );
+    const reading = readLine(
+      Buffer.from("APP_ENV=prod /opt/tools/bin/deployer -e x plan /a"),
+      mine,
+    );
+    assert.ok(reading.ok);
+    const [effect] = reading.command.effects;
+    assert.deepEqual(
+      [effect?.program, effect?.subcommand, effect?.reads],
+      ["deployer", "plan", ["/a"]],
+    );
+    for (const line of [
+      "ls -l",
+      "deployer destroy",
+      "deployer --en x plan /a",
+      "APP_ENV=x deployer plan /a",
+      "odd",
+    ])
+      refusal(line, mine);
+  });
+  test("that are wrong are refused by name and place", () => {
+    for (const wrong of [
+      "programs: { a: { odd: 1 } }",
+      "programs: [",
+      "odd: 1",
+      'environment: { A: "(" }',
+      'programs: { a: { options: { "-a": { takes: text, matches: "(" } } } }',
+      "programs: { a: { operands: [odd] } }",
+    ])
+      assert.throws(
+        () => loadGrammars(text(wrong)),
+        (thrown) =>
+          thrown instanceof GatewayError &&
+          thrown.code === "configuration" &&
+          /mine\.yaml/.test(thrown.message),
+        wrong,
+      );
+  });
+});
