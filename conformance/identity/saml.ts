@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Agent, fetch } from "undici";
+import { runCustody } from "../support/command-line.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import type { Cases } from "./cases.ts";
 import { createSamlProvider, type SamlWords } from "./saml-provider.ts";
@@ -25,6 +26,8 @@ providers:
     saml: { entityId: ${idp.entityId}, ssoUrl: ${idp.ssoUrl}, certificates: [${JSON.stringify(idp.certificateFile)}], groups: groups }
   sealed:
     saml: { entityId: ${idp.entityId}, ssoUrl: ${idp.ssoUrl}, certificates: [${JSON.stringify(idp.certificateFile)}], signed: both, encrypted: true }
+  portal:
+    saml: { entityId: ${idp.entityId}, ssoUrl: ${idp.ssoUrl}, certificates: [${JSON.stringify(idp.certificateFile)}], idpInitiated: true }
 people: { erin: [staff/engineer@example.com] }
 `,
   });
@@ -71,7 +74,67 @@ people: { erin: [staff/engineer@example.com] }
       assert.notEqual(result.code, 0);
       assert.match(result.stderr + result.stdout, /this SAML response is not accepted/);
     });
+  await portalCases(cases, stage, { gateway, agent, idp, login });
   await agent.destroy();
+}
+
+/** Sign-ins that begin at the provider, where the operator allows them. */
+async function portalCases(
+  { check }: Cases,
+  stage: Stage,
+  at: {
+    readonly gateway: TestGateway;
+    readonly agent: Agent;
+    readonly idp: Awaited<ReturnType<typeof createSamlProvider>>;
+    readonly login: readonly string[];
+  },
+): Promise<void> {
+  const { gateway, agent, idp, login } = at;
+  const unasked = async (provider: string) => {
+    const base = `${gateway.url}/saml/${provider}`;
+    const metadata = await (await fetch(`${base}/metadata`, { dispatcher: agent })).text();
+    const xml = await idp.responder(metadata).respond("_none", {
+      edit: (said) => said.replaceAll(/ InResponseTo="[^"]*"/g, ""),
+    });
+    const body = { SAMLResponse: Buffer.from(xml).toString("base64"), RelayState: "/" };
+    return async () => {
+      const answer = await fetch(`${base}/acs`, {
+        method: "POST",
+        dispatcher: agent,
+        redirect: "manual",
+        headers: { "content-type": "application/x-www-form-urlencoded" },
+        body: new URLSearchParams(body).toString(),
+      });
+      const text = await answer.text();
+      return { status: answer.status, code: /--code ([0-9a-f]{32})/.exec(text)?.[1] ?? "" };
+    };
+  };
+  await check(
+    "a sign-in that begins at the provider is refused where nobody allowed it",
+    async () => {
+      assert.deepEqual(await (await unasked("staff"))(), { status: 401, code: "" });
+    },
+  );
+  await check(
+    "where it is allowed, the code that is shown signs in, and its assertion once",
+    async () => {
+      const post = await unasked("portal");
+      const home = stage.home("saml-portal");
+      const { status, code } = await post();
+      assert.equal(status, 200);
+      await succeed([...login, "--provider", "portal", "--code", code], home);
+      const whoami = Object(await succeed(["whoami"], home));
+      assert.equal(whoami.delegation.actor, "portal/engineer@example.com");
+      const again = await runCustody([...login, "--provider", "portal", "--code", code], { home });
+      assert.notEqual(again.exitCode, 0);
+      const replayed = (await post()).code;
+      const spent = await runCustody([...login, "--provider", "portal", "--code", replayed], {
+        home,
+      });
+      assert.notEqual(spent.exitCode, 0);
+      assert.match(spent.stderr, /takes each token once/);
+    },
+  );
 }
 
 /** A browser that is signed in at the provider, for the address that `custody login` shows. */

@@ -24,6 +24,7 @@ interface LoginOptions {
   readonly tokenType: "id_token" | "access_token" | "jwt";
   readonly ttl?: string;
   readonly offlineChildren?: boolean;
+  readonly code?: string;
 }
 
 interface LogoutOptions {
@@ -50,6 +51,7 @@ export function addLoginCommands(program: Command, io: Io): void {
         .choices(["id_token", "access_token", "jwt"])
         .default("id_token"),
     )
+    .option("--code <code>", "what a SAML provider's own sign-in page ended with")
     .option("--ttl <duration>", "how long the sign-in lasts, at most what the gateway allows")
     .option(
       "--offline-children",
@@ -114,9 +116,15 @@ async function login(
     if (provider.flows.includes("saml")) {
       if (options.device === true) throw noDeviceFlow(provider);
       const { samlSignIn } = await import("../saml-sign-in.ts");
-      const token = await samlSignIn(url, provider.name, io);
+      // A code that was shown has no verifier of ours.
+      const token =
+        options.code === undefined
+          ? await samlSignIn(url, provider.name, io)
+          : `${options.code.trim()}.`;
       signedIn = await signInWith(store, io, place, { token, type: TOKEN_TYPE.samlSignIn, ...ttl });
     } else {
+      if (options.code !== undefined)
+        throw new CliError("usage", `--code is for SAML providers, which ${provider.name} is not`);
       const tokens = await authenticate(io, provider, options.device === true);
       const subject = { token: tokens.idToken, type: TOKEN_TYPE.idToken, ...ttl };
       signedIn = await signInWith(store, io, place, subject, { provider, tokens });

@@ -28,13 +28,31 @@ export function addSamlRoutes(router: Router, deps: ApiDeps): void {
   router.anyone("samlAnswer", async ({ parameters, body, reply }) => {
     const { SAMLResponse: response, RelayState: relayState } = body;
     const provider = parameters.provider ?? "";
-    const { url, refusal } = await service().answer(provider, response, relayState);
+    const answer = await service().answer(provider, response, relayState);
+    if (answer.kind === "shown") {
+      // Nothing of what was sent is repeated in it.
+      reply
+        .type("text/html; charset=utf-8")
+        .header("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
+        .header("referrer-policy", "no-referrer");
+      return codePage(provider, answer.code);
+    }
+    const { url, refusal } = answer;
     if (refusal !== undefined)
       journal.append({ event: "delegation.refused", outcome: "access_denied" });
     // 303: the command line is asked with GET, and the response is not sent on.
     reply.code(303).header("location", url.href);
     return "";
   });
+}
+
+/** Both are letters, digits and dashes. */
+function codePage(provider: string, code: string): string {
+  return `<!doctype html><html lang="en"><title>Custody</title><h1>Custody</h1>
+<p>Within a minute, on the machine you work on:</p>
+<pre>custody login --provider ${provider} --code ${code}</pre>
+<p>If you did not mean to sign in, close this page.</p></html>
+`;
 }
 
 export function samlViews(saml: Saml | undefined) {

@@ -26,6 +26,7 @@ const side = await startControlSide({
       groupsMaxAgeMs: HOUR_MS,
       signed: "assertion" as const,
       encrypted: false,
+      idpInitiated: false,
       url: undefined,
     };
     const keys = await openSamlKeys(folderOf(idp.certificateFile), clock);

@@ -72,6 +72,8 @@ export interface SamlProvider {
   readonly signed: "assertion" | "response" | "both";
   /** Assertions have to be encrypted. */
   readonly encrypted: boolean;
+  /** A response that nobody asked for is taken too, for a code that is typed. */
+  readonly idpInitiated: boolean;
   /** This gateway as browsers reach it; undefined: where it listens. */
   readonly url: string | undefined;
 }

@@ -64,13 +64,13 @@ export function resolveSamlProvider(
   name: string,
   saml: SamlDocument,
 ): SamlProvider {
-  const { entityId, ssoUrl, username, groups, signed, encrypted, url } = saml;
+  const { entityId, ssoUrl, username, groups, signed, encrypted, idpInitiated, url } = saml;
   const certificateFiles = saml.certificates.map((file, index) =>
     context.pemFile(["providers", name, "saml", "certificates", index], file),
   );
   const groupsMaxAgeMs = saml.groupsMaxAge;
   const named = { name, entityId, ssoUrl, certificateFiles, username, groups, groupsMaxAgeMs };
-  return { ...named, signed, encrypted, url };
+  return { ...named, signed, encrypted, idpInitiated, url };
 }
 
 export function resolveKubernetesProvider(

@@ -132,6 +132,12 @@ const saml = z.strictObject({
     .boolean()
     .describe("Refuse assertions that are not encrypted to this gateway's key.")
     .default(false),
+  idpInitiated: z
+    .boolean()
+    .describe(
+      "Take sign-ins that begin at the provider, too: the browser is shown a code for `custody login --code`, good once and for a minute. Off: a response answers a request of this gateway, or is refused.",
+    )
+    .default(false),
   url: z
     .url({ protocol: /^https$/, error: "expected an https:// URL" })
     .describe(

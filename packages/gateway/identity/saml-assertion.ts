@@ -22,8 +22,8 @@ export interface Expectation {
   readonly audience: string;
   /** Our assertion consumer service. */
   readonly recipient: string;
-  /** The request it answers. */
-  readonly requestId: string;
+  /** The request it answers; undefined: none, and it must not say that it does. */
+  readonly requestId: string | undefined;
   readonly nowMs: number;
   readonly skewMs: number;
 }

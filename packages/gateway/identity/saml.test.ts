@@ -17,7 +17,7 @@ import { createTestAuthority } from "../../../conformance/support/certificates.t
 import { GatewayError } from "../base/errors.ts";
 import { Secret } from "../base/secret.ts";
 import type { SamlProvider } from "../config/config.ts";
-import { createSaml } from "./saml.ts";
+import { type Answer, createSaml } from "./saml.ts";
 import { openSamlKeys } from "./saml-keys.ts";
 
 const MINUTE_MS = 60_000;
@@ -48,6 +48,7 @@ function gateway(how: SamlManner = {}, more: Partial<SamlProvider> = {}) {
     groupsMaxAgeMs: 60 * MINUTE_MS,
     signed: how.signed ?? "assertion",
     encrypted: how.encrypted ?? false,
+    idpInitiated: false,
     url: undefined,
     ...more,
   };
@@ -77,7 +78,7 @@ async function attempt({ how, provider, words = {}, alter, laterMs = 0 }: Attemp
   if (alter !== undefined) assert.notEqual(sent, genuine, "nothing was altered");
   nowMs += laterMs;
   try {
-    const { url, refusal } = await saml.answer("corp", base64(sent), relayState);
+    const { url, refusal } = redirected(await saml.answer("corp", base64(sent), relayState));
     if (refusal === undefined) return saml.redeem(redemption(url));
     assert.equal(url.searchParams.get("code"), null);
     assert.equal(url.searchParams.get("error"), "access_denied");
@@ -85,6 +86,11 @@ async function attempt({ how, provider, words = {}, alter, laterMs = 0 }: Attemp
   } finally {
     nowMs -= laterMs;
   }
+}
+
+function redirected(answer: Answer) {
+  assert.ok(answer.kind === "redirect");
+  return answer;
 }
 
 const base64 = (xml: string) => Buffer.from(xml, "utf8").toString("base64");
@@ -516,14 +522,14 @@ describe("requests and codes are used once", () => {
 
   test("a response is refused the second time", async () => {
     const { saml, relayState, response } = await signedIn();
-    assert.equal((await saml.answer("corp", response, relayState)).refusal, undefined);
+    assert.equal(redirected(await saml.answer("corp", response, relayState)).refusal, undefined);
     await assert.rejects(saml.answer("corp", response, relayState), isRefused);
   });
 
   test("a response does not answer a later request", async () => {
     const { saml, responder, response } = await signedIn();
     const again = await responder.requestOf(await saml.begin("corp", beginning));
-    const { refusal } = await saml.answer("corp", response, again.relayState);
+    const { refusal } = redirected(await saml.answer("corp", response, again.relayState));
     assert.match(refusal?.message ?? "", /another request/);
   });
 
@@ -543,7 +549,7 @@ describe("requests and codes are used once", () => {
   test("a code is redeemed once, soon, and with its verifier", async () => {
     const codeOf = async () => {
       const { saml, relayState, response } = await signedIn();
-      const { url } = await saml.answer("corp", response, relayState);
+      const { url } = redirected(await saml.answer("corp", response, relayState));
       assert.equal(`${url.origin}${url.pathname}`, "http://127.0.0.1:5000/callback");
       assert.equal(url.searchParams.get("state"), "state");
       return { saml, url, code: url.searchParams.get("code") };
@@ -560,6 +566,57 @@ describe("requests and codes are used once", () => {
     nowMs += 2 * MINUTE_MS;
     assert.throws(() => late.saml.redeem(redemption(late.url)), isRefused);
     nowMs -= 2 * MINUTE_MS;
+  });
+});
+
+describe("a sign-in that begins at the provider", () => {
+  const unasked: SamlWords = { edit: (xml) => xml.replaceAll(/ InResponseTo="[^"]*"/g, "") };
+  const portal = { idpInitiated: true };
+  const isRefused = { code: "unauthenticated" };
+
+  test("is refused unless the operator allows it", async () => {
+    const { saml, responder } = gateway();
+    const response = base64(await responder.respond("_none", unasked));
+    await assert.rejects(saml.answer("corp", response, undefined), isRefused);
+    await assert.rejects(saml.answer("corp", response, "anything"), isRefused);
+  });
+
+  test("gives a code that needs no verifier, once and soon, and an assertion to be spent once", async () => {
+    const { saml, responder } = gateway({}, portal);
+    const response = base64(await responder.respond("_none", unasked));
+    const shown = async () => {
+      const answer = await saml.answer("corp", response, "a landing page of the provider's");
+      assert.ok(answer.kind === "shown");
+      return answer.code;
+    };
+    const code = await shown();
+    const principal = saml.redeem(new Secret(`${code}.`));
+    assert.equal(principal.id, "corp/engineer@example.com");
+    assert.throws(() => saml.redeem(new Secret(`${code}.`)), isRefused);
+    const again = saml.redeem(new Secret(`${await shown()}.`));
+    // The same assertion: sign-ins.ts takes it once.
+    assert.equal(again.voucher?.tokenId, principal.voucher?.tokenId);
+    assert.equal(again.voucher?.oneTime, true);
+    const late = await shown();
+    nowMs += 2 * MINUTE_MS;
+    assert.throws(() => saml.redeem(new Secret(`${late}.`)), isRefused);
+    nowMs -= 2 * MINUTE_MS;
+  });
+
+  test("answers no request, is signed and is for us, as every other", async () => {
+    const { saml, responder } = gateway({}, portal);
+    const asked = base64(await responder.respond("_another"));
+    await assert.rejects(saml.answer("corp", asked, undefined), isRefused);
+    const inside: SamlWords = {
+      edit: (xml) => xml.replace(/ InResponseTo="[^"]*"/, ""),
+    };
+    const half = base64(await responder.respond("_another", inside));
+    await assert.rejects(saml.answer("corp", half, undefined), isRefused);
+    const elsewhere = { ...unasked, audience: "https://other.example.com" };
+    const foreign = base64(await responder.respond("_none", elsewhere));
+    await assert.rejects(saml.answer("corp", foreign, undefined), isRefused);
+    const altered = (await responder.respond("_none", unasked)).replace("engineer@", "admin@");
+    await assert.rejects(saml.answer("corp", base64(altered), undefined), isRefused);
   });
 });
 

@@ -10,7 +10,9 @@
 // be of the strict form of saml-document.ts; afterwards what is believed is read from the bytes that were
 // verified (saml-assertion.ts). Times, the request and the rest are checked there, by the gateway's clock.
 //
-// A response that answers no request of ours is refused: nobody waits for it.
+// A response that answers no request of ours is refused: nobody waits for it. Where the operator allows it
+// (profiles section 4.1.5), such a one gives a code that the person types; the assertion it came from is
+// spent with the sign-in it makes, as every other is.
 //
 // Owns what was begun and what was not yet redeemed, in memory: a restart ends both.
 
@@ -53,18 +55,17 @@ export interface Saml {
   metadata(provider: string): string;
   /** Where the browser goes. Throws GatewayError: not_found, limit. */
   begin(provider: string, beginning: Beginning): Promise<URL>;
-  /**
-   * Where the browser goes: with a code, or, for a request of ours, with what was wrong as `refusal`.
-   * Throws GatewayError: not_found; unauthenticated where no request of ours is answered.
-   */
-  answer(
-    provider: string,
-    response: string,
-    relayState: string | undefined,
-  ): Promise<{ readonly url: URL; readonly refusal: GatewayError | undefined }>;
-  /** `<code>.<verifier>`, once. Throws GatewayError "unauthenticated". */
+  /** Throws GatewayError: not_found; unauthenticated where no request of ours is answered. */
+  answer(provider: string, response: string, relayState: string | undefined): Promise<Answer>;
+  /** `<code>.<verifier>`, once; the verifier of a code that was shown is empty. Throws GatewayError "unauthenticated". */
   redeem(token: Secret): Principal;
 }
+
+export type Answer =
+  /** Where the browser goes: with a code, or with what was wrong as `refusal`. */
+  | { readonly kind: "redirect"; readonly url: URL; readonly refusal: GatewayError | undefined }
+  /** What the browser shows: nobody waits for it but the person. */
+  | { readonly kind: "shown"; readonly code: string };
 
 export interface SamlDeps {
   readonly providers: readonly SamlProvider[];
@@ -85,6 +86,8 @@ const REQUEST_LIFE_MS = 10 * 60_000;
 const CODE_LIFE_MS = 60_000;
 const MAX_WAITING = 10_000;
 const MIN_RSA_BITS = 2048;
+/** The challenge of an empty verifier. */
+const NO_VERIFIER = createHash("sha256").update("").digest("base64url");
 
 /** Throws GatewayError "configuration". */
 export function createSaml(deps: SamlDeps): Saml {
@@ -115,17 +118,24 @@ export function createSaml(deps: SamlDeps): Saml {
     async answer(name, response, relayState) {
       const service = serviceOf(name);
       const asked = relayState === undefined ? undefined : pending.take(relayState);
+      if (asked === undefined && service.idpInitiated) {
+        const principal = await service.verify(response, undefined, clock.nowMs());
+        // It is typed, or put into a command line, where a dash would be an option.
+        const code = random(16).toString("hex");
+        codes.put(code, { challenge: NO_VERIFIER, principal });
+        return { kind: "shown", code };
+      }
       if (asked === undefined || asked.provider !== name)
         throw samlRefused("it answers no request of this gateway; sign in with custody login");
       try {
         const principal = await service.verify(response, asked.requestId, clock.nowMs());
         const code = random(32).toString("base64url");
         codes.put(code, { challenge: asked.challenge, principal });
-        return { url: loopback(asked, { code }), refusal: undefined };
+        return { kind: "redirect", url: loopback(asked, { code }), refusal: undefined };
       } catch (thrown) {
         if (!(thrown instanceof GatewayError) || thrown.code !== "unauthenticated") throw thrown;
         const refusal = { error: "access_denied", error_description: thrown.message };
-        return { url: loopback(asked, refusal), refusal: thrown };
+        return { kind: "redirect", url: loopback(asked, refusal), refusal: thrown };
       }
     },
     redeem(token) {
@@ -180,9 +190,11 @@ function createWaiting<Value>(clock: Clock, lifeMs: number): Waiting<Value> {
 
 interface Service {
   readonly entityId: string;
+  readonly idpInitiated: boolean;
   metadata(): string;
   requestUrl(requestId: string, relayState: string): Promise<string>;
-  verify(response: string, requestId: string, nowMs: number): Promise<Principal>;
+  /** `requestId` undefined: it must answer none. */
+  verify(response: string, requestId: string | undefined, nowMs: number): Promise<Principal>;
 }
 
 function openService(deps: SamlDeps, provider: SamlProvider): Service {
@@ -213,6 +225,7 @@ function openService(deps: SamlDeps, provider: SamlProvider): Service {
   const node = new NodeSaml(options);
   return {
     entityId,
+    idpInitiated: provider.idpInitiated,
     metadata: () => node.generateServiceProviderMetadata(keys.certificatePem, keys.certificatePem),
     requestUrl: (requestId, relayState) =>
       new NodeSaml({ ...options, generateUniqueId: () => requestId }).getAuthorizeUrlAsync(
@@ -236,7 +249,7 @@ async function checkMessage(
   expected: {
     readonly provider: SamlProvider;
     readonly recipient: string;
-    readonly requestId: string;
+    readonly requestId: string | undefined;
     readonly key: string;
   },
 ): Promise<void> {
