@@ -11,6 +11,7 @@ import { addLoginCommands } from "./commands/login.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addRunCommand } from "./commands/run.ts";
 import { addSessionCommands } from "./commands/sessions.ts";
+import { addSshCommands } from "./commands/ssh.ts";
 import { addTargetCommands } from "./commands/targets.ts";
 import { type CliError, EXIT_CODE_HELP, EXIT_CODES, toCliError } from "./faults.ts";
 import { invocationOf, SaidExit } from "./invocation.ts";
@@ -55,6 +56,7 @@ export function buildProgram(io: Io, passedOn: readonly string[] = []): Command 
   addDelegationCommands(program, io);
   addKeyCommand(program, io);
   addTargetCommands(program, io, passedOn);
+  addSshCommands(program, io);
   addRunCommand(program, io, passedOn);
   addRequestCommands(program, io);
   addSessionCommands(program, io);

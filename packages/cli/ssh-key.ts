@@ -16,6 +16,8 @@ export interface SshFiles {
   readonly certificate: string;
   readonly knownHosts: string;
   readonly config: string;
+  /** Two lines: until when the certificate is shown, in seconds since 1970, and for which delegation. */
+  readonly goodUntil: string;
 }
 
 const MAGIC = Buffer.from("openssh-key-v1\0", "latin1");
@@ -29,6 +31,7 @@ export function sshFiles(directory: string): SshFiles {
     certificate: join(directory, "id-cert.pub"),
     knownHosts: join(directory, "known_hosts"),
     config: join(directory, "config"),
+    goodUntil: join(directory, "good-until"),
   };
 }
 

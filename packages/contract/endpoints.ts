@@ -50,6 +50,7 @@ import {
   sessionListSchema,
   sessionSchema,
 } from "./sessions.ts";
+import { sshAuthoritiesSchema, sshCertificateBodySchema, sshCertificateSchema } from "./ssh.ts";
 
 export interface Endpoint {
   readonly method: "GET" | "POST";
@@ -214,6 +215,18 @@ export const endpoints = {
     "A sign-in vouched for anew by its provider: groups are read again",
     refreshBodySchema,
     refreshResponseSchema,
+  ),
+
+  sshAuthorities: get(
+    "/v1/ssh/authorities",
+    "Who signs for the gateway's SSH door, and for its targets",
+    sshAuthoritiesSchema,
+  ),
+  sshCertificate: post(
+    "/v1/ssh/certificates",
+    "A certificate of the caller's delegation for an SSH client's key",
+    sshCertificateBodySchema,
+    sshCertificateSchema,
   ),
 
   requests: {

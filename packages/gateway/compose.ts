@@ -23,6 +23,7 @@ import { type Address, httpsUrl, reserve } from "./compose/listeners.ts";
 import type { Outside } from "./compose/outside.ts";
 import { composeProviders, providerNames } from "./compose/providers.ts";
 import { composeSessions, endChangedTargets } from "./compose/sessions.ts";
+import { sshParts } from "./compose/ssh-parts.ts";
 import { apiTls } from "./compose/tls.ts";
 import { createCertificates } from "./config/certificates.ts";
 import { createSecretResolver } from "./credential/secrets.ts";
@@ -143,6 +144,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
           };
         },
       },
+      ssh: config.listen.ssh === undefined ? undefined : sshParts(sshKeys, clock),
       explaining: {
         denials,
         dryRun: createDryRuns({

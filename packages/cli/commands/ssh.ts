@@ -87,11 +87,9 @@ export async function prepareSsh(
 
 async function sshConfig(invocation: Invocation, isPrinted: boolean): Promise<void> {
   const gateway = invocation.gateway();
-  const { config } = await prepareSsh(
-    invocation,
-    directoryOf(invocation, gateway),
-    renewal(gateway),
-  );
+  const directory = directoryOf(invocation, gateway);
+  const renew = renewal(invocation, gateway, sshFiles(directory).goodUntil);
+  const { config } = await prepareSsh(invocation, directory, renew);
   if (isPrinted) {
     const text = readFileSync(config, "utf8");
     invocation.print({ config, text }, () => text);
@@ -128,25 +126,26 @@ async function sshCert(invocation: Invocation, file: string | undefined): Promis
 async function certify(invocation: Invocation, directory: string): Promise<string> {
   const files = sshFiles(directory);
   const publicKey = openSshKey(directory);
-  const { token } = invocation.gateway();
-  const known = readExpiry(join(directory, "expires"), token);
-  if (known !== undefined && Date.parse(known) - invocation.io.nowMs() > RENEW_BEFORE_MS)
-    return known;
+  const tag = tagOf(invocation.gateway().token);
+  const goodUntilMs = readGoodUntil(files.goodUntil, tag);
+  if (goodUntilMs > invocation.io.nowMs())
+    return new Date(goodUntilMs + RENEW_BEFORE_MS).toISOString();
   const { certificate, expiresAt } = await invocation.withClient((client) =>
     client.call("sshCertificate", { body: { publicKey } }),
   );
   replace(files.certificate, `${certificate}\n`);
-  replace(join(directory, "expires"), JSON.stringify({ expiresAt, delegation: tagOf(token) }));
+  const seconds = Math.floor((Date.parse(expiresAt) - RENEW_BEFORE_MS) / 1000);
+  replace(files.goodUntil, `${seconds}\n${tag}\n`);
   return expiresAt;
 }
 
-/** undefined also when the certificate is another delegation's. */
-function readExpiry(file: string, token: string | undefined): string | undefined {
+/** 0 also when the certificate is another delegation's. */
+function readGoodUntil(file: string, tag: string): number {
   try {
-    const { expiresAt, delegation } = JSON.parse(readFileSync(file, "utf8"));
-    return delegation === tagOf(token) && typeof expiresAt === "string" ? expiresAt : undefined;
+    const [seconds, whose] = readFileSync(file, "utf8").split("\n");
+    return whose === tag ? Number(seconds) * 1000 : 0;
   } catch {
-    return undefined;
+    return 0;
   }
 }
 
@@ -163,11 +162,17 @@ function directoryOf(invocation: Invocation, gateway: Gateway): string {
   return join(invocation.contexts.directory, "ssh", gateway.contextName ?? "environment");
 }
 
-/** For the shell of ssh's `Match exec`. */
-function renewal({ contextName }: Gateway): string {
+/** For the shell of ssh's `Match exec`: it looks at the time itself, which costs a connection nothing. */
+function renewal(invocation: Invocation, { contextName }: Gateway, goodUntil: string): string {
   const words = [process.execPath, process.argv[1] ?? "custody"];
   if (contextName !== undefined) words.push("--context", contextName);
-  return [...words, "ssh-cert"].map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
+  const renew = [...words, "ssh-cert"].map(shellWord).join(" ");
+  const home = `CUSTODY_HOME=${shellWord(invocation.contexts.directory)}`;
+  return `[ $(date +%s) -lt $(head -n 1 ${shellWord(goodUntil)}) ] || ${home} ${renew}`;
+}
+
+function shellWord(word: string): string {
+  return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 function readText(file: string): string {

@@ -24,6 +24,8 @@ export const LEAF_EVENTS = [
   "delegation.refused",
   "delegation.renewed",
   "delegation.revoked",
+  /** An SSH client's key was certified for a delegation; `detail.key` is its fingerprint. */
+  "certificate.issued",
   "session.opened",
   "session.refused",
   "session.closed",

@@ -72,6 +72,22 @@ export interface SessionParts {
   };
 }
 
+export interface SshParts {
+  /** Public key lines. */
+  readonly authorities: { readonly host: string; readonly target: string };
+  /** For the chain's leaf, until it expires. Throws GatewayError "invalid" for what is no key. */
+  readonly certify: (
+    publicKeyLine: string,
+    chain: Chain,
+  ) => Promise<{
+    /** A line. */
+    readonly certificate: string;
+    /** Of the key: `SHA256:…` */
+    readonly fingerprint: string;
+    readonly expiresAtMs: number;
+  }>;
+}
+
 export interface ExplainingParts {
   readonly denials: Pick<RecentDenials, "find">;
   /** What would be decided, without running it. Throws GatewayError as opening a session does. */
@@ -108,6 +124,8 @@ export interface ApiDeps {
   readonly delegations: Delegations;
   readonly approvals: Approvals;
   readonly sessions: SessionParts;
+  /** undefined: there is no SSH door. */
+  readonly ssh?: SshParts | undefined;
   readonly explaining: ExplainingParts;
   readonly evidence: EvidenceParts;
   readonly authority: Authority;

@@ -21,6 +21,7 @@ import { addRequestRoutes } from "./request-routes.ts";
 import { createRouter } from "./routing.ts";
 import { addSamlRoutes } from "./saml-routes.ts";
 import { addSessionRoutes } from "./session-routes.ts";
+import { addSshRoutes } from "./ssh-routes.ts";
 
 export interface Api extends AsyncDisposable {
   readonly host: string;
@@ -48,6 +49,7 @@ export async function startApi(
   addDelegationRoutes(router, deps);
   addRequestRoutes(router, deps);
   addSessionRoutes(router, deps);
+  addSshRoutes(router, deps);
   addExplainRoutes(router, deps);
   addAuditRoutes(router, deps);
   try {
