@@ -144,7 +144,8 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
       log,
     }),
   );
-  let context = contextOf(start.tls);
+  let { tls } = start;
+  let context = contextOf(tls);
   const listening = await listenForClients(
     {
       ...{ clock, control: remote.control, databases, journal, log },
@@ -159,6 +160,7 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
       }),
       keys: await loadRecordingKeys(config.dataDirectory, systemRandom),
       secureContext: () => context,
+      certificate: () => tls,
       processes: start.processes,
       cancelElsewhere: (asked) => void host.offer("cancelElsewhere", asked),
     },
@@ -172,7 +174,8 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
       forgetChanged(databases, live, settings);
       live = settings;
     },
-    renew(tls) {
+    renew(renewed) {
+      tls = renewed;
       context = contextOf(tls);
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),

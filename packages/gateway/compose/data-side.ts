@@ -27,6 +27,8 @@ export interface DataSideDeps {
   readonly keys: RecordingKeys;
   readonly databases: Databases;
   readonly secureContext: () => SecureContext;
+  /** The same as PEM, for servers of node's own. */
+  readonly certificate: () => { readonly cert: string; readonly key: string };
   readonly clock: Clock;
   readonly log: (message: string, error?: unknown) => void;
   /** So many processes share the connections that are allowed. */

@@ -25,7 +25,7 @@ export interface DataSides {
 }
 
 export interface DataSidesDeps
-  extends Omit<DataSideDeps, "processes" | "cancelElsewhere" | "secureContext" | "config">,
+  extends Omit<DataSideDeps, "processes" | "cancelElsewhere" | "secureContext" | "certificate" | "config">,
     Pick<DataProcessesDeps, "catalogue" | "endBackends" | "onDurable" | "onFault" | "onFailure"> {
   readonly settings: () => Settings;
   readonly certificates: Certificates;
@@ -50,6 +50,7 @@ export async function startDataSides(
         ...deps,
         config: () => settings().config,
         secureContext: contextOf(certificates),
+        certificate: () => certificates.current(),
         processes: 1,
       },
       stack,

@@ -12,11 +12,11 @@ export function listenForKubernetes(
   at: Address,
   openRecorder: (session: RecordedSession) => Recorder,
 ): Promise<KubernetesListener> {
-  const { access, clock, control, journal, log, secureContext } = deps;
+  const { access, certificate, clock, control, journal, log } = deps;
   const { limits } = deps.config();
   const connections = Math.ceil(limits.connections / deps.processes);
   return listenKubernetes({
-    ...{ host: at.host, port: at.port, secureContext, control, access, journal, clock, log },
+    ...{ host: at.host, port: at.port, certificate, control, access, journal, clock, log },
     targets: () => deps.config().targets,
     openRecorder,
     targetCa: authorityOf,

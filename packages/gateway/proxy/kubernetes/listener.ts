@@ -1,15 +1,15 @@
 // The door for clients of Kubernetes: TLS, HTTP/2 and 1.1 on one port, one credential a request. The
 // first segment of the path names the target, `[account~]target`; everything after it is the API's.
 //
-// A connection is accepted as it is and secured here, with the certificate of the moment; then node's own
-// servers, which never listen themselves, speak HTTP on it.
+// A connection is accepted as it is and handed to node's own servers, which never listen themselves: one
+// of TLS, with the certificate of the moment, and one for each version of HTTP.
 //
 // Who owns the state: the listener its sockets and sessions.
 
 import { createServer as createHttpServer, type IncomingMessage } from "node:http";
 import { createServer as createHttp2Server, type Http2ServerRequest } from "node:http2";
 import { createServer, type Server, type Socket } from "node:net";
-import { type SecureContext, TLSSocket } from "node:tls";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { KubernetesWireError } from "@custody/wire/kubernetes/errors.ts";
 import { parseRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { Operation } from "../../access/operation.ts";
@@ -26,7 +26,8 @@ export interface KubernetesListenerDeps
     StreamDeps {
   readonly host: string;
   readonly port: number;
-  readonly secureContext: () => SecureContext;
+  /** PEM; another one after a renewal. */
+  readonly certificate: () => { readonly cert: string; readonly key: string };
   readonly maxConnections: number;
   readonly startupTimeoutMs: number;
   readonly maxBodyBytes: number;
@@ -79,8 +80,22 @@ class Door implements AsyncDisposable {
     settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADER_BYTES },
   });
 
+  readonly #tls;
+  /** The certificate the TLS server has. */
+  #cert: string;
+
   constructor(deps: KubernetesListenerDeps) {
     this.#deps = deps;
+    const { cert, key } = deps.certificate();
+    this.#cert = cert;
+    this.#tls = createTlsServer(
+      {
+        ...{ cert, key, minVersion: "TLSv1.2", ALPNProtocols: ["h2", "http/1.1"] },
+        handshakeTimeout: deps.startupTimeoutMs,
+      },
+      (secure) => this.#secured(secure),
+    );
+    this.#tls.on("tlsClientError", (_error, socket) => socket.destroy());
     this.#sessions = new HttpSessions(deps);
     this.#requests = { ...deps, remembered: new Map<string, Operation>() };
     this.#http.on("request", (request, answer) => this.#serve(request, answer));
@@ -100,19 +115,18 @@ class Door implements AsyncDisposable {
     this.#sockets.add(socket);
     socket.on("error", () => socket.destroy());
     socket.on("close", () => this.#sockets.delete(socket));
-    const secure = new TLSSocket(socket, {
-      isServer: true,
-      secureContext: this.#deps.secureContext(),
-      ALPNProtocols: ["h2", "http/1.1"],
-    });
-    const timer = setTimeout(() => socket.destroy(), this.#deps.startupTimeoutMs);
-    secure.on("error", () => socket.destroy());
-    secure.on("close", () => clearTimeout(timer));
-    secure.once("secure", () => {
-      clearTimeout(timer);
-      const server = secure.alpnProtocol === "h2" ? this.#http2 : this.#http;
-      server.emit("connection", secure);
-    });
+    const { cert, key } = this.#deps.certificate();
+    if (cert !== this.#cert) {
+      this.#cert = cert;
+      this.#tls.setSecureContext({ cert, key, minVersion: "TLSv1.2" });
+    }
+    this.#tls.emit("connection", socket);
+  }
+
+  #secured(secure: TLSSocket): void {
+    secure.on("error", () => secure.destroy());
+    const server = secure.alpnProtocol === "h2" ? this.#http2 : this.#http;
+    server.emit("connection", secure);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
