@@ -55,3 +55,14 @@ test("the policies of the page on policies are a valid set", () => {
   const loaded = parsePolicies([{ name: "policies.md", text: found.join("\n") }]);
   assert.ok(loaded.ok, loaded.ok ? "" : JSON.stringify(loaded.problems));
 });
+
+test("the configuration, grammar and policies of the page on commands are valid", () => {
+  const [configuration = "", grammar = ""] = blocks("commands.md", "yaml");
+  mkdirSync(join(root, "grammars"));
+  writeFileSync(join(root, "grammars/deploy.yaml"), grammar);
+  mustLoad(`version: 1\n${configuration}`);
+  const loaded = parsePolicies([
+    { name: "commands.md", text: blocks("commands.md", "cedar").join("\n") },
+  ]);
+  assert.ok(loaded.ok, loaded.ok ? "" : JSON.stringify(loaded.problems));
+});
