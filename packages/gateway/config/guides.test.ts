@@ -44,8 +44,9 @@ test("the accounts of the page on targets are valid", () => {
 
 test("the providers of the page on signing in are valid", () => {
   const found = blocks("signing-in.md", "yaml");
-  assert.equal(found.length, 3);
-  writeFileSync(join(root, "idp.pem"), "-----BEGIN CERTIFICATE-----\n");
+  assert.equal(found.length, 4);
+  for (const file of ["idp.pem", "cluster-ca.pem"])
+    writeFileSync(join(root, file), "-----BEGIN CERTIFICATE-----\n");
   for (const block of found) mustLoad(block);
 });
 
