@@ -62,6 +62,38 @@ export const provedAfterwards: readonly Step[] = [
     },
   },
   {
+    title: "Evidence about the session is taken away, and checked without the gateway",
+    async run(play) {
+      const session = play.sessions.get("ci-job");
+      must(session !== undefined, "the CI job's session is not known");
+      const dba = actor(play, "dba1");
+      const folder = join(play.stage.folder, "evidence");
+      const made = await custody(play, dba, [
+        ...["evidence", "export", "--session", session, "--out", folder],
+      ]);
+      must(made.exitCode === 0, `export failed: ${said(made)}`);
+      const key = ["--key", verifierKey(play)];
+      const report = await custody(play, dba, ["evidence", "verify", folder, ...key]);
+      must(report.exitCode === 0, `it does not verify: ${said(report)}`);
+      const { proved } = report.json as { proved: string[] };
+      play.screen.answer(proved.join("\n"));
+      must(
+        proved.some((one) => /approval of corp\//.test(one)),
+        "it does not say who approved the DELETE",
+      );
+      const page = readFileSync(join(folder, "index.html"), "utf8");
+      must(page.includes("delete from orders"), "the page does not show the DELETE");
+      const records = join(folder, "records.ndjson");
+      writeFileSync(records, readFileSync(records, "utf8").replace(/^.*\n/, ""));
+      const cut = await custody(play, dba, ["evidence", "verify", folder, ...key]);
+      must(cut.exitCode !== 0, "without its first record it verifies too");
+      play.screen.why(
+        "The log has the digest of what was exported: nothing can be left out of it.",
+      );
+      return `${proved.length} things proved; with one record left out, refused`;
+    },
+  },
+  {
     title: "The database's passwords are nowhere an agent could look",
     run: noSecretsAnywhere,
   },
@@ -74,8 +106,12 @@ async function verify(play: Play, folder: string, copy = true) {
     await settled(join(gateway.dataFolder, "log", "checkpoint"));
     cpSync(join(gateway.dataFolder, "log"), folder, { recursive: true });
   }
-  const vkey = readFileSync(join(gateway.dataFolder, "keys", "log.vkey"), "utf8").trim();
-  return await custody(play, actor(play, "dba1"), ["audit", "verify", folder, "--key", vkey]);
+  const key = verifierKey(play);
+  return await custody(play, actor(play, "dba1"), ["audit", "verify", folder, "--key", key]);
+}
+
+function verifierKey({ stage }: Play): string {
+  return readFileSync(join(stage.gateway.dataFolder, "keys", "log.vkey"), "utf8").trim();
 }
 
 async function settled(file: string): Promise<void> {

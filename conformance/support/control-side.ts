@@ -276,6 +276,10 @@ export async function startControlSide(options: ControlSideOptions = {}) {
           async *readRecording(sessionId) {
             yield { t: clock.nowMs(), kind: "session", session: sessionId };
           },
+          // biome-ignore lint/correctness/useYield: there is no log behind this.
+          async *exportEvidence() {
+            throw new GatewayError("evidence_unavailable", "there is no log behind this");
+          },
         },
         authority: { mayAdminister, mayReplay: mayAdminister },
         outside: {

@@ -5,14 +5,17 @@ import { Command, CommanderError, Help } from "commander";
 
 import { addAuditCommands } from "./commands/audit.ts";
 import { addDelegationCommands } from "./commands/delegation.ts";
+import { addEvidenceCommands } from "./commands/evidence.ts";
 import { addExplainCommand } from "./commands/explain.ts";
 import { addGatewayCommands } from "./commands/gateway.ts";
+import { addLogKeyCommands } from "./commands/log-key.ts";
 import { addLoginCommands } from "./commands/login.ts";
 import { addRequestCommands } from "./commands/requests.ts";
 import { addRunCommand } from "./commands/run.ts";
 import { addSessionCommands } from "./commands/sessions.ts";
 import { addSshCommands } from "./commands/ssh.ts";
 import { addTargetCommands } from "./commands/targets.ts";
+import { addWitnessCommands } from "./commands/witness.ts";
 import { type CliError, EXIT_CODE_HELP, EXIT_CODES, toCliError } from "./faults.ts";
 import { invocationOf, SaidExit } from "./invocation.ts";
 import { addKeyCommand } from "./key-delegation.ts";
@@ -62,6 +65,9 @@ export function buildProgram(io: Io, passedOn: readonly string[] = []): Command 
   addSessionCommands(program, io);
   addExplainCommand(program, io);
   addAuditCommands(program, io);
+  addEvidenceCommands(program, io);
+  addWitnessCommands(program, io);
+  addLogKeyCommands(program, io);
   addGatewayCommands(program, io);
   return program;
 }
@@ -84,7 +90,16 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
 }
 
 /** Commands that act on contexts themselves, or need no gateway. */
-const NEVER_REFRESHES = new Set(["login", "logout", "context", "init", "serve", "check", "seal"]);
+const NEVER_REFRESHES = new Set([
+  "login",
+  "logout",
+  "context",
+  "init",
+  "serve",
+  "check",
+  "seal",
+  "rotate",
+]);
 
 async function refreshBefore(command: Command, io: Io): Promise<void> {
   const { CUSTODY_TOKEN, CUSTODY_URL, CUSTODY_CONTEXT } = io.environment;

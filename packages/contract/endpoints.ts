@@ -15,6 +15,7 @@ import {
   targetListSchema,
   whoamiSchema,
 } from "./delegations.ts";
+import { evidencePartSchema, evidenceScopeSchema } from "./evidence.ts";
 import { denialSchema, explainBodySchema, explanationSchema } from "./explanations.ts";
 import {
   introspectRequestSchema,
@@ -277,6 +278,15 @@ export const endpoints = {
 
   events: {
     ...get("/v1/events", "Audit leaves as they come", eventLineSchema),
+    answer: "ndjson",
+  },
+  evidence: {
+    ...post(
+      "/v1/evidence",
+      "Everything about a session, request, root or time, to be checked elsewhere",
+      evidenceScopeSchema,
+      evidencePartSchema,
+    ),
     answer: "ndjson",
   },
   checkpoint: {

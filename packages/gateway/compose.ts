@@ -10,7 +10,9 @@ import { createControlAccess } from "./access/control.ts";
 import type { Access } from "./access/operation.ts";
 import { type Admin, startAdmin } from "./api/admin.ts";
 import { startApi } from "./api/server.ts";
+import { exportEvidence } from "./audit/evidence-export.ts";
 import { sumOfMeters } from "./audit/journal-meter.ts";
+import { createLogFiles } from "./audit/log-files.ts";
 import { GatewayError } from "./base/errors.ts";
 import { systemRandom } from "./base/ids.ts";
 import { authorityOf } from "./compose/authority.ts";
@@ -32,7 +34,8 @@ import { createKeyProofs } from "./delegation/proof.ts";
 import { createPeople } from "./identity/people.ts";
 import { createSignIns } from "./identity/sign-ins.ts";
 import type { Settings } from "./live.ts";
-import { readRecording } from "./recording/replay.ts";
+import { openPolicyArchive } from "./policy/archive.ts";
+import { openRecording, readRecording } from "./recording/replay.ts";
 import { brokerOf } from "./session/broker.ts";
 import type { Control } from "./session/control.ts";
 import { createControl } from "./session/create-control.ts";
@@ -66,6 +69,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const { instance } = prepareData(dataDirectory);
   const sshKeys = openSshKeys(dataDirectory);
   const workers = workersOf(config);
+  const policyArchive = openPolicyArchive(dataDirectory, createLogFiles().replace);
+  policyArchive.keep(first.policies);
   const evidence = await openEvidence(first, outside, stack, workers);
   const { journal, auditLog, keys, follow, outwardState } = evidence;
   const store = openKeptStore(dataDirectory, clock, onFault, stack);
@@ -159,6 +164,20 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         logDirectory: auditLog.directory,
         vkey: () => auditLog.vkey,
         readRecording: (sessionId) => readRecording({ dataDirectory, keys }, sessionId),
+        exportEvidence: (wanted) =>
+          exportEvidence(
+            {
+              journal,
+              logDirectory: auditLog.directory,
+              async published() {
+                await journalsOf(journal, dataSides).settled();
+                await auditLog.sync();
+              },
+              openRecording: (sessionId) => openRecording({ dataDirectory, keys }, sessionId),
+              findPolicies: policyArchive.find,
+            },
+            wanted,
+          ),
       },
       authority: authorityOf(control, () => live.config),
       outside: { clock, tls, limits, ready, onFault },
@@ -208,6 +227,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     admin: admin === undefined ? undefined : { host: admin.host, port: admin.port },
     fingerprint: certificates.fingerprint,
     async apply(settings) {
+      policyArchive.keep(settings.policies);
       await providers.replace(settings.config);
       const before = live;
       live = settings;
@@ -217,7 +237,10 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       await dataSides().apply(settings);
       journal.append({
         event: "configuration.loaded",
-        detail: { policyVersion: settings.policies.version },
+        detail: {
+          policyVersion: settings.policies.version,
+          policyDigest: settings.policies.digest,
+        },
       });
     },
     refuse: (problems) => journal.append({ event: "configuration.refused", detail: { problems } }),

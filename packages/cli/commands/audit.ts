@@ -10,6 +10,14 @@ import type { Command } from "commander";
 import { CliError, EXIT_CODES } from "../faults.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
 import { facts, harmless, type Io } from "../output.ts";
+import { addProofCommands } from "./proofs.ts";
+
+interface VerifyCommandOptions {
+  readonly key?: string[];
+  readonly keyFile?: string;
+  readonly witness?: string[];
+  readonly quorum?: string;
+}
 
 export function addAuditCommands(program: Command, io: Io): void {
   program.commandsGroup("Proving:");
@@ -20,6 +28,8 @@ export function addAuditCommands(program: Command, io: Io): void {
     .argument("<directory>", "the log, or a copy of it: the folder with `checkpoint` in it")
     .option("--key <vkey...>", "the key that must have signed it; all of several must have")
     .option("--key-file <file>", "the same from a file, one key a line")
+    .option("--witness <vkey...>", "keys of witnesses that must have cosigned a head of it")
+    .option("--quorum <count>", "how many of them; default: all")
     .addHelpText(
       "after",
       `
@@ -32,16 +42,16 @@ Examples:
 
 The exit code is ${EXIT_CODES.unverified} when anything does not fit, and each record that does not is named.`,
     )
-    .action(
-      async (directory: string, options: { key?: string[]; keyFile?: string }, command: Command) =>
-        verify(invocationOf(command, io), directory, options),
+    .action(async (directory: string, options: VerifyCommandOptions, command: Command) =>
+      verify(invocationOf(command, io), directory, options),
     );
+  addProofCommands(audit, io);
 }
 
 async function verify(
   invocation: Invocation,
   directory: string,
-  options: { key?: string[]; keyFile?: string },
+  options: VerifyCommandOptions,
 ): Promise<void> {
   const given = [
     ...(options.key ?? []),
@@ -53,7 +63,11 @@ async function verify(
       hint: "--key or --key-file: the gateway prints it at start, and custody init names its file",
     });
   const keys = given.length > 0 ? given : readKeys(beside);
-  const report = await verifyLog(directory, { keys }).catch((error: unknown) => {
+  const witnesses = options.witness ?? [];
+  const quorum = options.quorum === undefined ? witnesses.length : Number(options.quorum);
+  if (!Number.isInteger(quorum) || quorum < 0 || quorum > witnesses.length)
+    throw new CliError("usage", "--quorum is a number, at most that of the --witness keys");
+  const report = await verifyLog(directory, { keys, witnesses, quorum }).catch((error: unknown) => {
     const said = error instanceof Error ? error.message : String(error);
     throw new CliError("usage", `the key cannot be used: ${said}`, { cause: error });
   });
@@ -76,10 +90,19 @@ function reportText(invocation: Invocation, report: LogReport, ownKey: boolean):
     ["log", report.origin],
     ["records", String(report.size)],
     ["root", report.root],
+    ["cosigned", cosignedText(report)],
     ["open", openText(report)],
     ["key", ownKey ? "from beside the log: shows that it is whole, not whose it is" : undefined],
   ]);
   return `${verdict}\n${problems}${further}${about}`;
+}
+
+function cosignedText({ cosigned }: LogReport): string | undefined {
+  if (cosigned === undefined) return undefined;
+  const names = cosigned.witnesses.map(({ name, seconds }) => {
+    return `${name} at ${new Date(seconds * 1000).toISOString()}`;
+  });
+  return `the first ${cosigned.size} records, by ${names.join("; ")}`;
 }
 
 function openText(report: LogReport): string | undefined {
@@ -88,7 +111,7 @@ function openText(report: LogReport): string | undefined {
   return `${sessions.length} sessions and ${intents.length} commands without an end yet`;
 }
 
-function readKeys(file: string): string[] {
+export function readKeys(file: string): string[] {
   try {
     return readFileSync(file, "utf8")
       .split("\n")

@@ -41,6 +41,8 @@ export const LEAF_EVENTS = [
   "hold.ended",
   "recording.read",
   "audit.read",
+  /** A bundle was given to somebody; `detail.digest` is that of its parts (bundle.ts). */
+  "evidence.exported",
 ] as const;
 
 export type LeafEvent = (typeof LEAF_EVENTS)[number];

@@ -2,6 +2,7 @@
 
 import type { Decision, Operation } from "../access/operation.ts";
 import type { Approvals } from "../approval/approvals.ts";
+import type { EvidencePart, WantedEvidence } from "../audit/evidence-export.ts";
 import type { OpenJournal } from "../audit/journal-writer.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Provider } from "../config/config.ts";
@@ -118,6 +119,8 @@ export interface EvidenceParts {
   readonly vkey: () => string;
   /** One event a value, to be sent as JSON. Throws GatewayError "not_found". */
   readonly readRecording: (sessionId: string) => AsyncIterable<object>;
+  /** Throws GatewayError while it is read. */
+  readonly exportEvidence: (wanted: WantedEvidence) => AsyncIterable<EvidencePart>;
 }
 
 export interface ApiDeps {

@@ -47,7 +47,11 @@ export async function openEvidence(
     clock,
     onFailure,
     segmentBytes: limits.journalSegmentBytes,
-    startDetail: { policyVersion: policies.version },
+    startDetail: {
+      policyVersion: policies.version,
+      policyDigest: policies.digest,
+      logKey: outward.logKeyId,
+    },
   });
   const places = new Map(workers.map((worker) => [worker, newPlace()]));
   const auditLog = await openLog({

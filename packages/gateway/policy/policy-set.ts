@@ -6,7 +6,6 @@
 // evaluating them here exactly is what makes a slice give the same answer as the whole set. A property
 // test compares the two.
 
-import { createHash } from "node:crypto";
 import type {
   ActionConstraint,
   EntityUidJson,
@@ -14,6 +13,8 @@ import type {
   PrincipalConstraint,
   ResourceConstraint,
 } from "@cedar-policy/cedar-wasm/nodejs";
+import { policiesDigest } from "@custody/evidence/core/bundle.ts";
+import { nodeSha256 } from "@custody/evidence/node/node-sha256.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { PolicyTerms } from "./annotations.ts";
 import type { ClockReading } from "./conditions.ts";
@@ -57,12 +58,16 @@ export interface EntityFacts {
 }
 
 export interface PolicySet {
-  /** Changes with any text and with the schema. */
+  /** SHA-256, hex, of the texts and the schema. */
+  readonly digest: string;
+  /** Its first 12 digits: what decisions and messages name. */
   readonly version: string;
   readonly policies: readonly Policy[];
   /** The policies that can match, in a stable order. */
   slice(principal: EntityFacts, action: EntityUid, resource: EntityFacts): readonly Policy[];
 }
+
+const VERSION_DIGITS = 12;
 
 interface ActionIndex {
   /** Policies about one principal or group. */
@@ -84,8 +89,11 @@ export function createPolicySet(policies: readonly Policy[]): PolicySet {
       positions.push(position);
     }
   });
+  const texts = policies.map((policy) => policy.text).sort();
+  const digest = policiesDigest(nodeSha256, { schema: SCHEMA_VERSION, policies: texts });
   return {
-    version: versionOf(policies),
+    digest,
+    version: digest.slice(0, VERSION_DIGITS),
     policies,
     slice(principal, action, resource) {
       const entry = index.get(entityKey(action));
@@ -171,14 +179,6 @@ function readActions(constraint: ActionConstraint): ReadonlySet<string> {
 
 function plainUid(uid: EntityUidJson): EntityUid {
   return "__entity" in uid ? uid.__entity : uid;
-}
-
-function versionOf(policies: readonly Policy[]): string {
-  const hash = createHash("sha256").update(SCHEMA_VERSION);
-  for (const text of policies.map((policy) => policy.text).sort()) {
-    hash.update(`\n${Buffer.byteLength(text)}\n`).update(text);
-  }
-  return hash.digest("hex").slice(0, 12);
 }
 
 function getOrAdd<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {

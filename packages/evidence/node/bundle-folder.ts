@@ -1,0 +1,216 @@
+// A bundle (core/bundle.ts) as a folder: its parts read, strictly, and written. What is not a part of a
+// bundle is a problem, and so is a part that is not as it must be.
+
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, relative, sep } from "node:path";
+import {
+  type ArchivedPolicies,
+  BUNDLE_FORMAT,
+  type EvidenceManifest,
+  type EvidenceRecord,
+  type EvidenceScope,
+} from "../core/bundle.ts";
+import { framePiece, RECORDING_MAGIC, readPieces } from "./recording-format.ts";
+
+export interface BundleRecording {
+  readonly session: string;
+  /** The `.rec` file as it stands. */
+  readonly file: Buffer;
+  readonly pieces: readonly Buffer[];
+  readonly key: Buffer;
+}
+
+export interface BundleParts {
+  readonly manifest: EvidenceManifest;
+  readonly checkpoint: Buffer;
+  readonly records: readonly EvidenceRecord[];
+  readonly recordings: readonly BundleRecording[];
+  /** By the digest their file is named for. */
+  readonly policies: ReadonlyMap<string, ArchivedPolicies>;
+  /** undefined: there is none. */
+  readonly page: string | undefined;
+}
+
+export class BundleError extends Error {
+  override readonly name = "BundleError";
+}
+
+const RECORDING = /^recordings\/(s-[a-z0-9]{1,64})\.(rec|key)$/;
+const POLICIES = /^policies\/([0-9a-f]{64})\.json$/;
+const NAMED = new Set(["manifest.json", "checkpoint", "records.ndjson", "index.html"]);
+const KEY_BYTES = 32;
+
+/**
+ * The parts, and what else is wrong with the folder, a sentence each. Throws BundleError when what has to
+ * be there is not, or is not readable.
+ */
+export function readBundle(directory: string): {
+  readonly parts: BundleParts;
+  readonly problems: readonly string[];
+} {
+  const problems: string[] = [];
+  const names = filesOf(directory);
+  const recordings: BundleRecording[] = [];
+  const policies = new Map<string, ArchivedPolicies>();
+  for (const name of names) {
+    const session = RECORDING.exec(name)?.[1];
+    const digest = POLICIES.exec(name)?.[1];
+    if (session !== undefined && name.endsWith(".rec"))
+      recordings.push(readRecording(directory, session));
+    else if (session !== undefined && !names.includes(name.replace(/key$/, "rec")))
+      problems.push(`${name}: a key without a recording`);
+    else if (digest !== undefined) policies.set(digest, readPolicies(directory, name));
+    else if (session === undefined && !NAMED.has(name))
+      problems.push(`${name}: not a part of a bundle`);
+  }
+  const manifest = readManifest(directory);
+  const page = names.includes("index.html") ? read(directory, "index.html").toString() : undefined;
+  const checkpoint = read(directory, "checkpoint");
+  const records = readRecords(directory);
+  return { parts: { manifest, checkpoint, records, recordings, policies, page }, problems };
+}
+
+/** Throws BundleError when the folder is there and not empty. */
+export function writeBundle(directory: string, parts: BundleParts): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  if (readdirSync(directory).length > 0) throw new BundleError(`${directory} is not empty`);
+  const write = (name: string, content: string | Buffer): void =>
+    writeFileSync(join(directory, ...name.split("/")), content, { mode: 0o600, flag: "wx" });
+  write("manifest.json", jsonText(parts.manifest));
+  write("checkpoint", parts.checkpoint);
+  write("records.ndjson", parts.records.map((record) => `${JSON.stringify(record)}\n`).join(""));
+  if (parts.recordings.length > 0) mkdirSync(join(directory, "recordings"), { mode: 0o700 });
+  for (const { session, file, key } of parts.recordings) {
+    write(`recordings/${session}.rec`, file);
+    write(`recordings/${session}.key`, keyText(key));
+  }
+  if (parts.policies.size > 0) mkdirSync(join(directory, "policies"), { mode: 0o700 });
+  for (const [digest, archived] of parts.policies)
+    write(`policies/${digest}.json`, jsonText(archived));
+  if (parts.page !== undefined) write("index.html", parts.page);
+}
+
+/** A recording's file from its pieces. */
+export function recordingFile(pieces: readonly Buffer[]): Buffer {
+  return Buffer.concat([RECORDING_MAGIC, ...pieces.flatMap(framePiece)]);
+}
+
+export function keyText(key: Buffer): string {
+  return `${key.toString("base64url")}\n`;
+}
+
+function filesOf(directory: string): string[] {
+  try {
+    return readdirSync(directory, { recursive: true, withFileTypes: true })
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => relative(directory, join(entry.parentPath, entry.name)).split(sep).join("/"))
+      .sort();
+  } catch (cause) {
+    throw new BundleError(`${directory} cannot be read`, { cause });
+  }
+}
+
+function read(directory: string, name: string): Buffer {
+  try {
+    return readFileSync(join(directory, ...name.split("/")));
+  } catch (cause) {
+    throw new BundleError(`${name} is missing`, { cause });
+  }
+}
+
+function readJson(directory: string, name: string): Record<string, unknown> {
+  const text = read(directory, name).toString("utf8");
+  try {
+    const value: unknown = JSON.parse(text);
+    // One spelling of each part: what a reader does not look at must not be there.
+    if (isObject(value) && jsonText(value) === text) return value;
+  } catch {
+    // Told below.
+  }
+  throw new BundleError(`${name} is not written as it must be`);
+}
+
+function readManifest(directory: string): EvidenceManifest {
+  const value = readJson(directory, "manifest.json");
+  const { format, scope, origin, exported, withheld } = value;
+  const isWhole =
+    Object.keys(value).join() === "format,scope,origin,exported,withheld" &&
+    format === BUNDLE_FORMAT &&
+    typeof origin === "string" &&
+    isScope(scope) &&
+    isRecord(exported) &&
+    isObject(withheld) &&
+    Object.values(withheld).every((why) => typeof why === "string");
+  if (!isWhole) throw new BundleError("manifest.json is not one of a bundle of this format");
+  return value as unknown as EvidenceManifest;
+}
+
+function readRecords(directory: string): EvidenceRecord[] {
+  const text = read(directory, "records.ndjson").toString("utf8");
+  if (text !== "" && !text.endsWith("\n")) throw new BundleError("records.ndjson is cut off");
+  return text
+    .split("\n")
+    .slice(0, -1)
+    .map((line, at) => {
+      try {
+        const value: unknown = JSON.parse(line);
+        if (isRecord(value) && JSON.stringify(value) === line) return value;
+      } catch {
+        // Told below.
+      }
+      throw new BundleError(`records.ndjson: line ${at + 1} is not a record`);
+    });
+}
+
+function readRecording(directory: string, session: string): BundleRecording {
+  const name = `recordings/${session}`;
+  const file = read(directory, `${name}.rec`);
+  const { pieces, end } = readPieces(file);
+  if (end !== file.length) throw new BundleError(`${name}.rec is cut off or malformed`);
+  const text = read(directory, `${name}.key`).toString("latin1");
+  const key = Buffer.from(text.trimEnd(), "base64url");
+  if (key.length !== KEY_BYTES || keyText(key) !== text)
+    throw new BundleError(`${name}.key is not a key`);
+  return { session, file, pieces, key };
+}
+
+function readPolicies(directory: string, name: string): ArchivedPolicies {
+  const value = readJson(directory, name);
+  const { schema, policies } = value;
+  const isWhole =
+    Object.keys(value).join() === "schema,policies" &&
+    typeof schema === "string" &&
+    Array.isArray(policies) &&
+    policies.every((policy) => typeof policy === "string");
+  if (!isWhole) throw new BundleError(`${name} is not a set of policies`);
+  return value as unknown as ArchivedPolicies;
+}
+
+function isScope(value: unknown): value is EvidenceScope {
+  if (!isObject(value)) return false;
+  const [entry, ...others] = Object.entries(value);
+  if (entry === undefined || others.length > 0) return false;
+  const [kind, what] = entry;
+  if (kind === "between")
+    return Array.isArray(what) && what.length === 2 && what.every(Number.isSafeInteger);
+  return ["session", "request", "root"].includes(kind) && typeof what === "string";
+}
+
+function isRecord(value: unknown): value is EvidenceRecord {
+  if (!isObject(value) || Object.keys(value).join() !== "index,leaf,proof") return false;
+  const { index, leaf, proof } = value;
+  return (
+    Number.isSafeInteger(index) &&
+    typeof leaf === "string" &&
+    Array.isArray(proof) &&
+    proof.every((hash) => typeof hash === "string")
+  );
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function jsonText(value: object): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}

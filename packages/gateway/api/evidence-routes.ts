@@ -1,0 +1,56 @@
+// Evidence to take away. Of a session or command: for who may replay on its target; of a root or a time,
+// which may span targets: for who may replay on all of them.
+
+import { type EvidenceScope, sessionOfRequest } from "@custody/evidence/core/bundle.ts";
+import type { WantedEvidence } from "../audit/evidence-export.ts";
+import { GatewayError } from "../base/errors.ts";
+import type { Chain } from "../delegation/chain.ts";
+import { leafChain } from "../delegation/leaf-chain.ts";
+import type { ApiDeps } from "./deps.ts";
+import { linesOf, sendLines } from "./ndjson.ts";
+import type { Router } from "./routing.ts";
+
+type AskedScope =
+  | Exclude<EvidenceScope, { between: unknown }>
+  | { readonly between: readonly [string, string] };
+
+export function addEvidenceRoutes(router: Router, deps: ApiDeps): void {
+  router.stream("evidence", async ({ chain, body, reply }) => {
+    const wanted = wantedBy(deps, chain, scopeOf(body));
+    const parts = deps.evidence.exportEvidence(wanted);
+    return sendLines(reply, linesOf(parts, deps.outside.onFault));
+  });
+}
+
+function scopeOf(asked: AskedScope): EvidenceScope {
+  if (!("between" in asked)) return asked;
+  const [from, until] = asked.between.map((time) => Date.parse(time)) as [number, number];
+  if (from >= until) throw new GatewayError("invalid", "the time ends before it begins");
+  return { between: [from, until] };
+}
+
+function wantedBy(deps: ApiDeps, chain: Chain, scope: EvidenceScope): WantedEvidence {
+  const { authority, sessions } = deps;
+  const mayDisclose = (target: string) => authority.mayReplay(chain, target);
+  const about = { chain: leafChain(chain) };
+  const session = "session" in scope ? scope.session : sessionIn(scope);
+  if (session === undefined) {
+    if (!authority.mayReplay(chain, undefined))
+      throw new GatewayError("forbidden", "this is for who may replay on every target", {
+        hint: "ask for one session: --session",
+      });
+    return { scope, about, mayDisclose };
+  }
+  const row = sessions.store.find(session);
+  if (row === undefined || !mayDisclose(row.target))
+    throw new GatewayError("not_found", "there is no such session, or not for you");
+  return { scope, about: { ...about, target: row.target, session }, mayDisclose };
+}
+
+/** undefined: the scope is of more than one session. */
+function sessionIn(scope: EvidenceScope): string | undefined {
+  if (!("request" in scope)) return undefined;
+  const session = sessionOfRequest(scope.request);
+  if (session === undefined) throw new GatewayError("invalid", "that is no request id");
+  return session;
+}

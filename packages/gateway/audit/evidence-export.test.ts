@@ -1,0 +1,324 @@
+import assert from "node:assert/strict";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import type {
+  EvidenceManifest,
+  EvidenceRecord,
+  EvidenceScope,
+} from "@custody/evidence/core/bundle.ts";
+import { parseKey } from "@custody/evidence/core/note.ts";
+import {
+  type BundleParts,
+  type BundleRecording,
+  recordingFile,
+  writeBundle,
+} from "@custody/evidence/node/bundle-folder.ts";
+import { pageOf, verifyBundle } from "@custody/evidence/node/bundle-verify.ts";
+import { commandDigest } from "@custody/evidence/node/command-digest.ts";
+import { systemClock } from "../base/clock.ts";
+import { GatewayError } from "../base/errors.ts";
+import { systemRandom } from "../base/ids.ts";
+import { openPolicyArchive } from "../policy/archive.ts";
+import { parsePolicies } from "../policy/load.ts";
+import { openRecorder } from "../recording/recorder.ts";
+import { loadRecordingKeys } from "../recording/recording-keys.ts";
+import { eraseRecording, openRecording } from "../recording/replay.ts";
+import { exportEvidence } from "./evidence-export.ts";
+import { openJournal } from "./journal-writer.ts";
+import { openLog } from "./log.ts";
+import { createLogFiles } from "./log-files.ts";
+
+const SQL = "delete from orders where id = 7";
+const chain = [
+  { d: "d-root", s: "corp/ann", k: "user", p: "attested" },
+  { d: "d-agent", s: "d-agent", k: "agent", p: "bearer" },
+] as const;
+
+let directory = "";
+let vkey = "";
+const stack = new AsyncDisposableStack();
+let collect: (scope: EvidenceScope, mayDisclose?: boolean) => Promise<BundleParts>;
+
+before(async () => {
+  directory = mkdtempSync(join(tmpdir(), "custody-bundle-"));
+  mkdirSync(join(directory, "keys"));
+  const onFailure = (error: GatewayError): never => {
+    throw error;
+  };
+  const policies = await parsePolicies([
+    { name: "all.cedar", text: '@id("all") permit (principal, action, resource);' },
+  ]);
+  assert.ok(policies.ok);
+  const { version, digest } = policies.policies;
+  const archive = openPolicyArchive(directory, createLogFiles().replace);
+  archive.keep(policies.policies);
+  const journal = stack.use(
+    await openJournal({
+      ...{ directory, worker: 0, clock: systemClock, onFailure },
+      startDetail: { policyVersion: version, policyDigest: digest },
+    }),
+  );
+  const journals = [{ worker: 0, journal }];
+  const log = await openLog({ dataDirectory: directory, journals, onFailure, intervalMs: 20 });
+  vkey = log.vkey;
+  stack.defer(async () => {
+    await journal[Symbol.asyncDispose]();
+    await log[Symbol.asyncDispose]();
+  });
+  const keys = await loadRecordingKeys(directory, systemRandom);
+  const say = (session: string) => {
+    const recorder = openRecorder(
+      { journal, clock: systemClock, keys, random: systemRandom },
+      { sessionId: session, data: { target: "orders" } },
+    );
+    const about = { session, target: "orders", account: "rw", chain };
+    journal.append({ ...about, event: "session.opened" });
+    const command = (number: number, text: string, decision: "permit" | "approved") => {
+      const request = `r-${session.slice(2)}-${number}`;
+      if (decision === "approved")
+        journal.append({
+          ...about,
+          ...{ event: "hold.voted", request },
+          detail: { hold: "h-1", vote: "approve", by: "corp/bob" },
+        });
+      recorder.command(request, text, undefined);
+      journal.append({
+        ...about,
+        ...{ event: "command.intent", request, decision, command: commandDigest(text) },
+        ...{ effects: ["sql:delete orders/shop/public/orders"], policies: ["all"] },
+        policyVersion: version,
+      });
+      recorder.response(request, Buffer.from("DELETE 1"));
+      journal.append({ event: "command.outcome", session, request, outcome: "ok", rows: 1 });
+    };
+    command(1, "select 1 -- <b>&\u202e", "permit");
+    command(2, SQL, "approved");
+    journal.append({ ...about, event: "session.closed", detail: { ...recorder.end() } });
+  };
+  say("s-aaaa");
+  say("s-bbbb");
+  say("s-cccc");
+  await journal.settled();
+  await log.sync();
+  await eraseRecording(directory, "s-cccc");
+  collect = async (scope, mayDisclose = true) => {
+    const records: EvidenceRecord[] = [];
+    const pieces: Buffer[] = [];
+    const recordings: BundleRecording[] = [];
+    const kept = new Map<
+      string,
+      BundleParts["policies"] extends ReadonlyMap<string, infer P> ? P : never
+    >();
+    let checkpoint = "";
+    let manifest: EvidenceManifest | undefined;
+    const parts = exportEvidence(
+      {
+        logDirectory: log.directory,
+        journal,
+        async published() {
+          await journal.settled();
+          await log.sync();
+        },
+        openRecording: (session) => openRecording({ dataDirectory: directory, keys }, session),
+        findPolicies: archive.find,
+      },
+      { scope, about: { chain }, mayDisclose: () => mayDisclose },
+    );
+    for await (const part of parts) {
+      if (part.part === "record") records.push(part.record);
+      else if (part.part === "piece") pieces.push(Buffer.from(part.bytes, "base64"));
+      else if (part.part === "policies") kept.set(part.digest, part.archived);
+      else if (part.part === "checkpoint") checkpoint = part.text;
+      else if (part.part === "manifest") manifest = part.manifest;
+      else {
+        const own = pieces.splice(0);
+        const key = Buffer.from(part.key, "base64url");
+        recordings.push({ session: part.session, file: recordingFile(own), pieces: own, key });
+      }
+    }
+    assert.ok(manifest);
+    const made = { manifest, checkpoint: Buffer.from(checkpoint), records, recordings };
+    const whole: BundleParts = { ...made, policies: kept, page: undefined };
+    return { ...whole, page: pageOf(whole) };
+  };
+});
+
+after(async () => {
+  await stack.disposeAsync();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function written(scope: EvidenceScope, mayDisclose?: boolean): Promise<string> {
+  const folder = mkdtempSync(join(directory, "bundle-"));
+  writeBundle(folder, await collect(scope, mayDisclose));
+  return folder;
+}
+
+function verified(folder: string) {
+  return verifyBundle(folder, { log: [parseKey(vkey)], witnesses: [], quorum: 0 });
+}
+
+describe("a bundle", () => {
+  test("of a session verifies, and says what it proves", async () => {
+    const report = await verified(await written({ session: "s-aaaa" }));
+    assert.deepEqual(report.problems, []);
+    assert.ok(report.proved.some((one) => /each of the 8 records is in the log/.test(one)));
+    assert.ok(report.proved.some((one) => /recording of s-aaaa is whole/.test(one)));
+    assert.ok(report.proved.some((one) => /r-aaaa-2 ran with the approval of corp\/bob/.test(one)));
+    assert.ok(report.proved.some((one) => /policies [0-9a-f]{12} are what/.test(one)));
+  });
+
+  test("of one command, a root and a time verify", async () => {
+    for (const scope of [
+      { request: "r-bbbb-2" },
+      { root: "corp/ann" },
+      { root: "d-root" },
+      { between: [0, Date.now() + 1000] },
+    ] as const) {
+      const report = await verified(await written(scope));
+      assert.deepEqual(report.problems, [], JSON.stringify(scope));
+    }
+  });
+
+  test("says what was erased or not disclosed, and stays whole", async () => {
+    const erased = await verified(await written({ session: "s-cccc" }));
+    assert.deepEqual(erased.problems, []);
+    assert.ok(erased.notProved.some((one) => /s-cccc: .*erased/.test(one)));
+    const kept = await verified(await written({ session: "s-aaaa" }, false));
+    assert.deepEqual(kept.problems, []);
+    assert.ok(kept.notProved.some((one) => /may not replay/.test(one)));
+  });
+
+  test("of nothing is refused", async () => {
+    await assert.rejects(collect({ session: "s-none" }), (error) => {
+      assert.ok(error instanceof GatewayError);
+      return error.code === "not_found";
+    });
+  });
+
+  test("has a page that runs and loads nothing, and shows what could hide", async () => {
+    const { page } = await collect({ session: "s-aaaa" });
+    assert.ok(page?.includes("default-src &#39;none&#39;") || page?.includes("default-src 'none'"));
+    assert.ok(page?.includes(`<pre>${SQL}</pre>`));
+    assert.ok(page?.includes("&lt;b&gt;&amp;"));
+    assert.ok(!page?.includes("\u202e") && page?.includes("U+202E"));
+    assert.doesNotMatch(page ?? "", /<script|https?:|src=|@import|url\(/);
+  });
+});
+
+describe("a bundle of which", () => {
+  const lines = (folder: string): string[] =>
+    readFileSync(join(folder, "records.ndjson"), "utf8").split("\n").slice(0, -1);
+  const put = (folder: string, records: readonly string[]): void =>
+    writeFileSync(join(folder, "records.ndjson"), records.map((line) => `${line}\n`).join(""));
+  const file = (folder: string, pattern: RegExp): string => {
+    const [found] = names.filter((name) => pattern.test(name));
+    assert.ok(found);
+    return join(folder, found);
+  };
+  let original = "";
+  let other: BundleParts;
+  let names: string[] = [];
+
+  before(async () => {
+    original = await written({ session: "s-aaaa" });
+    other = await collect({ session: "s-bbbb" });
+    const { policies } = await collect({ session: "s-aaaa" });
+    names = [
+      ...["manifest.json", "checkpoint", "records.ndjson", "index.html"],
+      ...["recordings/s-aaaa.rec", "recordings/s-aaaa.key"],
+      ...[...policies.keys()].map((digest) => `policies/${digest}.json`),
+    ];
+  });
+
+  async function broken(change: (folder: string) => void): Promise<readonly string[]> {
+    const folder = mkdtempSync(join(directory, "broken-"));
+    cpSync(original, folder, { recursive: true });
+    change(folder);
+    const { ok, problems } = await verified(folder);
+    assert.equal(ok, false);
+    return problems;
+  }
+
+  test("any one file is missing is refused", async () => {
+    for (const name of names) {
+      const problems = await broken((folder) => rmSync(join(folder, name)));
+      assert.ok(problems.length > 0, name);
+    }
+  });
+
+  test("any byte of any file is changed is refused", async () => {
+    for (const name of names) {
+      const size = readFileSync(join(original, name)).length;
+      const step = Math.max(1, Math.floor(size / 25));
+      for (let at = 0; at < size; at += step) {
+        const problems = await broken((folder) => {
+          const bytes = readFileSync(join(folder, name));
+          bytes[at]! ^= 0x01;
+          writeFileSync(join(folder, name), bytes);
+        });
+        assert.ok(problems.length > 0, `${name} at ${at}`);
+      }
+    }
+  });
+
+  test("any record is left out, doubled or moved is refused", async () => {
+    const count = lines(original).length;
+    for (let at = 0; at < count; at++) {
+      await broken((folder) => put(folder, lines(folder).toSpliced(at, 1)));
+      await broken((folder) => put(folder, lines(folder).toSpliced(at, 0, lines(folder)[at]!)));
+      if (at > 0)
+        await broken((folder) => {
+          const records = lines(folder);
+          put(folder, [...records.toSpliced(at, 1).toSpliced(at - 1, 0, records[at]!)]);
+        });
+    }
+  });
+
+  test("the parts are another session's names them", async () => {
+    const foreign = await broken((folder) =>
+      put(folder, [...lines(folder), JSON.stringify(other.records.at(-1))]),
+    );
+    assert.ok(foreign.some((one) => /does not belong to session s-aaaa/.test(one)));
+    const recording = await broken((folder) => {
+      writeFileSync(join(folder, "recordings/s-aaaa.rec"), other.recordings[0]!.file);
+      writeFileSync(
+        join(folder, "recordings/s-aaaa.key"),
+        `${other.recordings[0]!.key.toString("base64url")}\n`,
+      );
+    });
+    assert.ok(recording.some((one) => /recording of s-aaaa: piece 1 was altered/.test(one)));
+    const added = await broken((folder) =>
+      renameSync(file(folder, /key$/), join(folder, "recordings/s-zzzz.key")),
+    );
+    assert.ok(added.length > 0);
+  });
+
+  test("the head is signed by another key is refused", async () => {
+    const parts = vkey.split("+");
+    const report = await verifyBundle(original, {
+      log: [],
+      witnesses: [parseKey(vkey)],
+      quorum: 1,
+    });
+    assert.equal(report.ok, false, parts[0]);
+    assert.match(report.problems.join(), /not signed by the log's key/);
+  });
+
+  test("fewer witnesses have seen the head than are asked for is refused", async () => {
+    const report = await verifyBundle(original, {
+      ...{ log: [parseKey(vkey)], witnesses: [], quorum: 1 },
+    });
+    assert.match(report.problems.join(), /0 witnesses cosigned, 1 are asked for/);
+  });
+});

@@ -1,0 +1,294 @@
+// What a bundle (evidence/core/bundle.ts) is made of, out of the log's files, the recordings and the kept
+// policies. The order matters: what was journalled before the request is published first; then the
+// parts are gathered; then their digest goes into the log, as `evidence.exported`; then the proofs are made
+// against a head that has that record.
+//
+// Reads files of the log; owns nothing. One export at a time walks the log, a bundle of entries a turn,
+// so that whoever else the process serves is not kept waiting.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { toBase64 } from "@custody/evidence/core/base64.ts";
+import {
+  type ArchivedPolicies,
+  BUNDLE_FORMAT,
+  ContentsDigest,
+  type EvidenceManifest,
+  type EvidenceRecord,
+  type EvidenceScope,
+  membersOf,
+} from "@custody/evidence/core/bundle.ts";
+import { type Checkpoint, parseCheckpoint } from "@custody/evidence/core/checkpoint.ts";
+import { decodeLeaf, type Leaf } from "@custody/evidence/core/leaf.ts";
+import { leafHash, TILE_WIDTH } from "@custody/evidence/core/merkle.ts";
+import { parseNote } from "@custody/evidence/core/note.ts";
+import { inclusionProof } from "@custody/evidence/core/proof.ts";
+import { recordingFile } from "@custody/evidence/node/bundle-folder.ts";
+import { folderEntries, folderHashes } from "@custody/evidence/node/log-folder.ts";
+import { nodeSha256 } from "@custody/evidence/node/node-sha256.ts";
+import { GatewayError } from "../base/errors.ts";
+import type { Journal, LeafDraft } from "./journal.ts";
+
+/** In the order they are sent: recordings, policies, records, the head, the manifest. */
+export type EvidencePart =
+  | { readonly part: "record"; readonly record: EvidenceRecord }
+  /** One piece; base64. */
+  | { readonly part: "piece"; readonly session: string; readonly bytes: string }
+  | { readonly part: "key"; readonly session: string; readonly key: string }
+  | { readonly part: "policies"; readonly digest: string; readonly archived: ArchivedPolicies }
+  | { readonly part: "checkpoint"; readonly text: string }
+  /** Always last. */
+  | { readonly part: "manifest"; readonly manifest: EvidenceManifest };
+
+export interface EvidenceExportDeps {
+  /** The folder with `checkpoint` and `tile/`. */
+  readonly logDirectory: string;
+  readonly journal: Pick<Journal, "append">;
+  /** Resolves when all that is in the journals is in the published log. */
+  readonly published: () => Promise<void>;
+  /** Throws GatewayError "not_found" when there is none, or it was erased. */
+  readonly openRecording: (
+    sessionId: string,
+  ) => Promise<{ readonly key: Buffer; readonly pieces: readonly Buffer[] }>;
+  readonly findPolicies: (
+    version: string,
+  ) => { readonly digest: string; readonly archived: ArchivedPolicies } | undefined;
+}
+
+export interface WantedEvidence {
+  readonly scope: EvidenceScope;
+  /** Chain and target of the reader's leaves. */
+  readonly about: Pick<LeafDraft, "chain" | "target" | "session">;
+  /** Whether what was said in a session on that target may be disclosed. */
+  readonly mayDisclose: (target: string) => boolean;
+}
+
+const MAX_RECORDS = 100_000;
+const MAX_RECORDINGS = 1_000;
+/** The journal of the process that answers the control API. */
+const OWN_WORKER = 0;
+
+/** Throws GatewayError: not_found, invalid (too much), evidence_unavailable. */
+export async function* exportEvidence(
+  deps: EvidenceExportDeps,
+  wanted: WantedEvidence,
+): AsyncGenerator<EvidencePart> {
+  const { scope, about } = wanted;
+  const from = headOf(deps.logDirectory, "checkpoint").checkpoint.size;
+  // What the export rests on is in the log before it is looked at; and who looked is on record.
+  const asked = deps.journal.append({ event: "audit.read", ...about });
+  await published(deps, from, asked);
+  const head = headOf(deps.logDirectory, "checkpoint").checkpoint;
+  const found = await select(deps.logDirectory, head.size, scope);
+  if (found.length === 0) throw new GatewayError("not_found", "the log has no record of that");
+
+  const contents = new ContentsDigest();
+  const withheld: Record<string, string> = {};
+  const { policies, missing } = policiesOf(deps, found);
+  const records = await withPolicyRecords(deps.logDirectory, head.size, found, policies);
+  for (const { index, entry } of records) contents.record(index, leafHash(nodeSha256, entry));
+  for (const session of recordedSessions(records)) {
+    const opened = await disclosed(deps, wanted, session);
+    if (typeof opened === "string") {
+      withheld[session.id] = opened;
+      continue;
+    }
+    const { key, pieces } = opened;
+    contents.recording(session.id, nodeSha256(recordingFile(pieces)), nodeSha256(key));
+    for (const piece of pieces)
+      yield { part: "piece", session: session.id, bytes: piece.toString("base64") };
+    yield { part: "key", session: session.id, key: key.toString("base64url") };
+  }
+  for (const version of missing) withheld[`policies ${version}`] = "not kept by the gateway";
+  for (const [what, why] of Object.entries(withheld)) contents.withheld(what, why);
+  for (const [digest, archived] of policies) {
+    contents.policies(digest);
+    yield { part: "policies", digest, archived };
+  }
+
+  const told = deps.journal.append({
+    event: "evidence.exported",
+    ...about,
+    detail: { digest: contents.of(nodeSha256, scope), records: records.length },
+  });
+  const exported = await published(deps, head.size, told);
+  yield* proofs(deps.logDirectory, records, exported, { scope, withheld });
+}
+
+interface Entry {
+  readonly index: number;
+  readonly entry: Uint8Array;
+  readonly leaf: Leaf;
+}
+
+function* proofs(
+  directory: string,
+  records: readonly Entry[],
+  exported: Entry,
+  about: Pick<EvidenceManifest, "scope" | "withheld">,
+): Generator<EvidencePart> {
+  const head = headWith(directory, exported.index);
+  const { size, origin } = head.checkpoint;
+  const subtree = folderHashes(directory, size);
+  const proved = ({ index, entry }: Entry): EvidenceRecord => ({
+    index,
+    leaf: Buffer.from(entry).toString("utf8"),
+    proof: inclusionProof(subtree, index, size).map(toBase64),
+  });
+  for (const entry of records) yield { part: "record", record: proved(entry) };
+  yield { part: "checkpoint", text: head.note };
+  const { scope, withheld } = about;
+  const manifest: EvidenceManifest = {
+    ...{ format: BUNDLE_FORMAT, scope, origin },
+    ...{ exported: proved(exported), withheld },
+  };
+  yield { part: "manifest", manifest };
+}
+
+/** The leaf of our own journal, once it is in the published log. */
+async function published(deps: EvidenceExportDeps, from: number, seq: number): Promise<Entry> {
+  await deps.published();
+  const { size } = headOf(deps.logDirectory, "checkpoint").checkpoint;
+  for await (const one of entriesOf(deps.logDirectory, from, size))
+    if (one.leaf.worker === OWN_WORKER && one.leaf.seq === seq) return one;
+  throw new GatewayError("evidence_unavailable", "the log was not published in time", {
+    hint: "try again in a moment",
+  });
+}
+
+async function select(directory: string, size: number, scope: EvidenceScope): Promise<Entry[]> {
+  const found: Entry[] = [];
+  const isMember = membersOf(scope);
+  // Most records are passed over without being parsed.
+  const mention = "session" in scope ? Buffer.from(scope.session, "utf8") : undefined;
+  for await (const one of entriesOf(directory, 0, size, mention)) {
+    if (!isMember(one.leaf)) continue;
+    found.push(one);
+    if (found.length > MAX_RECORDS)
+      throw new GatewayError("invalid", `that is more than ${MAX_RECORDS} records`, {
+        hint: "ask for less: a session, or a shorter time",
+      });
+  }
+  return found;
+}
+
+/** Those that contain `mention`, where it is given; the process serves others in between. */
+async function* entriesOf(
+  directory: string,
+  from: number,
+  size: number,
+  mention?: Buffer,
+): AsyncGenerator<Entry> {
+  for (let bundle = Math.floor(from / TILE_WIDTH); bundle * TILE_WIDTH < size; bundle++) {
+    const first = bundle * TILE_WIDTH;
+    for (const [at, entry] of folderEntries(directory, size, bundle).entries()) {
+      if (first + at < from) continue;
+      if (
+        mention !== undefined &&
+        !Buffer.from(entry.buffer, entry.byteOffset, entry.length).includes(mention)
+      )
+        continue;
+      yield { index: first + at, entry, leaf: decodeLeaf(entry) };
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function policiesOf(
+  { findPolicies }: EvidenceExportDeps,
+  records: readonly Entry[],
+): {
+  readonly policies: ReadonlyMap<string, ArchivedPolicies>;
+  readonly missing: readonly string[];
+} {
+  const policies = new Map<string, ArchivedPolicies>();
+  const missing: string[] = [];
+  const versions = new Set(records.flatMap(({ leaf }) => leaf.policyVersion ?? []));
+  for (const version of [...versions].sort()) {
+    const kept = findPolicies(version);
+    if (kept === undefined) missing.push(version);
+    else policies.set(kept.digest, kept.archived);
+  }
+  return {
+    policies: new Map([...policies].sort(([one], [other]) => (one < other ? -1 : 1))),
+    missing,
+  };
+}
+
+/** With the last record before them by which the gateway said that it had loaded each of these sets. */
+async function withPolicyRecords(
+  directory: string,
+  size: number,
+  records: readonly Entry[],
+  policies: ReadonlyMap<string, ArchivedPolicies>,
+): Promise<Entry[]> {
+  const known = new Set(records.map(({ index }) => index));
+  const loads = new Map<string, Entry>();
+  const last = records.at(-1)?.index ?? 0;
+  const mention = Buffer.from('"policyDigest"', "latin1");
+  for await (const one of entriesOf(directory, 0, size, mention)) {
+    if (one.index > last) break;
+    const digest = one.leaf.detail?.policyDigest;
+    if (typeof digest === "string" && policies.has(digest)) loads.set(digest, one);
+  }
+  const added = [...loads.values()].filter(({ index }) => !known.has(index));
+  return [...records, ...added].sort((one, other) => one.index - other.index);
+}
+
+interface RecordedSession {
+  readonly id: string;
+  readonly target: string;
+}
+
+function recordedSessions(records: readonly Entry[]): RecordedSession[] {
+  const sessions = new Map<string, RecordedSession>();
+  for (const { leaf } of records) {
+    if (leaf.session === undefined || leaf.target === undefined) continue;
+    // Only what was opened has a recording.
+    if (leaf.event === "session.opened" || leaf.event === "command.intent")
+      sessions.set(leaf.session, { id: leaf.session, target: leaf.target });
+  }
+  if (sessions.size > MAX_RECORDINGS)
+    throw new GatewayError("invalid", `that is more than ${MAX_RECORDINGS} sessions`);
+  return [...sessions.values()].sort((one, other) => (one.id < other.id ? -1 : 1));
+}
+
+/** The recording, or why it is not given. */
+async function disclosed(
+  deps: EvidenceExportDeps,
+  { mayDisclose }: WantedEvidence,
+  session: RecordedSession,
+): Promise<{ readonly key: Buffer; readonly pieces: readonly Buffer[] } | string> {
+  if (!mayDisclose(session.target)) return "the exporter may not replay it";
+  try {
+    return await deps.openRecording(session.id);
+  } catch (thrown) {
+    if (thrown instanceof GatewayError && thrown.code === "not_found") return thrown.message;
+    throw thrown;
+  }
+}
+
+interface Head {
+  readonly note: string;
+  readonly checkpoint: Checkpoint;
+}
+
+/** The cosigned head where that has the record already. */
+function headWith(directory: string, index: number): Head {
+  try {
+    const cosigned = headOf(directory, "cosigned");
+    if (cosigned.checkpoint.size > index) return cosigned;
+  } catch (thrown) {
+    if (!(thrown instanceof GatewayError)) throw thrown;
+  }
+  return headOf(directory, "checkpoint");
+}
+
+function headOf(directory: string, name: string): Head {
+  try {
+    const note = readFileSync(join(directory, name), "utf8");
+    return { note, checkpoint: parseCheckpoint(parseNote(Buffer.from(note, "utf8")).text) };
+  } catch (cause) {
+    throw new GatewayError("evidence_unavailable", "the log's head cannot be read", { cause });
+  }
+}
