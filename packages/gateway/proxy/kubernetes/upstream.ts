@@ -69,6 +69,8 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
     // A watch has a connection for itself and says nothing for as long as nothing happens.
     connections: null,
     pipelining: 1,
+    // Over HTTP/2 undici joins the lines of a header with commas.
+    allowH2: false,
     headersTimeout: 0,
     bodyTimeout: 0,
     maxHeaderSize: MAX_HEADER_BYTES,
@@ -80,7 +82,7 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
         const answer = await pool.request({
           method: method as "GET",
           path,
-          headers: { ...headers, ...own },
+          headers: headerLines({ ...headers, ...own }),
           body: body ?? null,
           signal,
         });
@@ -121,6 +123,13 @@ function credentialHeaders({ token, impersonate }: KubernetesCredentialOf) {
       headers[`impersonate-extra-${key}`] = values.map(headerText);
   }
   return headers;
+}
+
+/** A line for each value: joined by a comma, two groups would be one of another name. */
+function headerLines(headers: Readonly<Record<string, string | string[]>>): string[] {
+  return Object.entries(headers).flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value]).flatMap((one) => [name, one]),
+  );
 }
 
 /** Names come from identity providers: nothing that ends a header gets into one (RFC 9110 section 5.5). */
