@@ -22,6 +22,8 @@ import type { Config, OutsideService } from "../config/config.ts";
 const TIMEOUT_MS = 5_000;
 
 export interface Outward {
+  /** Of the key that signs the log's heads, as its verifier key has it. */
+  readonly logKeyId: string;
   /** Once the log is open. `stack` ends it after the log, whose last head it takes along. */
   start(stack: AsyncDisposableStack): OutwardState;
 }
@@ -82,6 +84,7 @@ export async function lookOutward(
     throw error;
   }
   return {
+    logKeyId: shared.key.vkey.split("+")[1] ?? "",
     start(stack) {
       stack.use(outbounds);
       const anchored = anchoring && stack.use(startAnchoring(anchoring));
