@@ -25,6 +25,7 @@ import type { RandomBytes } from "../../base/ids.ts";
 import type { UpstreamCredential } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
 import { type MessageReader, readMessages } from "./message-reader.ts";
+import { trustIn } from "./target-trust.ts";
 
 export interface UpstreamDeps {
   readonly random: RandomBytes;
@@ -135,10 +136,9 @@ async function openSocket(
       socket,
       host: target.host,
       ALPNProtocols: ["postgresql"],
-      minVersion: "TLSv1.2",
+      secureContext: trustIn(deps.ca),
       rejectUnauthorized: true,
       ...(isAddress(target.host) ? {} : { servername: target.host }),
-      ...(deps.ca === undefined ? {} : { ca: deps.ca }),
     }),
     "secureConnect",
   );
