@@ -178,6 +178,14 @@ export class ReplyTracker<T> {
     return this.#copyIn;
   }
 
+  /**
+   * After an error the server drops whatever comes, Query and FunctionCall included, up to a Sync that was
+   * not sent yet: such messages need not be sent at all.
+   */
+  get dropping(): boolean {
+    return this.#skipping;
+  }
+
   /** Syncs sent so far: requests sent in one segment fail together. */
   get segment(): number {
     return this.#segment;

@@ -21,6 +21,7 @@ import { EffectList, summarise } from "./effects.ts";
 import { classifiedColumns } from "./lineage.ts";
 import { TouchList } from "./lineage-context.ts";
 import { loadParser, type Parsed, parseSql, refuse, Unsupported } from "./parse.ts";
+import { LARGE_TEXT_CHARACTERS, parseElsewhere } from "./parse-elsewhere.ts";
 import type { Classifier, QueryPlan, SessionNames, StatementPlan, Unclassified } from "./plan.ts";
 import { createPlanCache } from "./plan-cache.ts";
 import type { ClassifiedByOid } from "./result-mask.ts";
@@ -52,6 +53,8 @@ export interface ClassifierDeps {
 
 /** So long may others' definitions go unnoticed; longer where looking takes its time. */
 const VERIFY_EVERY_MS = 1_000;
+/** Of sessions that were closed while theirs was parsed, or looked at the catalogue first. */
+const MAX_PARSED = 4;
 /** Looking takes at most this part of the time. */
 const VERIFY_SHARE = 1 / 20;
 
@@ -85,6 +88,8 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   let epoch = 1;
   let reading: Promise<void> | undefined;
   const cache = createPlanCache(deps.limits.cacheBytes);
+  /** Large texts that were parsed elsewhere; whoever waited for one takes it out at once. */
+  const parsed = new Map<string, Parsed | Unclassified>();
 
   async function readAgain(): Promise<void> {
     const snapshot = await deps.read();
@@ -119,11 +124,25 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     classify(text, names) {
       const known = cache.get(text);
       if (known !== undefined) return known;
-      const plan = classifyText(catalogue, deps.limits, epoch, text, names);
+      const found = parsed.get(text) ?? parseSql(text, deps.limits.maxTextBytes);
+      parsed.delete(text);
+      const plan = classifyParsed(catalogue, epoch, text, found, names);
       // What depends on the session's own names is not the same for the next one.
       if ("unclassified" in plan || plan.refers.length > 0) return plan;
       cache.set(text, plan);
       return plan;
+    },
+    prepare(text) {
+      if (text.length < LARGE_TEXT_CHARACTERS || text.length > deps.limits.maxTextBytes)
+        return undefined;
+      if (cache.get(text) !== undefined || parsed.has(text)) return undefined;
+      return parseElsewhere(text, deps.limits.maxTextBytes)?.then((found) => {
+        parsed.set(text, found ?? parseSql(text, deps.limits.maxTextBytes));
+        for (const oldest of parsed.keys()) {
+          if (parsed.size <= MAX_PARSED) break;
+          parsed.delete(oldest);
+        }
+      });
     },
     get epoch() {
       return epoch;
@@ -179,14 +198,13 @@ function stillConfigured(
   return classes;
 }
 
-function classifyText(
+function classifyParsed(
   catalogue: Catalogue,
-  limits: ClassifierLimits,
   epoch: number,
   text: string,
+  parsed: Parsed | Unclassified,
   names: SessionNames,
 ): QueryPlan | Unclassified {
-  const parsed = parseSql(text, limits.maxTextBytes);
   if ("unclassified" in parsed) return parsed;
   try {
     return planStatements(catalogue, epoch, text, parsed, names);

@@ -33,6 +33,7 @@ const NO_NAMES: SessionNames = { prepared: () => undefined, cursor: () => undefi
 export function createDryRun({ access, classifierFor }: DryRunDeps): AskDryRun {
   return async (subject, target, database, sql) => {
     const { classifier } = await classifierFor(target, database);
+    await classifier.prepare?.(sql);
     const plan = classifier.classify(sql, NO_NAMES);
     if ("unclassified" in plan) {
       const denial = {

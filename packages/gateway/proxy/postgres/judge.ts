@@ -50,6 +50,11 @@ export class Judge {
   classify(text: string): QueryPlan | Unclassified | Wait {
     const { classifier } = this.#state.context;
     if (this.#mustVerify()) return "wait";
+    const parsing = classifier.prepare?.(text);
+    if (parsing !== undefined) {
+      this.#control.waitFor(parsing);
+      return "wait";
+    }
     const plan = classifier.classify(text, this.#names);
     if (!("unclassified" in plan))
       return this.#state.uncommittedDefinition && !definesOrEnds(plan) ? UNSETTLED : plan;

@@ -17,10 +17,11 @@ import type { Clock } from "../../base/clock.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { RandomBytes } from "../../base/ids.ts";
 import { createPacer, type Pacer } from "../../base/pacer.ts";
-import { type Chain, describeChain, rootOf } from "../../delegation/chain.ts";
+import { type Chain, rootOf } from "../../delegation/chain.ts";
 import { createMaskMemory } from "../../masking/given-masks.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control, OpenedSession } from "../../session/control.ts";
+import { recordedSession } from "../../session/recorded-session.ts";
 import { type PostgresTarget, speaks, type Target } from "../../target/target.ts";
 import { APPLICATION_NAME, applicationName } from "./application-name.ts";
 import { type CancelKey, CancelRegistry, type IssuedCancelKey } from "./cancels.ts";
@@ -369,7 +370,9 @@ class Gateway {
       clientAddress,
       justification: start.justification,
     };
-    const recorder = deps.openRecorder(recordedSession(start, opened, clientAddress));
+    const recorder = deps.openRecorder(
+      recordedSession(target, opened, clientAddress, described(start)),
+    );
     const book = new CommandBook(subject, {
       access: deps.access,
       journal: deps.journal,
@@ -413,20 +416,12 @@ function loosenedSetting(
   return undefined;
 }
 
-function recordedSession(
-  { applicationName, database, justification, target }: SessionStart,
-  { account, chain, sessionId }: OpenedSession,
-  clientAddress: string,
-): RecordedSession {
+/** What only this protocol knows of a session, for its recording. */
+function described({ applicationName, database, justification }: SessionStart) {
   return {
-    sessionId,
-    data: {
-      ...{ protocol: "postgres", target, account, database },
-      chain: describeChain(chain),
-      client: clientAddress,
-      application: applicationName ?? "",
-      ...(justification === undefined ? {} : { justification }),
-    },
+    database,
+    application: applicationName ?? "",
+    ...(justification === undefined ? {} : { justification }),
   };
 }
 

@@ -116,6 +116,11 @@ export interface SessionNames {
 export interface Classifier {
   /** Synchronous; a map look-up for a text seen before in this epoch. */
   classify(text: string, names: SessionNames): QueryPlan | Unclassified;
+  /**
+   * Parses a large text ahead of `classify`, without holding up anybody else; undefined when there is
+   * nothing to wait for. Absent: there never is.
+   */
+  readonly prepare?: (text: string) => Promise<void> | undefined;
   /** The snapshot's epoch; plans of another are not used. */
   readonly epoch: number;
   /** What settings of a session begin with that may only be tightened. Absent: none is bound. */

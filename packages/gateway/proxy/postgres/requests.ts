@@ -81,6 +81,12 @@ export class Requests implements ClientMessages {
   }
 
   handle(cursor: FrameCursor): Handled {
+    // What the server would drop unread is not judged, held or sent: nothing would ever answer it.
+    if (this.#state.tracker.dropping && !ENDS_DROPPING.has(cursor.type)) {
+      this.#judge.nextMessage();
+      this.#requestId = undefined;
+      return "done";
+    }
     if (this.#fenced) {
       if (this.#state.tracker.depth > 0) return this.#waitForReplies();
       this.#fenced = false;
@@ -552,6 +558,9 @@ function madeBySql(made: string, run: string): StatementError {
     position: undefined,
   };
 }
+
+/** S and X; and H, which is harmless. */
+const ENDS_DROPPING = new Set([0x53, 0x58, 0x48]);
 
 /** What belongs to a COPY FROM STDIN or is dropped during one: d, c, f, S, H; and X. */
 const COPY_TYPES = new Set([0x64, 0x63, 0x66, 0x53, 0x48, 0x58]);
