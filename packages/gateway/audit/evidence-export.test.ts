@@ -79,7 +79,7 @@ before(async () => {
   const say = (session: string) => {
     const recorder = openRecorder(
       { journal, clock: systemClock, keys, random: systemRandom },
-      { sessionId: session, data: { target: "orders" } },
+      { sessionId: session, subject: "corp/ann", data: { target: "orders" } },
     );
     const about = { session, target: "orders", account: "rw", chain };
     journal.append({ ...about, event: "session.opened" });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import {
+  cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -57,6 +58,7 @@ async function place(): Promise<Place> {
         { journal, clock: systemClock, keys, random: systemRandom },
         {
           sessionId,
+          subject: "corp/ann",
           data: { target: "orders" },
           ...(maxResponseBytes === undefined ? {} : { maxResponseBytes }),
         },
@@ -364,7 +366,41 @@ test("erasing takes the content and leaves nothing to open it with", async () =>
 
 test("another session's key or id opens nothing", async () => {
   const { keys } = await place();
-  const wrapped = keys.wrap("s-1", Buffer.alloc(32, 7));
+  const wrapped = keys.wrap("s-1", "corp/ann", Buffer.alloc(32, 7));
   assert.deepEqual(keys.unwrap("s-1", wrapped), Buffer.alloc(32, 7));
   assert.throws(() => keys.unwrap("s-2", wrapped), /s-2 cannot be opened/);
+});
+
+test("erasing a subject erases theirs, copies too, and not what they do afterwards or others did", async () => {
+  const { directory, journal, keys, record, replay, log } = await place();
+  const said = async (sessionId: string, subject: string): Promise<void> => {
+    const recorder = openRecorder(
+      { journal, clock: systemClock, keys, random: systemRandom },
+      { sessionId, subject, data: {} },
+    );
+    recorder.command(`r-${sessionId}`, "select 1", undefined);
+    recorder.end();
+    await strict(journal);
+  };
+  await said("s-1", "corp/ann");
+  await said("s-2", "corp/ann");
+  await said("s-3", "corp/bob");
+  record("s-4").end();
+  const running = await log();
+  await running.sync();
+  const copy = mkdtempSync(join(tmpdir(), "custody-recordings-"));
+  cleanups.push(() => rmSync(copy, { recursive: true, force: true }));
+  cpSync(join(directory, "recordings"), copy, { recursive: true });
+  keys.eraseSubject("corp/bob");
+  keys.eraseSubject("corp/nobody");
+  await assert.rejects(replay("s-3"), /s-3 was erased/);
+  assert.equal((await replay("s-1")).length, 3);
+  keys.eraseSubject("corp/ann");
+  await said("s-5", "corp/ann");
+  for (const session of ["s-1", "s-2", "s-4"]) {
+    await assert.rejects(replay(session), /was erased/);
+    const wrapped = readFileSync(join(copy, `${session}.key`));
+    assert.throws(() => keys.unwrap(session, wrapped), /was erased/);
+  }
+  assert.equal((await replay("s-5")).length, 3);
 });

@@ -81,6 +81,8 @@ export interface RecorderDeps {
 
 export interface RecordedSession {
   readonly sessionId: string;
+  /** The stable subject of the chain's root: whose recording it is when it comes to erasing. */
+  readonly subject: string;
   /** Goes into the first event: names for people, target, address. Erased with the content. */
   readonly data: Readonly<Record<string, unknown>>;
   /** Of one command's response, and of one stream of data; beyond it a digest and a count are recorded.
@@ -150,7 +152,7 @@ class SessionRecorder implements Recorder {
     this.#startedMs = deps.clock.monotonicMs();
     this.#maxResponseBytes = session.maxResponseBytes ?? DEFAULT_MAX_RESPONSE_BYTES;
     this.#maxAheadBytes = session.maxAheadBytes ?? DEFAULT_MAX_AHEAD_BYTES;
-    const wrapped = keyPiece(deps.keys.wrap(session.sessionId, key));
+    const wrapped = keyPiece(deps.keys.wrap(session.sessionId, session.subject, key));
     key.fill(0);
     this.#journal.appendContent(session.sessionId, wrapped);
     this.#put(FRAME_START, "", Buffer.from(JSON.stringify(session.data), "utf8"));

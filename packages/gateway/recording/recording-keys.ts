@@ -1,23 +1,48 @@
-// Keys of recordings. Each session's content has a random key of its own, kept only wrapped by the
-// gateway's recording key; whoever deletes the wrapped key (`recordings/<session>.key`) erases the
-// content for good, while the log, which holds digests, stays whole. The session id is bound in.
+// Keys of recordings. Each session's content has a random key of its own, kept only wrapped: by the
+// gateway's recording key and by a key of its subject, the root of the chain, together. Whoever deletes the
+// wrapped key (`recordings/<session>.key`) erases one session for good, whoever deletes the subject's
+// key (`keys/subjects/<hash>/<id>.key`) all of theirs, copies of `recordings` included; the log, which holds
+// digests, stays whole. A subject who comes again gets another key. The session id is bound in.
+//
+// A wrapped key is: version, SHA-256 of the subject, id of the subject's key, nonce, key, tag.
 
-import { createCipheriv, createDecipheriv } from "node:crypto";
+import { createCipheriv, createDecipheriv, createHash, createHmac } from "node:crypto";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { syncDirectory } from "../audit/journal-files.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { RandomBytes } from "../base/ids.ts";
 
 export interface RecordingKeys {
-  wrap(sessionId: string, key: Buffer): Buffer;
-  /** Throws GatewayError "invalid" when it is not this session's or was altered. */
+  /** `subject`: the stable subject of the chain's root. Throws GatewayError "evidence_unavailable". */
+  wrap(sessionId: string, subject: string, key: Buffer): Buffer;
+  /**
+   * Throws GatewayError: "not_found" when the subject's recordings were erased, "invalid" when it is not
+   * this session's or was altered.
+   */
   unwrap(sessionId: string, wrapped: Buffer): Buffer;
+  /** Nothing recorded for them so far can be read again, here or from a copy of `recordings`. */
+  eraseSubject(subject: string): void;
 }
 
-const VERSION = 1;
+const VERSION = 2;
+const HASH_BYTES = 32;
+const KEY_ID_BYTES = 16;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const KEY_BYTES = 32;
+const HEAD_BYTES = 1 + HASH_BYTES + KEY_ID_BYTES;
+const WRAPPED_BYTES = HEAD_BYTES + NONCE_BYTES + KEY_BYTES + TAG_BYTES;
 
 /** Reads `<data>/keys/recording.key`, or makes it, mode 0600; the folder must exist. */
 export async function loadRecordingKeys(
@@ -30,39 +55,106 @@ export async function loadRecordingKeys(
   if (key.length !== KEY_BYTES) {
     throw new GatewayError("configuration", `${path} does not hold a recording key`);
   }
-  return recordingKeys(key, random);
+  return recordingKeys(key, join(dataDirectory, "keys", "subjects"), random);
 }
 
-function recordingKeys(gatewayKey: Buffer, random: RandomBytes): RecordingKeys {
+function recordingKeys(gatewayKey: Buffer, directory: string, random: RandomBytes): RecordingKeys {
   return {
-    wrap(sessionId, key) {
+    wrap(sessionId, subject, key) {
+      const hash = subjectHash(subject);
+      const { keyId, secret } = subjectKey(join(directory, hash.toString("hex")), random);
       const nonce = random(NONCE_BYTES);
-      const cipher = createCipheriv("aes-256-gcm", gatewayKey, nonce);
-      cipher.setAAD(context(sessionId));
+      const head = Buffer.concat([Buffer.of(VERSION), hash, keyId]);
+      const cipher = createCipheriv("aes-256-gcm", joined(gatewayKey, secret), nonce);
+      cipher.setAAD(context(sessionId, head));
       const sealed = Buffer.concat([cipher.update(key), cipher.final()]);
-      return Buffer.concat([Buffer.of(VERSION), nonce, sealed, cipher.getAuthTag()]);
+      return Buffer.concat([head, nonce, sealed, cipher.getAuthTag()]);
     },
     unwrap(sessionId, wrapped) {
       const wrong = `the recording key of ${sessionId} cannot be opened`;
-      if (wrapped.length !== 1 + NONCE_BYTES + KEY_BYTES + TAG_BYTES || wrapped[0] !== VERSION) {
+      if (wrapped.length !== WRAPPED_BYTES || wrapped[0] !== VERSION)
         throw new GatewayError("invalid", wrong);
-      }
-      const nonce = wrapped.subarray(1, 1 + NONCE_BYTES);
-      const decipher = createDecipheriv("aes-256-gcm", gatewayKey, nonce);
-      decipher.setAAD(context(sessionId));
+      const head = wrapped.subarray(0, HEAD_BYTES);
+      const owner = head.toString("hex", 1, 1 + HASH_BYTES);
+      const secret = readSubjectKey(join(directory, owner), head.toString("hex", 1 + HASH_BYTES));
+      if (secret === undefined)
+        throw new GatewayError("not_found", `the recording of ${sessionId} was erased`);
+      const nonce = wrapped.subarray(HEAD_BYTES, HEAD_BYTES + NONCE_BYTES);
+      const decipher = createDecipheriv("aes-256-gcm", joined(gatewayKey, secret), nonce);
+      decipher.setAAD(context(sessionId, head));
       decipher.setAuthTag(wrapped.subarray(-TAG_BYTES));
       try {
-        const sealed = wrapped.subarray(1 + NONCE_BYTES, -TAG_BYTES);
+        const sealed = wrapped.subarray(HEAD_BYTES + NONCE_BYTES, -TAG_BYTES);
         return Buffer.concat([decipher.update(sealed), decipher.final()]);
       } catch (cause) {
         throw new GatewayError("invalid", wrong, { cause });
       }
     },
+    eraseSubject(subject) {
+      const folder = join(directory, subjectHash(subject).toString("hex"));
+      for (const name of namesIn(folder)) rmSync(join(folder, name), { force: true });
+      // The empty folder stays: it says that there was somebody, and that nothing is left.
+      if (orNone(() => readdirSync(folder)) !== undefined) syncDirectory(folder);
+    },
   };
 }
 
-function context(sessionId: string): Buffer {
-  return Buffer.from(`custody recording key v1 ${sessionId}`, "utf8");
+function subjectHash(subject: string): Buffer {
+  return createHash("sha256").update(`custody recording subject v1 ${subject}`).digest();
+}
+
+/** Neither key alone opens anything. */
+function joined(gatewayKey: Buffer, secret: Buffer): Buffer {
+  return createHmac("sha256", gatewayKey)
+    .update("custody recording key v2 ")
+    .update(secret)
+    .digest();
+}
+
+function context(sessionId: string, head: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`custody recording key v2 ${sessionId} `, "utf8"), head]);
+}
+
+/** Read anew for each session: another process may have erased it. */
+function subjectKey(folder: string, random: RandomBytes): { keyId: Buffer; secret: Buffer } {
+  for (const name of namesIn(folder)) {
+    const secret = readSubjectKey(folder, name.slice(0, -".key".length));
+    if (secret !== undefined)
+      return { keyId: Buffer.from(name.slice(0, -".key".length), "hex"), secret };
+  }
+  const made = { keyId: random(KEY_ID_BYTES), secret: random(KEY_BYTES) };
+  try {
+    const first = mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const file = openSync(join(folder, `${made.keyId.toString("hex")}.key`), "wx", 0o600);
+    writeSync(file, made.secret);
+    fsyncSync(file);
+    closeSync(file);
+    syncDirectory(folder);
+    if (first !== undefined) syncDirectory(join(folder, ".."));
+  } catch (cause) {
+    throw new GatewayError("evidence_unavailable", "a key for recordings cannot be kept", {
+      cause,
+    });
+  }
+  return made;
+}
+
+function readSubjectKey(folder: string, keyId: string): Buffer | undefined {
+  const secret = orNone(() => readFileSync(join(folder, `${keyId}.key`)));
+  return secret?.length === KEY_BYTES ? secret : undefined;
+}
+
+function namesIn(folder: string): string[] {
+  return (orNone(() => readdirSync(folder)) ?? []).sort();
+}
+
+function orNone<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 async function readText(path: string): Promise<string | undefined> {

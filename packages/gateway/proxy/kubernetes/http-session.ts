@@ -10,9 +10,9 @@ import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
-import { describeChain } from "../../delegation/chain.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control } from "../../session/control.ts";
+import { recordedSession } from "../../session/recorded-session.ts";
 import { SessionBook } from "../../session/session-book.ts";
 import { type KubernetesTarget, speaks, type Target } from "../../target/target.ts";
 import { openUpstream, type Upstream } from "./upstream.ts";
@@ -195,13 +195,7 @@ export class HttpSessions implements AsyncDisposable {
         { server: target.server, ca, connectTimeoutMs: this.#deps.targetConnectTimeoutMs },
         opened.upstream,
       );
-      const recorder = this.#deps.openRecorder({
-        sessionId: opened.sessionId,
-        data: {
-          ...{ protocol: "kubernetes", target: target.name, account: opened.account },
-          ...{ chain: describeChain(opened.chain), client: clientAddress },
-        },
-      });
+      const recorder = this.#deps.openRecorder(recordedSession(target, opened, clientAddress));
       book = new SessionBook(
         {
           ...{ sessionId: opened.sessionId, chain: opened.chain, target: target.name },

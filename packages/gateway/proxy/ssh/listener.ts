@@ -11,9 +11,10 @@ import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Grammars } from "../../command/load-grammars.ts";
-import { type Chain, describeChain } from "../../delegation/chain.ts";
+import type { Chain } from "../../delegation/chain.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control, OpenedSession, ShownCredential } from "../../session/control.ts";
+import { recordedSession } from "../../session/recorded-session.ts";
 import { SessionBook } from "../../session/session-book.ts";
 import type { SshTarget, Target } from "../../target/target.ts";
 import { Judge } from "./judge.ts";
@@ -278,13 +279,7 @@ class Door {
     const { access, clock, control, grammars, journal, limits, log, openRecorder, targets } =
       this.#deps;
     const { account, chain, sessionId } = session;
-    const recorder = openRecorder({
-      sessionId,
-      data: {
-        ...{ protocol: "ssh", target: target.name, account },
-        ...{ chain: describeChain(chain), client: clientAddress },
-      },
-    });
+    const recorder = openRecorder(recordedSession(target, session, clientAddress));
     const book = new SessionBook(
       {
         ...{ sessionId, chain, target: target.name, account, clientAddress },
