@@ -6,10 +6,11 @@ import { readFileSync } from "node:fs";
 import { hasSshServer } from "../support/ssh-server.ts";
 import { runCases, type Tally } from "./checks.ts";
 import { OPENSSH } from "./openssh.ts";
+import { OTHERS } from "./others.ts";
 import { openSshStage } from "./stage.ts";
 
 const words = process.argv.slice(2);
-const wanted = OPENSSH.filter(
+const wanted = [...OPENSSH, ...OTHERS].filter(
   ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
 );
 const tally: Tally = { passed: 0, failed: 0, skipped: 0 };

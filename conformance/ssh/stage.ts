@@ -8,10 +8,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSshKeys } from "@custody/gateway/credential/ssh-keys.ts";
 import { publicLine } from "@custody/gateway/proxy/ssh/certificates.ts";
+import { fingerprint, publicKeyBlob } from "@custody/wire/ssh/keys.ts";
 import { runCustody } from "../support/command-line.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { startOidcProvider } from "../support/oidc-provider.ts";
 import { startSshServer, type TestSshServer } from "../support/ssh-server.ts";
+import { forgeries } from "./forgeries.ts";
 
 export type Custody = (args: readonly string[]) => Promise<unknown>;
 
@@ -32,6 +34,17 @@ export interface SshStage extends AsyncDisposable {
   /** The operator decides on the next request that waits. */
   approveNext(reason: string): Promise<void>;
   denyNext(reason: string): Promise<void>;
+  /** Of the gateway's SSH door. */
+  readonly port: string;
+  /** `SHA256:…` */
+  readonly hostKeyFingerprint: string;
+  /** The command line as an agent: with a credential and a home of its own. */
+  agent(handle: string, home: string, args: readonly string[]): Promise<unknown>;
+  delegateWithId(actor: string): Promise<{ readonly id: string; readonly handle: string }>;
+  /** Certificates of that key that nobody should take, by what is wrong with them. */
+  forge(keyFile: string): Promise<Readonly<Record<string, string>>>;
+  /** The lines of a recording, as the operator reads them. */
+  replay(sessionId: string): Promise<readonly unknown[]>;
   /** A delegation of the engineer's, as a handle. */
   delegate(actor: string, actions: string, resources?: string): Promise<string>;
   /** Runs ssh or its kin with its password from a program, and the gateway in known_hosts. */
@@ -162,13 +175,13 @@ limits: { holdWait: 20s, holdRepeat: 2s${options.limits ?? ""} }
   const operator = await person("operator");
   const ask = join(folder, "ask");
   writeFileSync(ask, '#!/bin/sh\nprintf "%s\\n" "$CUSTODY_TEST_SECRET"\n', { mode: 0o700 });
-  const delegate: SshStage["delegate"] = async (actor, actions, resources = "*") => {
-    const issued = await engineer([
+  const issue = async (actor: string, actions: string, resources: string) =>
+    (await engineer([
       ...["delegate", "--actor", actor, "--target", "web-1", "--account", "deploy"],
       ...["--actions", actions, "--resources", resources, "--ttl", "1h", "--handle"],
-    ]);
-    return String((issued as { access_token: string }).access_token);
-  };
+    ])) as { access_token: string; delegation_id: string };
+  const delegate: SshStage["delegate"] = async (actor, actions, resources = "*") =>
+    (await issue(actor, actions, resources)).access_token;
   const run: SshStage["run"] = (secret, command, given = {}) =>
     runProgram(command, {
       ...given,
@@ -192,6 +205,28 @@ limits: { holdWait: 20s, holdRepeat: 2s${options.limits ?? ""} }
   return {
     ...{ folder, server, gateway, engineer, operator, delegate, run, handles },
     options: clientOptions,
+    port: String(port),
+    hostKeyFingerprint: fingerprint(publicKeyBlob(keys.host)),
+    async delegateWithId(actor) {
+      const issued = await issue(actor, "ssh:data", "*");
+      return { id: issued.delegation_id, handle: issued.access_token };
+    },
+    async agent(handle, home, args) {
+      const env = {
+        ...{ CUSTODY_TOKEN: handle, CUSTODY_URL: gateway.url, CUSTODY_CA: gateway.caFile },
+      };
+      const ran = await runCustody([...args, "--json"], { home, env });
+      if (ran.exitCode !== 0) throw new Error(`custody ${args[0]}: ${ran.stdout}${ran.stderr}`);
+      return ran.json;
+    },
+    forge: (keyFile) => forgeries(folder, keyFile, keys),
+    async replay(sessionId) {
+      const ran = await runCustody(["replay", sessionId, "--json"], {
+        home: join(folder, "operator"),
+      });
+      if (ran.exitCode !== 0) throw new Error(`custody replay: ${ran.stdout}${ran.stderr}`);
+      return ran.lines;
+    },
     home: (name) => join(folder, name),
     ssh: (who, words, { options: more = [], ...given } = {}) =>
       run(handles[who], ["ssh", ...more, ...clientOptions, "127.0.0.1", ...words], given),

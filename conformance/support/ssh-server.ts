@@ -65,6 +65,8 @@ export async function startSshServer(options: SshServerOptions): Promise<TestSsh
     "MaxSessions 200",
     "AllowStreamLocalForwarding yes",
     "AcceptEnv *",
+    // bash reads ~/.bashrc when a daemon starts it, and takes a level of its own for being started so.
+    "SetEnv SHLVL=1",
     `Subsystem sftp ${SFTP_SERVER}`,
     ...(options.more ?? []),
   ];

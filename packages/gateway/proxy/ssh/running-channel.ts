@@ -23,6 +23,7 @@ export interface Start {
 }
 
 const STARTED = "started";
+const STATUS_WAIT_MS = 500;
 
 export class RunningChannel implements ChannelHandler {
   readonly #context: RelayContext;
@@ -33,6 +34,7 @@ export class RunningChannel implements ChannelHandler {
   #exit: Extract<ChannelRequest, { kind: "exit-status" | "exit-signal" }> | undefined;
   #outputBytes = 0;
   #timer: NodeJS.Timeout | undefined;
+  #eofTimer: NodeJS.Timeout | undefined;
   #isRunning = false;
   #isOver = false;
 
@@ -166,8 +168,11 @@ export class RunningChannel implements ChannelHandler {
       this.#stop([`Custody: stopped after ${maxBytes} bytes of output`], EXIT.timedOut, "limit");
   }
 
+  // Hosts send the end of output and the status together, in any order. A client that closes at the end
+  // of output would lose a status that comes after it, so the end waits a moment for it.
   onEof(): void {
-    this.#client.toClient.end();
+    if (this.#exit !== undefined) this.#client.toClient.end();
+    else this.#eofTimer = setTimeout(() => this.#client.toClient.end(), STATUS_WAIT_MS);
   }
 
   onWritable(): void {
@@ -177,24 +182,30 @@ export class RunningChannel implements ChannelHandler {
   onRequest(request: ChannelRequest, reply: ReplySlot | undefined): void {
     const { connection } = this.#end.peer;
     if (reply !== undefined) connection.replyChannel(this.#end.channel, reply, false);
-    if (request.kind === "exit-status" || request.kind === "exit-signal") this.#exit = request;
-    if (request.kind !== "eow@openssh.com") return;
-    // The target reads no more: the client may stop sending.
     const { channel, peer } = this.#client.end;
+    switch (request.kind) {
+      case "exit-status":
+      case "exit-signal":
+        if (this.#exit !== undefined || this.#isOver) return;
+        this.#exit = request;
+        break;
+      case "eow@openssh.com":
+        // The target reads no more: the client may stop sending.
+        this.#client.toTarget.drop();
+        break;
+      default:
+        return;
+    }
     peer.connection.requestChannel(channel, request);
     peer.touch();
-    this.#client.toTarget.drop();
+    if (this.#exit !== undefined && this.#eofTimer !== undefined) this.#client.toClient.end();
   }
 
   onClosed(): void {
     if (this.#isOver) return;
     const exit = this.#exit;
-    const { channel, peer } = this.#client.end;
     this.#over(outcomeOf(exit));
-    this.#client.toClient.finish(() => {
-      if (exit !== undefined) peer.connection.requestChannel(channel, exit);
-      this.#client.close([], exit === undefined ? EXIT.failed : undefined);
-    });
+    this.#client.close([], exit === undefined ? EXIT.failed : undefined);
   }
 
   #ask(request: ChannelRequest): void {
@@ -217,6 +228,7 @@ export class RunningChannel implements ChannelHandler {
     if (this.#isOver) return;
     this.#isOver = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#eofTimer);
     const { recorder, judge } = this.#context;
     const { requestId } = this.#start;
     this.#sftp?.over();
