@@ -293,6 +293,10 @@ export const endpoints = {
     ...get("/v1/audit/checkpoint", "The log's signed head", z.string(), "none"),
     answer: "text",
   },
+  cosigned: {
+    ...get("/v1/audit/cosigned", "The newest head that witnesses cosigned", z.string(), "none"),
+    answer: "text",
+  },
   vkey: {
     ...get("/v1/audit/vkey", "The key that signs the log's head", z.string(), "none"),
     answer: "text",

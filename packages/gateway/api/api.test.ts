@@ -174,7 +174,15 @@ describe("the log", () => {
     assert.equal((await call("GET", tile)).status, 401);
     assert.equal((await get(tile, await signIn("engineer"))).status, 403);
     const admin = await signIn("admin");
-    assert.equal((await get(tile, admin)).text, "entries");
+    const served = await get(tile, admin);
+    assert.equal(served.text, "entries");
+    assert.equal(served.headers.get("content-type"), "application/octet-stream");
+    assert.equal(served.headers.get("cache-control"), "private, max-age=31536000, immutable");
+    assert.equal((await call("GET", "/v1/audit/cosigned")).status, 404);
+    await writeFile(join(log, "cosigned"), "custody.test\n1\nAAAA\nwitness");
+    const cosigned = await call("GET", "/v1/audit/cosigned");
+    assert.equal(cosigned.text, "custody.test\n1\nAAAA\nwitness");
+    assert.equal(cosigned.headers.get("cache-control"), "no-cache");
     for (const path of [
       "entries/x001/068",
       "entries",

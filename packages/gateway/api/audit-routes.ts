@@ -20,10 +20,11 @@ const ALIVE_MS = 15_000;
 
 export function addAuditRoutes(router: Router, deps: ApiDeps): void {
   const { logDirectory, vkey, journal } = deps.evidence;
-  router.anyone("checkpoint", async ({ reply }) => {
-    reply.type("text/plain; charset=utf-8");
-    return (await fileOf(join(logDirectory, "checkpoint"))).toString("utf8");
-  });
+  for (const head of ["checkpoint", "cosigned"] as const)
+    router.anyone(head, async ({ reply }) => {
+      reply.type("text/plain; charset=utf-8").header("cache-control", "no-cache");
+      return (await fileOf(join(logDirectory, head))).toString("utf8");
+    });
   router.anyone("vkey", async ({ reply }) => {
     reply.type("text/plain; charset=utf-8");
     return `${vkey().trim()}\n`;
@@ -33,6 +34,8 @@ export function addAuditRoutes(router: Router, deps: ApiDeps): void {
     const path = parameters["*"] ?? "";
     if (!TILE.test(path)) throw new GatewayError("not_found", "there is no such tile");
     const bytes = await fileOf(join(logDirectory, "tile", ...path.split("/")));
+    // A tile never changes, a partial one neither; who may read it is asked each time it is fetched.
+    reply.header("cache-control", "private, max-age=31536000, immutable");
     return reply.type("application/octet-stream").send(bytes);
   });
   router.stream("events", async ({ chain, request, reply }) => {
