@@ -5,6 +5,7 @@ import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { RecordingLine } from "@custody/contract/sessions.ts";
+import { verifiedLeaves } from "../conformance/resilience/leaves.ts";
 import { runCustody, userEnvironment } from "../conformance/support/command-line.ts";
 import { connectionEnvironment } from "./agent-connection.ts";
 import { filesBelow, findSecrets, type Place } from "./leaks.ts";
@@ -41,6 +42,17 @@ export const provedAfterwards: readonly Step[] = [
       const { size, root } = report.json as { size: number; root: string };
       play.screen.answer(`${size} records, root ${root}`);
       must(size > 20, `only ${size} records`);
+      // Who asked is in every record, with how well each hop of the chain was known.
+      const leaves = await verifiedLeaves(play.stage.gateway.dataFolder);
+      const chain = leaves.find(
+        (leaf) => leaf.event === "command.intent" && leaf.chain?.length === 3,
+      );
+      const known = chain?.chain?.map((hop) => `${hop.k} ${hop.s}, ${hop.p}`) ?? [];
+      play.screen.answer(known.join("\n"));
+      must(
+        chain?.chain?.map((hop) => hop.p).join() === "attested,attested,bearer",
+        `a record knows the sub-agent's chain as ${known.join(" > ")}`,
+      );
       return `${size} records: every hash, the signature and the rules between records hold`;
     },
   },

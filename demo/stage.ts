@@ -1,10 +1,11 @@
 // Everything the story needs, started and put away again: a PostgreSQL with the shop in it, an identity
 // provider, the gateway in front of both, a home folder for everybody who takes part.
 
-import { randomBytes } from "node:crypto";
+import { generateKeyPairSync, randomBytes, randomUUID } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { SignJWT } from "jose";
 import { startGateway, type TestGateway } from "../conformance/support/gateway.ts";
 import { startOidcProvider, type TestOidcProvider } from "../conformance/support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../conformance/support/postgres-server.ts";
@@ -14,6 +15,8 @@ export interface Stage extends AsyncDisposable {
   readonly database: TestPostgres;
   readonly provider: TestOidcProvider;
   readonly gateway: TestGateway;
+  /** A token as the CI system gives one to each job. */
+  ciToken(): Promise<string>;
   /** A secret the gateway uses and no agent may ever see, by what it is. */
   readonly secrets: ReadonlyMap<string, string>;
   /** The home folder of a person or an agent; made when first asked for. */
@@ -41,6 +44,7 @@ export async function openStage(progress: (label: string, text: string) => void)
   // When one fails the other is waited for all the same, so that it can be stopped.
   await Promise.allSettled(starting);
   const [database, provider] = await Promise.all(starting);
+  const ci = makeCi();
   const adminPassword = randomBytes(24).toString("base64url");
   const seed = readFileSync(new URL("shop.sql", import.meta.url), "utf8");
   await database.query(DATABASE, seed.replaceAll(":admin_password", `'${adminPassword}'`));
@@ -49,7 +53,8 @@ export async function openStage(progress: (label: string, text: string) => void)
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),
-      configuration: configuration(folder, { database, provider, adminPassword }),
+      policies: { "ci.cedar": CI_POLICY },
+      configuration: configuration(folder, { database, provider, ci, adminPassword }),
     }),
   );
   progress("gateway", `${gateway.url}, PostgreSQL on port ${gateway.postgres.port}`);
@@ -59,6 +64,7 @@ export async function openStage(progress: (label: string, text: string) => void)
     database,
     provider,
     gateway,
+    ciToken: ci.token,
     secrets: new Map([
       ["the password of the gateway's login on the database", adminPassword],
       ["the password of the database's superuser", database.password],
@@ -74,14 +80,54 @@ export async function openStage(progress: (label: string, text: string) => void)
   };
 }
 
+const CI_POLICY = `// The CI of acme/shop may work on data, on behalf of whoever delegates to it.
+@id("shop-ci-works")
+permit (
+  principal == Custody::Workload::"ci/acme/shop",
+  action in Custody::Action::"data",
+  resource
+);
+`;
+
+interface Ci {
+  readonly keys: object;
+  token(): Promise<string>;
+}
+
+/** GitHub's issuer with a key of our own: what it vouches for is in its key set, which is a file here. */
+function makeCi(): Ci {
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const kid = randomUUID();
+  return {
+    keys: { keys: [{ ...publicKey.export({ format: "jwk" }), kid, alg: "ES256", use: "sig" }] },
+    token: () =>
+      new SignJWT({
+        repository: "acme/shop",
+        repository_id: "4711",
+        repository_owner: "acme",
+        repository_owner_id: "42",
+        ref: "refs/heads/main",
+      })
+        .setProtectedHeader({ alg: "ES256", typ: "JWT", kid })
+        .setIssuer("https://token.actions.githubusercontent.com")
+        .setAudience("custody-demo")
+        .setSubject("repo:acme/shop:ref:refs/heads/main")
+        .setJti(randomUUID())
+        .setIssuedAt()
+        .setExpirationTime("5m")
+        .sign(privateKey),
+  };
+}
+
 interface Parts {
   readonly database: TestPostgres;
   readonly provider: TestOidcProvider;
+  readonly ci: Ci;
   readonly adminPassword: string;
 }
 
 /** custody.yaml without its first lines; secrets and authorities are files it names. */
-function configuration(folder: string, { database, provider, adminPassword }: Parts): string {
+function configuration(folder: string, { database, provider, ci, adminPassword }: Parts): string {
   const file = (name: string, text: string) => {
     const path = join(folder, name);
     writeFileSync(path, text, { mode: 0o600 });
@@ -90,6 +136,7 @@ function configuration(folder: string, { database, provider, adminPassword }: Pa
   const providerCa = file("provider-ca.pem", provider.ca);
   const databaseCa = file("database-ca.pem", database.ca ?? "");
   const passwordFile = file("admin-password", adminPassword);
+  const ciKeys = file("ci-keys.json", JSON.stringify(ci.keys));
   return `
 providers:
   corp:
@@ -101,6 +148,12 @@ providers:
       username: preferred_username
       groups: groups
       algorithms: [ES256]
+  ci:
+    oidc:
+      preset: github
+      audience: custody-demo
+      keysFile: ${JSON.stringify(ciKeys)}
+      claims: { repository_id: "4711", repository_owner_id: "42" }
 people:
   Erin Engineer: [corp/engineer]
   Dana First: [corp/dba1]

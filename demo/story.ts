@@ -1,6 +1,8 @@
 // The story, step by step: a person signs in, an agent gets a delegation and starts another agent, both
 // work through the gateway, are masked, denied, held and revoked, and what happened can be proved.
 
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { DelegationView, Whoami } from "@custody/contract/delegations.ts";
 import type { TokenResponse } from "@custody/contract/oauth.ts";
@@ -45,14 +47,17 @@ export const STORY: readonly Step[] = [
     },
   },
   {
-    title: "A CI job gets a delegation from that sign-in",
+    title: "A CI job gets a delegation, by the token its platform gave it",
     async run(play) {
+      const file = join(play.stage.home("ci-job"), "ci-token");
+      writeFileSync(file, await play.stage.ciToken(), { mode: 0o600 });
       const job = await delegate(play, actor(play, "engineer"), "ci-job", [
+        ...["--actor-token-file", file],
         ...["--actions", "sql:read,sql:write", "--resources", `${DATABASE}/*`, "--ttl", "1h"],
       ]);
-      await mustHaveChain(play, job, ["corp/engineer", "ci-job"]);
+      await mustHaveChain(play, job, ["corp/engineer", "ci/acme/shop"]);
       play.screen.why(
-        "It holds a handle of its own: no password of the database, no token of hers.",
+        "The CI system vouches for the repository. The job holds a handle of its own: no password, no token of hers.",
       );
       return "the CI job may read and write, for one hour, on the engineer's behalf";
     },
@@ -63,11 +68,29 @@ export const STORY: readonly Step[] = [
       const agent = await delegate(play, actor(play, "ci-job"), "report-agent", [
         ...["--actions", "sql:read", "--resources", `${DATABASE}/public/*`, "--ttl", "10m"],
       ]);
-      await mustHaveChain(play, agent, ["corp/engineer", "ci-job", "report-agent"]);
+      await mustHaveChain(play, agent, ["corp/engineer", "ci/acme/shop", "report-agent"]);
       play.screen.why(
         "A child's grant is part of its parent's; every hop is asked for every command.",
       );
       return "the sub-agent's chain has three hops, each narrower than the one before";
+    },
+  },
+  {
+    title: "PostgreSQL itself is told who asks, and how well each hop is known",
+    async run(play) {
+      await using agent = await connectAgent(play.stage, actor(play, "report-agent").handle ?? "");
+      await agent.client.query("select 1");
+      const [row] = await play.stage.database.query(
+        DATABASE,
+        "select application_name as name from pg_stat_activity where application_name ~ 'report-agent'",
+      );
+      const name = String(row?.name);
+      play.screen.answer(name);
+      must(/^custody s-\w+ aab corp\/engineer>report-agent$/.test(name), `it is told ${name}`);
+      play.screen.why(
+        "a: attested by a provider; b: whoever bears the handle. A client cannot set it.",
+      );
+      return "the session, two attested hops and a bearer, the root and the leaf";
     },
   },
   {
@@ -136,8 +159,9 @@ async function delegate(
   name: string,
   grant: readonly string[],
 ): Promise<Actor> {
+  const who = grant.includes("--actor-token-file") ? [] : ["--actor", name];
   const issued = await custodyJson<TokenResponse>(play, parent, [
-    ...["delegate", "--actor", name, "--target", TARGET, "--account", "app", ...grant, "--handle"],
+    ...["delegate", ...who, "--target", TARGET, "--account", "app", ...grant, "--handle"],
   ]);
   const child: Actor = {
     name,
@@ -209,8 +233,9 @@ async function revocation(play: Play): Promise<string> {
   const engineer = actor(play, "engineer");
   const { sessions } = await custodyJson<{ sessions: SessionView[] }>(play, engineer, ["sessions"]);
   // The newest come first; a name's last live one is the one to replay.
-  for (const { id, chain } of sessions.toReversed())
-    play.sessions.set(chain.at(-1)?.name ?? "", id);
+  for (const { id, delegationId } of sessions.toReversed())
+    for (const { name, delegationId: held } of play.actors.values())
+      if (held === delegationId) play.sessions.set(name, id);
 
   // The role of a session that has just ended may still be on its way out.
   let roles: { name: string; verifier: string }[] = [];

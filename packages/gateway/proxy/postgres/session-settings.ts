@@ -2,7 +2,7 @@
 // the same there (THREATS.md, "Lexing differs", "Names resolve otherwise"), and what the client chose
 // among the free ones. All go into the StartupMessage, which outranks ALTER ROLE and ALTER DATABASE.
 
-import { type Chain, leafOf, rootOf } from "../../delegation/chain.ts";
+import { type Chain, leafOf, type Provenance, rootOf } from "../../delegation/chain.ts";
 import type { PostgresTarget } from "../../target/target.ts";
 import { APPLICATION_NAME, applicationName, CLIENT_NAME } from "./application-name.ts";
 
@@ -54,14 +54,24 @@ export function quoteIdentifier(name: string): string {
 
 const APPLICATION_NAME_BYTES = 63;
 
+/** How well a hop is known, root first, a letter each: `aab` is two attested hops and a bearer. */
+const PROVENANCE_LETTERS: Readonly<Record<Provenance, string>> = {
+  attested: "a",
+  possession: "p",
+  bearer: "b",
+  asserted: "?",
+};
+
 /**
- * `custody s-7f3k… corp/engineer@example.com>reviewer`: the session, the root and the leaf, in the 63
- * bytes PostgreSQL keeps; the session leads to the whole chain. Names are cut, the session never.
+ * `custody s-7f3k… aab corp/engineer@example.com>reviewer`: the session, how well each hop is known, the
+ * root and the leaf, in the 63 bytes PostgreSQL keeps; the session leads to the whole chain. Names are cut,
+ * the session never.
  */
 function upstreamName(sessionId: string, chain: Chain): string {
   const root = rootOf(chain);
   const leaf = leafOf(chain);
   const who = leaf === root ? root.id : `${root.id}>${leaf.name}`;
   const printable = who.replace(/[^\x20-\x7e]/g, "?");
-  return `custody ${sessionId} ${printable}`.slice(0, APPLICATION_NAME_BYTES);
+  const known = chain.hops.map(({ provenance }) => PROVENANCE_LETTERS[provenance]).join("");
+  return `custody ${sessionId} ${known} ${printable}`.slice(0, APPLICATION_NAME_BYTES);
 }
