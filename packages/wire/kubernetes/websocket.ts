@@ -1,0 +1,143 @@
+// WebSocket frames (RFC 6455 section 5) as relays need them: taken apart one by one, each forwarded as the
+// frame it was, masked anew. And what Kubernetes says in them: the first byte of a binary message is its
+// channel (k8s.io/apimachinery, remotecommand; v4 and v5 of channel.k8s.io).
+
+import { createHash } from "node:crypto";
+import { KubernetesWireError } from "./errors.ts";
+
+export interface WebSocketFrame {
+  readonly isFinal: boolean;
+  readonly opcode: number;
+  /** Unmasked. */
+  readonly payload: Buffer;
+}
+
+export const OPCODE_CONTINUATION = 0x0;
+export const OPCODE_TEXT = 0x1;
+export const OPCODE_BINARY = 0x2;
+export const OPCODE_CLOSE = 0x8;
+export const OPCODE_PING = 0x9;
+export const OPCODE_PONG = 0xa;
+
+export const CHANNEL_STDIN = 0;
+export const CHANNEL_STDOUT = 1;
+export const CHANNEL_STDERR = 2;
+/** A Status, when the process ended or never began. */
+export const CHANNEL_ERROR = 3;
+export const CHANNEL_RESIZE = 4;
+/** v5: the next byte is the channel that is closed. */
+export const CHANNEL_CLOSE = 255;
+
+const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const MAX_CONTROL_BYTES = 125;
+
+/** Section 4.2.2, of the client's Sec-WebSocket-Key. */
+export function acceptKey(key: string): string {
+  return createHash("sha1")
+    .update(key + GUID)
+    .digest("base64");
+}
+
+/** Frames out of a stream of bytes. `push` returns those that are complete. Throws KubernetesWireError. */
+export class WebSocketReader {
+  readonly #isFromClient: boolean;
+  readonly #maxFrameBytes: number;
+  #rest: Buffer = Buffer.alloc(0);
+  /** In the middle of a message of several frames. */
+  #isOpen = false;
+
+  constructor(from: "client" | "server", maxFrameBytes: number) {
+    this.#isFromClient = from === "client";
+    this.#maxFrameBytes = maxFrameBytes;
+  }
+
+  push(chunk: Buffer): WebSocketFrame[] {
+    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    const frames: WebSocketFrame[] = [];
+    for (;;) {
+      const frame = this.#next();
+      if (frame === undefined) return frames;
+      frames.push(frame);
+    }
+  }
+
+  #next(): WebSocketFrame | undefined {
+    const bytes = this.#rest;
+    if (bytes.length < 2) return undefined;
+    const [first = 0, second = 0] = bytes;
+    const opcode = first & 0x0f;
+    const isFinal = (first & 0x80) !== 0;
+    const isMasked = (second & 0x80) !== 0;
+    this.#check(first, opcode, isFinal, second & 0x7f);
+    if (isMasked !== this.#isFromClient) throw new KubernetesWireError("a frame is masked wrongly");
+    let length = second & 0x7f;
+    let at = 2;
+    if (length === 126) {
+      if (bytes.length < 4) return undefined;
+      length = bytes.readUInt16BE(2);
+      at = 4;
+    } else if (length === 127) {
+      if (bytes.length < 10) return undefined;
+      if (bytes.readUInt32BE(2) !== 0) throw new KubernetesWireError("a frame is too large");
+      length = bytes.readUInt32BE(6);
+      at = 10;
+    }
+    if (length > this.#maxFrameBytes) throw new KubernetesWireError("a frame is too large");
+    const start = isMasked ? at + 4 : at;
+    if (bytes.length < start + length) return undefined;
+    const payload = Buffer.from(bytes.subarray(start, start + length));
+    if (isMasked) mask(payload, bytes.subarray(at, at + 4));
+    this.#rest = bytes.subarray(start + length);
+    if (opcode < OPCODE_CLOSE) this.#isOpen = !isFinal;
+    return { isFinal, opcode, payload };
+  }
+
+  #check(first: number, opcode: number, isFinal: boolean, length: number): void {
+    if ((first & 0x70) !== 0) throw new KubernetesWireError("a frame has reserved bits");
+    const isControl = opcode >= OPCODE_CLOSE;
+    if (isControl && (opcode > OPCODE_PONG || !isFinal || length > MAX_CONTROL_BYTES))
+      throw new KubernetesWireError("a control frame is none");
+    if (!isControl && opcode > OPCODE_BINARY)
+      throw new KubernetesWireError("a frame has an unknown opcode");
+    if (!isControl && (opcode === OPCODE_CONTINUATION) !== this.#isOpen)
+      throw new KubernetesWireError("a message goes on that did not begin, or does not go on");
+  }
+}
+
+/** `key`: four random bytes, for a frame from a client; undefined: from a server. */
+export function encodeWebSocketFrame(
+  { isFinal, opcode, payload }: WebSocketFrame,
+  key: Buffer | undefined,
+): Buffer {
+  const { length } = payload;
+  const size = length < 126 ? 2 : length < 65_536 ? 4 : 10;
+  const head = Buffer.alloc(size);
+  head[0] = (isFinal ? 0x80 : 0) | opcode;
+  head[1] = (key === undefined ? 0 : 0x80) | (size === 2 ? length : size === 4 ? 126 : 127);
+  if (size === 4) head.writeUInt16BE(length, 2);
+  if (size === 10) head.writeBigUInt64BE(BigInt(length), 2);
+  if (key === undefined) return Buffer.concat([head, payload]);
+  const masked = Buffer.from(payload);
+  mask(masked, key);
+  return Buffer.concat([head, key, masked]);
+}
+
+/** One message of a channel, from a server. */
+export function channelMessage(channel: number, data: Buffer): Buffer {
+  const payload = Buffer.concat([Buffer.of(channel), data]);
+  return encodeWebSocketFrame({ isFinal: true, opcode: OPCODE_BINARY, payload }, undefined);
+}
+
+/** Section 5.5.1; 1000 is a normal end. */
+export function closeFrame(code: number): Buffer {
+  const payload = Buffer.alloc(2);
+  payload.writeUInt16BE(code, 0);
+  return encodeWebSocketFrame({ isFinal: true, opcode: OPCODE_CLOSE, payload }, undefined);
+}
+
+function mask(payload: Buffer, key: Buffer): void {
+  const [a = 0, b = 0, c = 0, d = 0] = key;
+  const keys = [a, b, c, d] as const;
+  for (let index = 0; index < payload.length; index++)
+    payload[index] = (payload[index] ?? 0) ^ (keys[index & 3] ?? 0);
+}
