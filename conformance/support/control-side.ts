@@ -26,6 +26,8 @@ import { createIdentity } from "@custody/gateway/identity/oidc.ts";
 import { createPeople } from "@custody/gateway/identity/people.ts";
 import type { Saml } from "@custody/gateway/identity/saml.ts";
 import { createSignIns } from "@custody/gateway/identity/sign-ins.ts";
+import { createErasures } from "@custody/gateway/recording/erasures.ts";
+import { loadRecordingKeys } from "@custody/gateway/recording/recording-keys.ts";
 import type { CredentialBroker } from "@custody/gateway/session/broker.ts";
 import { createControl } from "@custody/gateway/session/create-control.ts";
 import { createRecentDenials } from "@custody/gateway/session/recent-denials.ts";
@@ -276,6 +278,12 @@ export async function startControlSide(options: ControlSideOptions = {}) {
           async *readRecording(sessionId) {
             yield { t: clock.nowMs(), kind: "session", session: sessionId };
           },
+          erasures: createErasures({
+            ...{ dataDirectory: directory, journal, store: store.erasures },
+            keys: await loadRecordingKeys(directory, systemRandom),
+            nowMs: () => clock.nowMs(),
+            liveSessions: () => registry.under(undefined).map(({ id }) => id),
+          }),
           // biome-ignore lint/correctness/useYield: there is no log behind this.
           async *exportEvidence() {
             throw new GatewayError("evidence_unavailable", "there is no log behind this");

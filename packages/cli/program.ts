@@ -5,6 +5,7 @@ import { Command, CommanderError, Help } from "commander";
 
 import { addAuditCommands } from "./commands/audit.ts";
 import { addDelegationCommands } from "./commands/delegation.ts";
+import { addEraseCommand } from "./commands/erase.ts";
 import { addEvidenceCommands } from "./commands/evidence.ts";
 import { addExplainCommand } from "./commands/explain.ts";
 import { addGatewayCommands } from "./commands/gateway.ts";
@@ -66,6 +67,7 @@ export function buildProgram(io: Io, passedOn: readonly string[] = []): Command 
   addExplainCommand(program, io);
   addAuditCommands(program, io);
   addEvidenceCommands(program, io);
+  addEraseCommand(program, io);
   addWitnessCommands(program, io);
   addLogKeyCommands(program, io);
   addGatewayCommands(program, io);

@@ -15,7 +15,12 @@ import {
   targetListSchema,
   whoamiSchema,
 } from "./delegations.ts";
-import { evidencePartSchema, evidenceScopeSchema } from "./evidence.ts";
+import {
+  erasedSchema,
+  erasureSchema,
+  evidencePartSchema,
+  evidenceScopeSchema,
+} from "./evidence.ts";
 import { denialSchema, explainBodySchema, explanationSchema } from "./explanations.ts";
 import {
   introspectRequestSchema,
@@ -289,6 +294,12 @@ export const endpoints = {
     ),
     answer: "ndjson",
   },
+  erase: post(
+    "/v1/erasures",
+    "Erase what was recorded of a session, or of all that a root has done",
+    erasureSchema,
+    erasedSchema,
+  ),
   checkpoint: {
     ...get("/v1/audit/checkpoint", "The log's signed head", z.string(), "none"),
     answer: "text",

@@ -40,3 +40,10 @@ export const evidencePartSchema = z.discriminatedUnion("part", [
   }),
 ]);
 export type EvidencePartView = z.infer<typeof evidencePartSchema>;
+
+/** One session, or all that one root has done, by its stable subject. */
+export const erasureSchema = z.union([
+  z.strictObject({ session: sessionIdSchema }),
+  z.strictObject({ subject: z.string().min(1).max(512) }),
+]);
+export const erasedSchema = z.object({ sessions: z.number().int().nonnegative() });

@@ -30,11 +30,13 @@ import { apiTls } from "./compose/tls.ts";
 import { createCertificates } from "./config/certificates.ts";
 import { createSecretResolver } from "./credential/secrets.ts";
 import { openSshKeys } from "./credential/ssh-keys.ts";
+import { rootOf } from "./delegation/chain.ts";
 import { createKeyProofs } from "./delegation/proof.ts";
 import { createPeople } from "./identity/people.ts";
 import { createSignIns } from "./identity/sign-ins.ts";
 import type { Settings } from "./live.ts";
 import { openPolicyArchive } from "./policy/archive.ts";
+import { createErasures } from "./recording/erasures.ts";
 import { openRecording, readRecording } from "./recording/replay.ts";
 import { brokerOf } from "./session/broker.ts";
 import type { Control } from "./session/control.ts";
@@ -164,6 +166,17 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         logDirectory: auditLog.directory,
         vkey: () => auditLog.vkey,
         readRecording: (sessionId) => readRecording({ dataDirectory, keys }, sessionId),
+        erasures: createErasures({
+          ...{ dataDirectory, keys, journal, store: store.erasures },
+          nowMs: () => clock.nowMs(),
+          liveSessions: (of) =>
+            registry
+              .under(undefined)
+              .filter(({ id, chain }) =>
+                "session" in of ? id === of.session : rootOf(chain).subject === of.subject,
+              )
+              .map(({ id }) => id),
+        }),
         exportEvidence: (wanted) =>
           exportEvidence(
             {

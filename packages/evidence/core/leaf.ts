@@ -40,6 +40,8 @@ export const LEAF_EVENTS = [
   "hold.vote_refused",
   "hold.ended",
   "recording.read",
+  /** `session`, or all of `detail.subject`. */
+  "recording.erased",
   "audit.read",
   /** A bundle was given to somebody; `detail.digest` is that of its parts (bundle.ts). */
   "evidence.exported",

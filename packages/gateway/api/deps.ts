@@ -17,6 +17,7 @@ import type { Tree } from "../delegation/tree.ts";
 import type { Identity } from "../identity/oidc.ts";
 import type { People } from "../identity/people.ts";
 import type { Saml } from "../identity/saml.ts";
+import type { Erasures } from "../recording/erasures.ts";
 import type { RecentDenials } from "../session/recent-denials.ts";
 import type { Registry } from "../session/registry.ts";
 import type { SessionStore } from "../session/store.ts";
@@ -121,6 +122,7 @@ export interface EvidenceParts {
   readonly readRecording: (sessionId: string) => AsyncIterable<object>;
   /** Throws GatewayError while it is read. */
   readonly exportEvidence: (wanted: WantedEvidence) => AsyncIterable<EvidencePart>;
+  readonly erasures: Erasures;
 }
 
 export interface ApiDeps {

@@ -1,4 +1,4 @@
-// Evidence to take away. Of a session or command: for who may replay on its target; of a root or a time,
+// Evidence to take away, and erasing. Of a session or command: for who may replay on its target; of a root or a time,
 // which may span targets: for who may replay on all of them.
 
 import { type EvidenceScope, sessionOfRequest } from "@custody/evidence/core/bundle.ts";
@@ -19,6 +19,20 @@ export function addEvidenceRoutes(router: Router, deps: ApiDeps): void {
     const wanted = wantedBy(deps, chain, scopeOf(body));
     const parts = deps.evidence.exportEvidence(wanted);
     return sendLines(reply, linesOf(parts, deps.outside.onFault));
+  });
+}
+
+export function addErasureRoutes(router: Router, deps: ApiDeps): void {
+  const { erasures } = deps.evidence;
+  router.holder("erase", async ({ chain, body }) => {
+    if (!deps.authority.mayAdminister(chain))
+      throw new GatewayError("forbidden", "erasing is for who administers the gateway");
+    if ("subject" in body)
+      return { sessions: await erasures.subject(body.subject, leafChain(chain)) };
+    if (deps.sessions.store.find(body.session) === undefined)
+      throw new GatewayError("not_found", "there is no such session");
+    await erasures.session(body.session, leafChain(chain));
+    return { sessions: 1 };
   });
 }
 

@@ -11,7 +11,7 @@ import { KEY_ALGORITHMS } from "../delegation/key.ts";
 import { addAuditRoutes } from "./audit-routes.ts";
 import { addDelegationRoutes } from "./delegation-routes.ts";
 import type { ApiDeps } from "./deps.ts";
-import { addEvidenceRoutes } from "./evidence-routes.ts";
+import { addErasureRoutes, addEvidenceRoutes } from "./evidence-routes.ts";
 import { addExplainRoutes } from "./explain-routes.ts";
 import { apiError, faultOf, oauthError, STATUS } from "./faults.ts";
 import { parseForm } from "./form.ts";
@@ -54,6 +54,7 @@ export async function startApi(
   addExplainRoutes(router, deps);
   addAuditRoutes(router, deps);
   addEvidenceRoutes(router, deps);
+  addErasureRoutes(router, deps);
   try {
     await server.listen(listen);
   } catch (thrown) {

@@ -5,7 +5,7 @@
 // A piece that was altered, lost or put elsewhere is an error (GatewayError "invalid") that names it: a
 // replay never passes over one.
 
-import { open, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
 import {
@@ -69,6 +69,7 @@ export async function openRecording(
 export async function eraseRecording(dataDirectory: string, sessionId: string): Promise<void> {
   if (!isSessionId(sessionId)) throw notFound(sessionId);
   const directory = recordingsDirectory(dataDirectory);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
   const marker = await open(join(directory, `${sessionId}.erased`), "w", 0o600);
   await marker.sync();
   await marker.close();

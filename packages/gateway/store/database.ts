@@ -47,6 +47,8 @@ export class Database implements Disposable {
         connection.exec("PRAGMA journal_mode = WAL");
         connection.exec(`PRAGMA synchronous = ${options.durable === false ? "NORMAL" : "FULL"}`);
         connection.exec("PRAGMA foreign_keys = ON");
+        // What is deleted or replaced is overwritten: erasing has nothing to look for in free pages.
+        connection.exec("PRAGMA secure_delete = ON");
       } catch (thrown) {
         connection.close();
         throw thrown;

@@ -4,10 +4,12 @@ import { join } from "node:path";
 import type { ApprovalStore } from "../approval/request.ts";
 import type { DelegationStore } from "../delegation/node.ts";
 import type { SignInStore } from "../identity/sign-ins.ts";
+import type { ErasureStore } from "../recording/erasures.ts";
 import type { SessionStore } from "../session/store.ts";
 import { createApprovalStore } from "./approvals.ts";
 import { Database, type DatabaseOptions } from "./database.ts";
 import { createDelegationStore } from "./delegations.ts";
+import { createErasureStore } from "./erasures.ts";
 import { migrate } from "./migrations.ts";
 import { createSessionStore } from "./sessions.ts";
 import { createSignInStore, forgetSignIns } from "./sign-ins.ts";
@@ -17,6 +19,7 @@ export interface Store extends Disposable {
   readonly approvals: ApprovalStore;
   readonly sessions: SessionStore;
   readonly signIns: SignInStore;
+  readonly erasures: ErasureStore;
   /** Throws GatewayError "dependency_unavailable" when the store cannot be read. For readiness. */
   check(): void;
   /**
@@ -42,6 +45,7 @@ export function openStore(
       approvals: createApprovalStore(database),
       sessions: createSessionStore(history),
       signIns: createSignInStore(database),
+      erasures: createErasureStore(database),
       check: () => database.transaction(() => undefined),
       forget: (beforeMs) => forget(database, beforeMs),
       [Symbol.dispose]() {
