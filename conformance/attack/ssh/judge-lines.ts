@@ -37,10 +37,13 @@ const LAUNCHERS: Readonly<Record<string, string>> = {
   bash: "/usr/bin/bash",
 };
 
+/** A program that is known, so that what is told apart is the lines and not that they run it. */
+const GRAMMAR = "programs: { 'p, if': { lenient: true, permute: false, operands: [text...] } }";
+
 const TELLTALES = ["p", "evil", "if"];
 
 export function openLineJudge(): LineJudge {
-  const grammars = loadGrammars();
+  const grammars = loadGrammars([{ name: "telltales", text: GRAMMAR }]);
   const playground = openPlayground(TELLTALES, LAUNCHERS);
   const all = shells();
   return {
@@ -91,6 +94,7 @@ function differences(effects: readonly CommandEffect[], seen: Seen): string[] {
   const left = [...seen.calls].sort(byWords);
   const problems: string[] = [];
   for (const effect of effects) {
+    if (effect.program === "<" || effect.program === ">") continue;
     const at = left.findIndex((call) => isCallOf(call, effect));
     // Without input xargs starts nothing where its words have a place.
     if (at === -1 && effect.open && effect.launchers.at(-1) === "xargs") continue;

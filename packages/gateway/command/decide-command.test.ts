@@ -78,9 +78,6 @@ describe("effects", () => {
     });
     assert.deepEqual(paths("grep -f /p /a").reads, ["/p", "/a"]);
     assert.deepEqual(paths("grep /p /a").reads, ["/a"]);
-    assert.deepEqual(paths("cat /a > /b 2>> /c < /d"), {
-      ...{ reads: ["/a", "/d"], writes: ["/b", "/c"], pathsKnown: true },
-    });
     assert.deepEqual(paths("find /a -delete"), { reads: ["/a"], writes: ["/a"], pathsKnown: true });
     assert.deepEqual(paths("curl -sd @/a -o /b http://x/"), {
       ...{ reads: ["/a"], writes: ["/b"], pathsKnown: true },
@@ -88,6 +85,50 @@ describe("effects", () => {
     assert.deepEqual(paths("sort -o/b /a"), { reads: ["/a"], writes: ["/b"], pathsKnown: true });
     assert.deepEqual(paths("sort --output=/b /a").writes, ["/b"]);
     assert.deepEqual(paths("cat -").reads, []);
+  });
+
+  test("a redirection is an effect of its own", () => {
+    const { effects } = decided("cat /a > /b 2>> '/c d' < /e 3<> /f");
+    assert.deepEqual(
+      effects.map(({ program, line, reads, writes }) => [program, line, reads, writes]),
+      [
+        ["cat", "cat /a", ["/a", "/e", "/f"], ["/b", "/c d", "/f"]],
+        [">", "> /b", [], ["/b"]],
+        [">", ">> '/c d'", [], ["/c d"]],
+        ["<", "< /e", ["/e"], []],
+        [">", "<> /f", ["/f"], ["/f"]],
+      ],
+    );
+    assert.equal(decided("cat /a > b").effects[1]?.pathsKnown, false);
+    assert.equal(only("cat /a > /dev/null 2>&1").writes.length, 0);
+    assert.deepEqual(
+      decided("sudo sh -c 'id > /b'").effects.map(({ program, user, depth }) => [
+        program,
+        user,
+        depth,
+      ]),
+      [
+        ["sudo", undefined, 0],
+        ["sh", "root", 1],
+        ["id", "root", 2],
+        [">", "root", 2],
+      ],
+    );
+  });
+
+  test("what has no grammar, or is not where the system keeps it, is code", () => {
+    for (const line of [
+      "frobnicate",
+      "/tmp/ls",
+      "python3.11 x",
+      "vim.tiny x",
+      "cd /a && git status",
+      "git -C /a log",
+    ])
+      assert.equal(decided(line).effects.at(-1)?.kind, "exec_code", line);
+    for (const line of ["/usr/bin/ls", "git log", "bash5 -c id"])
+      assert.equal(decided(line).effects.at(-1)?.kind, "exec", line);
+    assert.equal(only("/tmp/ls").known, false);
   });
 
   test("what is not known of paths is said", () => {
@@ -126,7 +167,7 @@ describe("effects", () => {
         decided(line).effects.find(({ program }) => program === "cat") ?? only(line);
       assert.deepEqual([found, pathsKnown], [[], false], line);
     }
-    assert.deepEqual(only("env -C /srv").reads, []);
+    assert.deepEqual(only("env -C /srv").reads, ["/srv"]);
     assert.deepEqual(reads("env -C /srv cat a"), ["/srv/a"]);
   });
 

@@ -103,7 +103,13 @@ export function attributesOf(effect: CommandEffect) {
 function topScope(grammars: Grammars): Scope {
   return {
     ...{ grammars, depth: 0, launchers: [], user: undefined, host: undefined, environment: [] },
-    ...{ directory: undefined, background: false, placeholder: undefined, open: false },
+    ...{
+      directory: undefined,
+      moved: false,
+      background: false,
+      placeholder: undefined,
+      open: false,
+    },
     effects: [],
   };
 }

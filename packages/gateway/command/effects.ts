@@ -15,6 +15,7 @@ import {
 } from "./scope.ts";
 import {
   type AndOr,
+  type FileRedirect,
   MAX_COMMANDS,
   MAX_NESTING,
   type Redirect,
@@ -27,7 +28,13 @@ import {
 export function decideScript(script: Script, scope: Scope): Script {
   if (scope.depth > MAX_NESTING)
     throw new CommandRefused("limit", `commands are nested more than ${MAX_NESTING} deep`);
-  return { lists: script.lists.map((list) => decideList(list, scope)) };
+  let { moved } = scope;
+  const lists = script.lists.map((list) => {
+    const decided = decideList(list, { ...scope, moved });
+    moved ||= list.pipelines.some(({ commands }) => commands.some(isChange));
+    return decided;
+  });
+  return { lists };
 }
 
 /** The words with their inner lines rewritten. Throws CommandRefused. */
@@ -46,38 +53,37 @@ export function decideWords(
   const files = readRedirects(redirects, scope);
   const done = interpret(program.name, program.base, words, scope, DECIDERS);
   const rest = done.words.slice(1);
+  // Where it is not the system's, its name says nothing of what it is.
+  const known = done.known && program.name === program.base;
   scope.effects[at] = {
-    kind: done.code ? "exec_code" : "exec",
+    kind: done.code || !known ? "exec_code" : "exec",
     program: program.name,
     arguments: rest,
     subcommand: done.subcommand,
     options: done.options,
     line: readable([program.name, ...rest]),
-    user: scope.user,
-    host: scope.host,
     reads: distinct([...done.reads, ...files.reads]),
     writes: distinct([...done.writes, ...files.writes]),
     pathsKnown: done.pathsKnown && files.known && !scope.open,
-    known: done.known,
+    known,
     open: scope.open || words.some((word) => isPartOpen(word, scope)),
-    environment: scope.environment,
-    depth: scope.depth,
-    launchers: scope.launchers,
-    background: scope.background,
+    ...inheritedOf(scope),
   };
+  for (const file of files.each) addRedirection(file, scope);
   return done.words;
 }
 
 const DECIDERS: Deciders = { script: decideScript, words: decideWords };
 
 function decideList(list: AndOr, outer: Scope): AndOr {
-  let directory = outer.directory;
+  let { directory, moved } = outer;
   const pipelines = list.pipelines.map(({ commands }, index) => {
     // Behind || the commands before may or may not have run.
     if (list.operators[index - 1] === "||") directory = undefined;
-    const scope = { ...outer, directory, background: outer.background || list.background };
+    const scope = { ...outer, directory, moved, background: outer.background || list.background };
     const [only] = commands;
     const decided = commands.map((command) => decideSimple(command, scope));
+    moved ||= commands.some(isChange);
     if (commands.length === 1 && only !== undefined && isChange(only)) {
       const [, path = "", ...more] = only.words;
       const isNext = list.operators[index] === "&&";
@@ -135,23 +141,54 @@ function readProgram(word: string, scope: Scope): Program {
   return { base, name: scope.grammars.directories.has(word.slice(0, slash)) ? base : word };
 }
 
+interface RedirectedFile {
+  readonly redirect: FileRedirect;
+  readonly reads: readonly string[];
+  readonly writes: readonly string[];
+  readonly exact: boolean;
+}
+
 function readRedirects(redirects: readonly Redirect[], scope: Scope) {
-  const reads: string[] = [];
-  const writes: string[] = [];
-  let known = true;
-  for (const one of redirects) {
-    if (one.kind !== "file") continue;
-    const { path, exact } = readPath(one.path, scope.directory);
-    known &&= exact;
-    if (path === undefined) continue;
-    if (one.operator === "<" || one.operator === "<>") reads.push(path);
-    if (one.operator !== "<") writes.push(path);
-  }
-  return { reads, writes, known };
+  const each = redirects.flatMap((redirect): RedirectedFile[] => {
+    // What goes there is gone, and there is nothing to be had.
+    if (redirect.kind !== "file" || redirect.path === "/dev/null") return [];
+    const { path, exact } = readPath(redirect.path, scope.directory);
+    const paths = path === undefined ? [] : [path];
+    return [
+      {
+        redirect,
+        exact,
+        reads: redirect.operator.startsWith("<") ? paths : [],
+        writes: redirect.operator === "<" ? [] : paths,
+      },
+    ];
+  });
+  return {
+    each,
+    reads: each.flatMap(({ reads }) => reads),
+    writes: each.flatMap(({ writes }) => writes),
+    known: each.every(({ exact }) => exact),
+  };
+}
+
+function addRedirection({ redirect, reads, writes, exact }: RedirectedFile, scope: Scope): void {
+  if (scope.effects.length >= MAX_COMMANDS)
+    throw new CommandRefused("limit", `more than ${MAX_COMMANDS} commands`);
+  const { environment: _, ...inherited } = inheritedOf(scope);
+  scope.effects.push({
+    ...{ ...inherited, kind: "exec", program: redirect.operator === "<" ? "<" : ">" },
+    ...{ subcommand: undefined, options: [], arguments: [redirect.path], environment: [] },
+    line: `${redirect.operator} ${readable([redirect.path])}`,
+    ...{ reads, writes, pathsKnown: exact, known: true, open: false },
+  });
 }
 
 function distinct(paths: readonly string[]): readonly string[] {
   return [...new Set(paths)];
+}
+
+function inheritedOf({ user, host, environment, depth, launchers, background }: Scope) {
+  return { user, host, environment, depth, launchers, background };
 }
 
 function placeholderEffect(): CommandEffect {

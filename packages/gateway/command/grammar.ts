@@ -31,6 +31,8 @@ export const VALUES = [
   "host",
   /** A repository of git by name, path or address; helpers (ext::) are refused. */
   "remote",
+  /** A path, or host:path for a copy to or from elsewhere, without what that host's shell would act on. */
+  "copy",
   /** http or https; anything else is refused. */
   "url",
   /** NAME=value for the command that is started. */
@@ -114,6 +116,13 @@ const uses = {
   test: z.boolean().default(false),
   /** Operands are name=value: dd. */
   assignments: z.record(z.string(), value).optional(),
+  /** Options that are not understood beside each other, by their first names. */
+  apart: z.array(z.array(z.string()).min(2)).default([]),
+  /**
+   * The folder it works in can make it run programs (git's configuration), so where the line chooses the
+   * folder, it runs code.
+   */
+  heedsFolder: z.boolean().default(false),
   /** Words of its input are put behind the command it starts, unless a placeholder says where: xargs. */
   appends: z.boolean().default(false),
   /** Who runs the command it starts, where no option says so. */

@@ -51,7 +51,7 @@ export function interpret(
     ...{ subcommand: undefined, options: new Set() },
     ...{ placeholder: undefined, moved: false, userNamed: false },
   };
-  const grammar = scope.grammars.programs.get(base);
+  const grammar = grammarOf(base, scope);
   if (grammar === undefined) work.pathsKnown = false;
   else readUse(grammar, work, 1);
   return {
@@ -59,6 +59,18 @@ export function interpret(
     ...{ pathsKnown: work.pathsKnown, known: grammar !== undefined },
     ...{ subcommand: work.subcommand, options: [...work.options] },
   };
+}
+
+/** python3.11 is python3, and vim.tiny is vim: what is another version is of the same kind. */
+function grammarOf(base: string, { grammars }: Scope): Grammar | undefined {
+  const { programs } = grammars;
+  const unversioned = base.replace(/[-.]?[0-9]+([.-][0-9]+)*$/, "");
+  return (
+    programs.get(base) ??
+    programs.get(unversioned) ??
+    programs.get(base.replace(/\.[a-z0-9-]+$/, "")) ??
+    programs.get(unversioned.replace(/\.[a-z0-9-]+$/, ""))
+  );
 }
 
 interface Work {
@@ -116,8 +128,12 @@ function readOptionsAndOperands(grammar: Grammar, work: Work, from: number): voi
   const read = taken(work, readOptions(grammar, work.words, from, openness(work), stop));
   if (read.unlisted.length > 0) work.pathsKnown = false;
   for (const name of [...read.present, ...read.unlisted]) work.options.add(name);
+  const together = grammar.apart.find((names) => names.every((name) => read.present.has(name)));
+  if (together !== undefined)
+    throw refused(work, `${together.join(" and ")} are not understood beside each other`);
   for (const one of read.values)
     if (one.value !== "line") readValue(one, work, work.scope.directory);
+  if (grammar.heedsFolder && (work.moved || work.scope.moved)) becomeCode(work);
   if (grammar.subcommands !== undefined) readSubcommand(grammar, read, work);
   else {
     checkOpen(grammar, read, work);
@@ -244,6 +260,7 @@ function innerScope(work: Work): Scope {
     directory: work.host === undefined ? work.directory : undefined,
     placeholder: work.placeholder ?? scope.placeholder,
     open: false,
+    moved: scope.moved || work.moved,
   };
 }
 
@@ -281,7 +298,18 @@ function readValue(placed: Placed, work: Work, directory: string | undefined): v
     // A second one is relative to the first for some programs and for some operands only.
     work.directory = work.moved ? undefined : readPath(text, directory).path;
     work.moved = true;
-  } else readName(value, text, work);
+    if (directory !== undefined || text.startsWith("/"))
+      addPath("read", text, false, work, directory);
+  } else if (value === "copy") readCopy(text, work, directory);
+  else readName(value, text, work);
+}
+
+/** scp and rsync: a colon before the first slash makes it a path of another host. */
+function readCopy(text: string, work: Work, directory: string | undefined): void {
+  if (!/^[^/]*:/.test(text)) addPath("readwrite", text, false, work, directory);
+  else if (!/^[A-Za-z0-9[][A-Za-z0-9_.@:[\]/~+,=%-]*$/.test(text) || text.includes("::"))
+    throw refused(work, `${shown(text)} would be read by another host's shell`);
+  else work.pathsKnown = false;
 }
 
 const FORMS = {
@@ -368,7 +396,9 @@ function readTest(work: Work, from: number): void {
       for (const side of [words[index - 1], words[index + 1]])
         if (side === undefined || !/^[+-]?[0-9]+$/.test(side) || isPartOpen(side, work.scope))
           throw refused(work, `${word} takes numbers only`);
-    if (/^-[a-hkprstuwxzGLNOS]$/.test(word) && index + 1 < words.length)
+    if (word === "-t" && !/^([0-9]+|\])?$/.test(words[index + 1] ?? ""))
+      throw refused(work, `${word} takes a number only`);
+    if (/^-[a-hkprsuwxzGLNOS]$/.test(word) && index + 1 < words.length)
       readOperand("read", from + index + 1, work);
   }
 }
@@ -403,8 +433,11 @@ function readClause(grammar: Grammar, at: number, roots: readonly number[], work
     if (part === "removes") {
       for (const index of roots) readOperand("write", index, work);
       if (roots.length === 0) addPath("write", ".", false, work, work.directory);
-    } else if (part === "command;") next = readClauseCommand(next, work);
-    else if (next >= work.words.length) throw refused(work, `${name} has no value`);
+    } else if (part === "command;") {
+      // -execdir starts it in the folder of what was found.
+      if (name.endsWith("dir")) work.moved = true;
+      next = readClauseCommand(next, work);
+    } else if (next >= work.words.length) throw refused(work, `${name} has no value`);
     else readOperand(part, next++, work);
   }
   return next;

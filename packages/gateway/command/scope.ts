@@ -13,8 +13,10 @@ import {
 } from "./script.ts";
 
 /**
- * One program that runs. `exec_code`: it runs what nobody here reads (an interpreter, an editor, a shell
- * without a line, another host), so a permit for programs does not cover it.
+ * One program that runs, or one redirection to or from a file, which is an effect of its own with `>` or
+ * `<` as its program: what permits a program does not permit where its output goes. `exec_code`: it runs
+ * what nobody here reads (an interpreter, an editor, a shell without a line) or is a program without a
+ * grammar, so a permit for programs does not cover it.
  */
 export interface CommandEffect {
   readonly kind: "exec" | "exec_code";
@@ -64,6 +66,8 @@ export interface Scope {
   readonly environment: readonly string[];
   /** Absolute; undefined: not known. */
   readonly directory: string | undefined;
+  /** The line chose the folder this runs in. */
+  readonly moved: boolean;
   readonly background: boolean;
   /** What stands for words of the input; `path`: only paths below an operand, so never an option. */
   readonly placeholder: { readonly text: string; readonly path: boolean } | undefined;
