@@ -48,7 +48,9 @@ export async function startSshServer(options: SshServerOptions): Promise<TestSsh
   if (made.status !== 0) throw new Error(`ssh-keygen failed: ${made.stderr}`);
   writeFileSync(file("authority.pub"), `${userAuthority}\n`);
   const port = await freePort();
+  // Of what is said twice sshd takes the first.
   const configuration = [
+    ...(options.more ?? []),
     `Port ${port}`,
     "ListenAddress 127.0.0.1",
     `HostKey ${file("host")}`,
@@ -68,7 +70,6 @@ export async function startSshServer(options: SshServerOptions): Promise<TestSsh
     // bash reads ~/.bashrc when a daemon starts it, and takes a level of its own for being started so.
     "SetEnv SHLVL=1",
     `Subsystem sftp ${SFTP_SERVER}`,
-    ...(options.more ?? []),
   ];
   writeFileSync(file("sshd_config"), `${configuration.join("\n")}\n`);
   const watched = startWatched([SSHD, "-D", "-e", "-f", file("sshd_config")], {
