@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { runCustody } from "../support/command-line.ts";
+import { CUSTODY, runCustody } from "../support/command-line.ts";
 import type { Cases } from "./cases.ts";
 import type { Lies } from "./lying-issuer.ts";
 import { custodyWhile, type Stage, succeed } from "./stage.ts";
@@ -121,6 +121,21 @@ async function refreshCases(cases: Cases, stage: Stage): Promise<void> {
     await Promise.all([succeed(["whoami"], home), succeed(["targets"], home)]);
     assert.notEqual(contextOf(home).signIn.refreshToken, null);
   });
+  await cases.check(
+    "a sign-in goes on while a program runs on it, and so does the program's",
+    async () => {
+      const home = stage.home("runner");
+      const env = stage.browser("browser-program", "engineer");
+      const login = ["login", stage.gateway.url, "--ca-fingerprint", stage.gateway.fingerprint];
+      await succeed([...login, "--provider", "corp", "--ttl", "6s"], home, env);
+      // Longer than the sign-in was to last.
+      const inside = `sleep 9; exec "${process.execPath}" "${CUSTODY}" whoami --json`;
+      const args = ["run", "--target", "shop:read", "--ttl", "3s", "--", "sh", "-c", inside];
+      const done = await runCustody(args, { home });
+      assert.equal(done.exitCode, 0, done.stderr);
+      assert.equal(Object(done.json).chain.length, 2);
+    },
+  );
   await cases.check("a sign-in that has ended is made anew without the person", async () => {
     const before = contextOf(home);
     change(home, (context) => {

@@ -16,6 +16,8 @@ export interface KeepAliveOptions {
   /** How long it was given, and is given anew each time. */
   readonly lifeMs: number;
   readonly renews: boolean;
+  /** What is above is carried on first, where that is ours to do: a person's sign-in. Never rejects. */
+  readonly carryOnAbove: () => Promise<void>;
   readonly warn: (text: string) => void;
 }
 
@@ -52,6 +54,7 @@ export function keepAlive(options: KeepAliveOptions): KeptAlive {
   };
   const renew = async () => {
     if (nowMs() >= expiresAtMs) return;
+    await options.carryOnAbove();
     try {
       const wantedMs = Math.min(lifeMs, (await boundAbove(client)) - nowMs());
       const seconds = Math.floor(wantedMs / 1000);

@@ -33,6 +33,7 @@ import { keepAlive } from "../keep-alive.ts";
 import { childOf } from "../key-delegation.ts";
 import { type Io, oneLine, span } from "../output.ts";
 import { findBubblewrap, openSandbox, type Sandbox } from "../sandbox.ts";
+import { refreshIfDue } from "../sign-in.ts";
 import { ownToken, typeOf, words } from "./delegation.ts";
 import { parseTtl } from "./login.ts";
 import { hostOf, postgresAddress } from "./targets.ts";
@@ -144,6 +145,7 @@ async function run(
       delegationId: agent.issued.delegation_id,
       lifeMs: agent.issued.expires_in * 1000,
       renews: options.renew,
+      carryOnAbove: () => carryOn(invocation, gateway),
       warn: (text) => invocation.io.stderr(`custody run: ${oneLine(text)}\n`),
     });
     await using place = await preparePlace(invocation, gateway, agent, {
@@ -159,6 +161,18 @@ async function run(
     if (code !== 0) invocation.exit(code);
   } finally {
     await client.close();
+  }
+}
+
+/** A sign-in that a program outlives is refreshed as it would be by the next command. */
+async function carryOn({ contexts, io }: Invocation, gateway: Gateway): Promise<void> {
+  const { contextName } = gateway;
+  if (contextName === undefined || io.environment.CUSTODY_TOKEN !== undefined) return;
+  try {
+    await refreshIfDue(contexts, io, contextName);
+  } catch (error) {
+    const said = error instanceof Error ? error.message : String(error);
+    io.stderr(`custody run: ${oneLine(`the sign-in could not be refreshed: ${said}`)}\n`);
   }
 }
 
