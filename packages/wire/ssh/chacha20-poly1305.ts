@@ -3,8 +3,8 @@
 // number. Not safe without strict key exchange (Terrapin, CVE-2023-48795): exchange.ts refuses that.
 
 import { createCipheriv, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
-import type { PacketOpener, PacketSealer } from "./ciphers.ts";
 import { SshError } from "./errors.ts";
+import type { PacketOpener, PacketSealer } from "./packet-protection.ts";
 import { poly1305 } from "./poly1305.ts";
 
 /** `key` is 64 bytes. */

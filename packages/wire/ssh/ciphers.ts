@@ -15,7 +15,7 @@ import {
 } from "node:crypto";
 import { chachaOpener, chachaSealer } from "./chacha20-poly1305.ts";
 import { SshError } from "./errors.ts";
-import type { OutputQueue } from "./output-queue.ts";
+import type { PacketOpener, PacketSealer } from "./packet-protection.ts";
 
 export interface CipherKind {
   readonly name: string;
@@ -37,30 +37,6 @@ export interface DirectionKeys {
   readonly key: Buffer;
   readonly iv: Buffer;
   readonly macKey: Buffer;
-}
-
-/** Writes packets: length, padding length, payload, padding in; protected bytes out. */
-export interface PacketSealer {
-  readonly blockBytes: number;
-  /** The four length bytes count when the packet is padded to blocks. */
-  readonly lengthIsEncrypted: boolean;
-  seal(sequence: number, packet: Buffer, output: OutputQueue): void;
-}
-
-/** Reads packets: first length() of their first `headBytes`, then open() of all of it. */
-export interface PacketOpener {
-  readonly blockBytes: number;
-  readonly lengthIsEncrypted: boolean;
-  readonly headBytes: number;
-  /** Of the MAC or tag behind the packet. */
-  readonly tagBytes: number;
-  /** The packet_length field; called once a packet. */
-  length(sequence: number, head: Buffer): number;
-  /**
-   * Padding length, payload and padding, verified.
-   * @throws SshError "integrity"
-   */
-  open(sequence: number, packet: Buffer): Buffer;
 }
 
 export const CIPHERS: readonly CipherKind[] = [
@@ -158,7 +134,9 @@ function gcmAlgorithm(cipher: CipherKind): "aes-128-gcm" | "aes-256-gcm" {
 }
 
 function countUp(nonce: Buffer): void {
-  nonce.writeBigUInt64BE((nonce.readBigUInt64BE(4) + 1n) & 0xffffffffffffffffn, 4);
+  const low = (nonce.readUInt32BE(8) + 1) >>> 0;
+  nonce.writeUInt32BE(low, 8);
+  if (low === 0) nonce.writeUInt32BE((nonce.readUInt32BE(4) + 1) >>> 0, 4);
 }
 
 function ctrSealer(keys: DirectionKeys, mac: MacKind): PacketSealer {

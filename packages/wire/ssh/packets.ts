@@ -4,9 +4,10 @@
 
 import { randomFillSync } from "node:crypto";
 import type { ByteQueue } from "./byte-queue.ts";
-import { type PacketOpener, type PacketSealer, PLAIN_OPENER, PLAIN_SEALER } from "./ciphers.ts";
+import { PLAIN_OPENER, PLAIN_SEALER } from "./ciphers.ts";
 import { SshError } from "./errors.ts";
 import type { OutputQueue } from "./output-queue.ts";
+import type { PacketOpener, PacketSealer } from "./packet-protection.ts";
 
 export class PacketReader {
   /** Sequence number of the last packet, for SSH_MSG_UNIMPLEMENTED. */
