@@ -40,12 +40,10 @@ export function parseElsewhere(text: string, maxTextBytes: number): Promise<Foun
 function startThread(): Thread {
   const worker = new Worker(new URL("./parse-thread.ts", import.meta.url));
   const waiting = new Map<number, (found: Found) => void>();
-  // It keeps no process alive that has nothing else to do.
-  worker.unref();
   worker.on("message", ({ id, json }: ParseAnswer) => {
     const resolve = waiting.get(id);
     waiting.delete(id);
-    resolve?.(JSON.parse(json) as Parsed | Unclassified);
+    resolve?.(json === undefined ? undefined : (JSON.parse(json) as Parsed | Unclassified));
   });
   // A text that ends the thread would have ended the process: whoever waits has it refused or parsed here.
   worker.on("error", () => worker.terminate());
@@ -54,5 +52,7 @@ function startThread(): Thread {
     for (const resolve of waiting.values()) resolve(undefined);
     waiting.clear();
   });
+  // It keeps no process alive that has nothing else to do.
+  worker.unref();
   return { worker, waiting };
 }

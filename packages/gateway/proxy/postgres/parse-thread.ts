@@ -12,15 +12,24 @@ export interface ParseRequest {
 
 export interface ParseAnswer {
   readonly id: number;
-  /** JSON of Parsed or Unclassified. */
-  readonly json: string;
+  /** JSON of Parsed or Unclassified; undefined: it is nested too deeply to be written as text. */
+  readonly json: string | undefined;
 }
 
 if (parentPort !== null) {
   const port = parentPort;
   await loadParser();
   port.on("message", ({ id, text, maxTextBytes }: ParseRequest) => {
-    const answer: ParseAnswer = { id, json: JSON.stringify(parseSql(text, maxTextBytes)) };
+    const answer: ParseAnswer = { id, json: jsonOf(text, maxTextBytes) };
     port.postMessage(answer);
   });
+}
+
+function jsonOf(text: string, maxTextBytes: number): string | undefined {
+  try {
+    return JSON.stringify(parseSql(text, maxTextBytes));
+  } catch (thrown) {
+    if (thrown instanceof RangeError) return undefined;
+    throw thrown;
+  }
 }

@@ -1,0 +1,147 @@
+// Large texts: parsed in the thread as they would be here, while everything else goes on, and in their place
+// in what a session sends.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import pg from "pg";
+import {
+  startPostgres,
+  type TestPostgres,
+} from "../../../../conformance/support/postgres-server.ts";
+import { systemClock } from "../../base/clock.ts";
+import { catalogueOver, type Database, openDatabases } from "./databases.ts";
+import { loadParser, parseSql } from "./parse.ts";
+import { LARGE_TEXT_CHARACTERS, parseElsewhere } from "./parse-elsewhere.ts";
+import { type RelayHarness, startRelay } from "./relay-harness.ts";
+
+const MAX_BYTES = 1 << 20;
+const NO_NAMES = { prepared: () => undefined, cursor: () => undefined };
+
+let postgres: TestPostgres;
+let relay: RelayHarness;
+let opened: Promise<Database> | undefined;
+before(async () => {
+  await loadParser();
+  postgres = await startPostgres({ databases: ["shop"] });
+  await postgres.query("shop", "create table t (a int primary key, b text)");
+  const databases = openDatabases({
+    catalogue: catalogueOver({
+      query: (_target, _login, name, sql) => postgres.query(name, sql),
+    }),
+    clock: systemClock,
+    masks: () => new Map(),
+    limits: { catalogueRefreshMs: 60_000, statementBytes: MAX_BYTES, planCacheBytes: 1 << 20 },
+    log: () => undefined,
+  });
+  relay = await startRelay(postgres, {
+    classifierFor(target, database) {
+      opened = databases.open(target, database);
+      return opened;
+    },
+  });
+});
+after(async () => {
+  await relay?.[Symbol.asyncDispose]();
+  await postgres?.[Symbol.asyncDispose]();
+});
+
+test("the thread finds what is found here: trees, errors and their places, limits", async () => {
+  for (const text of [
+    insertOf(1, 3000),
+    `select ${"1 + ".repeat(200)} '${"x".repeat(20_000)}'`,
+    `${insertOf(1, 1000)} bogus`,
+    `select '${"x".repeat(20_000)}`,
+    `select 1 -- \0 ${"x".repeat(20_000)}`,
+  ])
+    assert.deepEqual(await parseElsewhere(text, MAX_BYTES), roundTrip(parseSql(text, MAX_BYTES)));
+  assert.equal(await parseElsewhere(`select ${"1 + ".repeat(20_000)} 1`, MAX_BYTES), undefined);
+  const long = insertOf(1, 1000);
+  assert.deepEqual(await parseElsewhere(long, 1000), roundTrip(parseSql(long, 1000)));
+});
+
+test("what else there is to do is done meanwhile", async () => {
+  let turns = 0;
+  const count = (): void => {
+    turns++;
+    next = setImmediate(count);
+  };
+  let next = setImmediate(count);
+  await parseElsewhere(insertOf(1, 8000), MAX_BYTES);
+  clearImmediate(next);
+  assert.ok(turns > 10, `${turns} turns of the event loop`);
+});
+
+test("more than may wait are for the caller to parse", async () => {
+  const text = `select 1 -- ${"x".repeat(20_000)}`;
+  const asked = Array.from({ length: 70 }, () => parseElsewhere(text, MAX_BYTES));
+  assert.equal(asked.filter((one) => one === undefined).length, 6);
+  await Promise.all(asked);
+  assert.notEqual(await parseElsewhere(text, MAX_BYTES), undefined);
+});
+
+test("a session's statements stay in their order, large ones and what follows them", async () => {
+  const client = await connected();
+  const total = "select count(*)::int as n from t";
+  const answers = await Promise.all([
+    client.query("begin"),
+    client.query(insertOf(1, 2000)),
+    client.query(total),
+    client.query(insertOf(2001, 4000)),
+    client.query({ text: `${insertOf(4001, 6000)} returning a` }),
+    client.query(total),
+    client.query("rollback"),
+    client.query(total),
+  ]);
+  assert.deepEqual(
+    answers.filter(({ command }) => command === "SELECT").map(({ rows }) => rows[0].n),
+    [2000, 6000, 0],
+  );
+  await assert.rejects(client.query(`${insertOf(1, 2000)} bogus`), { code: "42601" });
+  assert.equal((await client.query(total)).rows[0].n, 0);
+  await client.end();
+});
+
+test("a client that goes away meanwhile leaves nothing behind for the next", async () => {
+  const { classifier } = (await opened) ?? assert.fail("no database was opened");
+  const text = insertOf(1, 2500);
+  await classifier.prepare?.(text);
+  assert.equal(classifier.prepare?.(text), undefined, "it is there");
+  assert.ok(!("unclassified" in classifier.classify(text, NO_NAMES)));
+  assert.equal(classifier.prepare?.("select 1"), undefined, "small ones are parsed here");
+  const leaving = await connected();
+  leaving.on("error", () => undefined);
+  leaving.query(insertOf(1, 8000)).catch(() => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  (
+    leaving as unknown as { connection: { stream: { destroy(): void } } }
+  ).connection.stream.destroy();
+  const client = await connected();
+  assert.equal((await client.query(insertOf(1, 2000))).rowCount, 2000);
+  await client.query("truncate t");
+  await client.end();
+});
+
+function insertOf(from: number, to: number): string {
+  const rows = Array.from({ length: to - from + 1 }, (_, at) => `(${from + at}, 'row ${at}')`);
+  const text = `insert into t values ${rows.join(", ")}`;
+  assert.ok(text.length > LARGE_TEXT_CHARACTERS / 2);
+  return text;
+}
+
+/** Without what is undefined, which no message carries. */
+function roundTrip(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value));
+}
+
+async function connected(): Promise<pg.Client> {
+  const client = new pg.Client({
+    host: "localhost",
+    port: relay.listener.port,
+    user: "ro~orders",
+    password: "token",
+    database: "shop",
+    ssl: { ca: relay.ca, servername: "localhost" },
+  });
+  await client.connect();
+  return client;
+}
