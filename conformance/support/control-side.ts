@@ -4,6 +4,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Leaf } from "@custody/evidence/core/leaf.ts";
 import { startApi } from "@custody/gateway/api/server.ts";
 import { createApprovals } from "@custody/gateway/approval/approvals.ts";
 import type { MayApprove } from "@custody/gateway/approval/eligibility.ts";
@@ -277,6 +278,11 @@ export async function startControlSide(options: ControlSideOptions = {}) {
           vkey: () => "custody.test+00000000+AA",
           async *readRecording(sessionId) {
             yield { t: clock.nowMs(), kind: "session", session: sessionId };
+          },
+          saidIn: async (_sessionId, text) => text === "session",
+          // The log behind this is what the journal has had so far.
+          async *leaves() {
+            yield* leaves as unknown as Leaf[];
           },
           erasures: createErasures({
             ...{ dataDirectory: directory, journal, store: store.erasures },

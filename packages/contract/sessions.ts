@@ -30,8 +30,24 @@ export type SessionView = z.infer<typeof sessionSchema>;
 
 export const sessionListQuerySchema = z.strictObject({
   state: z.enum(["live", "closed"]).optional(),
+  /** Id, name or delegation of the head of the chain. */
+  root: z.string().min(1).max(256).optional(),
+  /** The same of any hop after it. */
+  agent: z.string().min(1).max(256).optional(),
+  target: z.string().min(1).max(64).optional(),
+  /** A class that was masked in an answer. */
+  class: z.string().min(1).max(128).optional(),
+  /** What was decided of one of its commands. */
+  decision: z.enum(["permit", "deny", "hold"]).optional(),
+  /** What was said in it; recordings the caller may replay are opened for it. */
+  text: z.string().min(1).max(256).optional(),
 });
-export const sessionListSchema = z.object({ sessions: z.array(sessionSchema) });
+export type SessionListQuery = z.input<typeof sessionListQuerySchema>;
+export const sessionListSchema = z.object({
+  sessions: z.array(sessionSchema),
+  /** Recordings that were opened to look for the text. */
+  searched: z.number().int().optional(),
+});
 
 export const endSessionBodySchema = z.strictObject({ reason: reasonSchema.optional() });
 export const endSessionResponseSchema = z.object({

@@ -13,6 +13,7 @@ import { startApi } from "./api/server.ts";
 import { exportEvidence } from "./audit/evidence-export.ts";
 import { sumOfMeters } from "./audit/journal-meter.ts";
 import { createLogFiles } from "./audit/log-files.ts";
+import { leavesWithin } from "./audit/log-search.ts";
 import { GatewayError } from "./base/errors.ts";
 import { systemRandom } from "./base/ids.ts";
 import { authorityOf } from "./compose/authority.ts";
@@ -24,6 +25,7 @@ import { openEvidence } from "./compose/evidence.ts";
 import { type Address, httpsUrl, reserve } from "./compose/listeners.ts";
 import type { Outside } from "./compose/outside.ts";
 import { composeProviders, providerNames } from "./compose/providers.ts";
+import { provedRecording, type RecordingSources } from "./compose/recordings.ts";
 import { composeSessions, endChangedTargets } from "./compose/sessions.ts";
 import { sshParts } from "./compose/ssh-parts.ts";
 import { apiTls } from "./compose/tls.ts";
@@ -37,7 +39,8 @@ import { createSignIns } from "./identity/sign-ins.ts";
 import type { Settings } from "./live.ts";
 import { openPolicyArchive } from "./policy/archive.ts";
 import { createErasures } from "./recording/erasures.ts";
-import { openRecording, readRecording } from "./recording/replay.ts";
+import { openRecording } from "./recording/replay.ts";
+import { holdsText } from "./recording/text-search.ts";
 import { brokerOf } from "./session/broker.ts";
 import type { Control } from "./session/control.ts";
 import { createControl } from "./session/create-control.ts";
@@ -121,6 +124,9 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     store: works(store.check),
     listeners: data?.complete === true,
   });
+  const recordings: RecordingSources = {
+    ...{ dataDirectory, keys, clock, logDirectory: auditLog.directory, sessions: store.sessions },
+  };
   const api = await startApi(
     {
       delegations: {
@@ -165,7 +171,9 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         journal: journalsOf(journal, dataSides),
         logDirectory: auditLog.directory,
         vkey: () => auditLog.vkey,
-        readRecording: (sessionId) => readRecording({ dataDirectory, keys }, sessionId),
+        readRecording: (sessionId) => provedRecording(recordings, sessionId),
+        saidIn: (sessionId, text) => holdsText(provedRecording(recordings, sessionId), text),
+        leaves: (window, words) => leavesWithin(auditLog.directory, window, words),
         erasures: createErasures({
           ...{ dataDirectory, keys, journal, store: store.erasures },
           nowMs: () => clock.nowMs(),

@@ -1,6 +1,6 @@
 // Sessions: which there are, what was said in them, what happens now.
 
-import type { EventLine, SessionView } from "@custody/contract/sessions.ts";
+import type { EventLine, SessionListQuery, SessionView } from "@custody/contract/sessions.ts";
 import { type Command, Option } from "commander";
 
 import { type Invocation, invocationOf } from "../invocation.ts";
@@ -8,6 +8,7 @@ import { facts, type Io, oneLine, relative, table } from "../output.ts";
 import { createTranscript } from "../transcript.ts";
 import { chainLine, showChain } from "./delegation.ts";
 
+type SessionFilter = SessionListQuery;
 type Leaf = Extract<EventLine, { event: string }>;
 
 export function addSessionCommands(program: Command, io: Io): void {
@@ -17,13 +18,23 @@ export function addSessionCommands(program: Command, io: Io): void {
     .description("sessions of one's delegations, newest first, or one of them")
     .argument("[session]", "s-…")
     .addOption(new Option("--state <state>", "only these").choices(["live", "closed"]))
-    .action(
-      async (id: string | undefined, options: { state?: "live" | "closed" }, command: Command) => {
-        const invocation = invocationOf(command, io);
-        if (id !== undefined) await show(invocation, id);
-        else await list(invocation, options.state);
-      },
-    );
+    .option("--root <who>", "with this head of the chain: id, name or delegation")
+    .option("--agent <who>", "with this agent anywhere in the chain")
+    .option("--target <target>", "on this target")
+    .option("--class <class>", "in which a value of this class was masked: pii.email")
+    .addOption(
+      new Option("--decision <decision>", "in which one of the commands was").choices([
+        "permit",
+        "deny",
+        "hold",
+      ]),
+    )
+    .option("--text <text>", "in which this was said; opens what you may replay, on record")
+    .action(async (id: string | undefined, options: SessionFilter, command: Command) => {
+      const invocation = invocationOf(command, io);
+      if (id !== undefined) await show(invocation, id);
+      else await list(invocation, options);
+    });
   program
     .command("end")
     .description("end a live session and cancel what it runs")
@@ -47,11 +58,12 @@ export function addSessionCommands(program: Command, io: Io): void {
     .action(async (_options: unknown, command: Command) => tail(invocationOf(command, io)));
 }
 
-async function list(invocation: Invocation, state: "live" | "closed" | undefined): Promise<void> {
+async function list(invocation: Invocation, filter: SessionFilter): Promise<void> {
   const { io, palette } = invocation;
-  const answer = await invocation.withClient((client) =>
-    client.call("sessions", { query: state === undefined ? {} : { state } }),
-  );
+  const { state, root, agent, target, class: masked, decision, text } = filter;
+  const given = Object.entries({ state, root, agent, target, class: masked, decision, text });
+  const query = Object.fromEntries(given.filter(([, value]) => value !== undefined));
+  const answer = await invocation.withClient((client) => client.call("sessions", { query }));
   invocation.print(answer, () =>
     answer.sessions.length === 0
       ? "no sessions\n"

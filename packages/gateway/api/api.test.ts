@@ -153,6 +153,29 @@ describe("requests and sessions", () => {
     const recording = await get(`/v1/sessions/${sessionId}/recording`, admin);
     assert.match(recording.text, new RegExp(`"kind":"session","session":"${sessionId}"`));
     assert.ok((await side.leaves()).some(({ event }) => event === "recording.read"));
+    const chain = at(await get(`/v1/sessions/${sessionId}`, root), "chain") as { id: string }[];
+    for (const [filter, who, count] of [
+      ["target=orders", admin, 1],
+      ["target=other", admin, 0],
+      [`root=${encodeURIComponent(chain[0]?.id ?? "")}`, admin, 1],
+      [`agent=${encodeURIComponent(chain[0]?.id ?? "")}`, admin, 0],
+      ["decision=hold", admin, 1],
+      ["decision=deny", admin, 0],
+      ["class=pii.email", admin, 0],
+      ["text=session", admin, 1],
+      ["text=nothing", admin, 0],
+      ["text=session", root, 0],
+      ["text=session", stranger, 0],
+    ] as const) {
+      const found = await get(`/v1/sessions?${filter}`, who);
+      const ids = at(found, "sessions") as { id: string }[];
+      assert.equal(ids.length, count, `${filter}: ${found.text}`);
+      if (filter.startsWith("text")) assert.equal(at(found, "searched"), who === admin ? 1 : 0);
+    }
+    const searches = (await side.leaves()).filter(
+      ({ event, detail }) => event === "recording.read" && detail !== undefined,
+    );
+    assert.equal(searches.length, 2, "looking into a recording is on record");
     const ended = await post(`/v1/sessions/${sessionId}/end`, root, { reason: "enough" });
     assert.equal(at(ended, "ended"), true);
     await side.control.closeSession(sessionId, "ended", undefined);

@@ -4,6 +4,7 @@ import type { Decision, Operation } from "../access/operation.ts";
 import type { Approvals } from "../approval/approvals.ts";
 import type { EvidencePart, WantedEvidence } from "../audit/evidence-export.ts";
 import type { OpenJournal } from "../audit/journal-writer.ts";
+import type { leavesWithin, Window } from "../audit/log-search.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Provider } from "../config/config.ts";
 import type { Authenticate } from "../delegation/authenticate.ts";
@@ -120,6 +121,10 @@ export interface EvidenceParts {
   readonly vkey: () => string;
   /** One event a value, to be sent as JSON. Throws GatewayError "not_found". */
   readonly readRecording: (sessionId: string) => AsyncIterable<object>;
+  /** Whether the text is in it. Rejects as reading it does. */
+  readonly saidIn: (sessionId: string, text: string) => Promise<boolean>;
+  /** Leaves of the published log about that time whose text has one of the words. */
+  readonly leaves: (window: Window, words: readonly string[]) => ReturnType<typeof leavesWithin>;
   /** Throws GatewayError while it is read. */
   readonly exportEvidence: (wanted: WantedEvidence) => AsyncIterable<EvidencePart>;
   readonly erasures: Erasures;

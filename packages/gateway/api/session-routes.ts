@@ -8,9 +8,12 @@ import type { SessionRow } from "../session/store.ts";
 import type { ApiDeps } from "./deps.ts";
 import { linesOf, sendLines } from "./ndjson.ts";
 import type { Router } from "./routing.ts";
+import { searchSessions } from "./session-search.ts";
 import { sessionView } from "./views.ts";
 
 const MAX_LISTED = 500;
+/** The newest sessions, of which a filter takes some. */
+const MAX_FILTERED = 10_000;
 
 export function addSessionRoutes(router: Router, deps: ApiDeps): void {
   const { registry, store } = deps.sessions;
@@ -18,8 +21,12 @@ export function addSessionRoutes(router: Router, deps: ApiDeps): void {
 
   router.holder("sessions", async ({ chain, query }) => {
     const under = deps.authority.mayAdminister(chain) ? undefined : leafOf(chain).delegationId;
-    const rows = store.list({ under, state: query.state, limit: MAX_LISTED });
-    return { sessions: rows.map(view) };
+    const isFiltered = Object.entries(query).some(([name, value]) => name !== "state" && value);
+    const limit = isFiltered ? MAX_FILTERED : MAX_LISTED;
+    const listed = store.list({ under, state: query.state, limit });
+    const { rows, searched } = await searchSessions(deps, chain, listed, query);
+    const sessions = rows.slice(0, MAX_LISTED).map(view);
+    return { sessions, ...(searched === undefined ? {} : { searched }) };
   });
   router.holder("session", async ({ chain, parameters }) =>
     view(visible(deps, chain, parameters.id)),

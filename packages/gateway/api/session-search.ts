@@ -1,0 +1,110 @@
+// Which sessions: by what the store knows of them (root, agent, target), by what the log says was decided in
+// them or masked, and by what was said in them. The last opens recordings, so it is for who may replay
+// them, each is on record as read, and how many are opened at a time is bounded.
+
+import type { Chain } from "../delegation/chain.ts";
+import { leafChain } from "../delegation/leaf-chain.ts";
+import type { SessionRow } from "../session/store.ts";
+import type { ApiDeps } from "./deps.ts";
+
+export interface SessionQuery {
+  readonly root?: string | undefined;
+  readonly agent?: string | undefined;
+  readonly target?: string | undefined;
+  readonly class?: string | undefined;
+  readonly decision?: "permit" | "deny" | "hold" | undefined;
+  readonly text?: string | undefined;
+}
+
+export interface FoundSessions {
+  readonly rows: readonly SessionRow[];
+  /** Recordings that were opened to look for the text; undefined when none was asked for. */
+  readonly searched: number | undefined;
+}
+
+const MAX_SEARCHED = 100;
+const DECIDED = {
+  permit: "command.intent",
+  deny: "command.denied",
+  hold: "hold.requested",
+} as const;
+
+export async function searchSessions(
+  deps: ApiDeps,
+  chain: Chain,
+  candidates: readonly SessionRow[],
+  query: SessionQuery,
+): Promise<FoundSessions> {
+  let rows = candidates.filter((row) => isAbout(row, query));
+  if (query.class !== undefined || query.decision !== undefined) {
+    const found = await decidedIn(deps, rows, query);
+    rows = rows.filter(({ id }) => found.has(id));
+  }
+  if (query.text === undefined) return { rows, searched: undefined };
+  return saidIn(deps, chain, rows, query.text);
+}
+
+function isAbout({ chain, target }: SessionRow, query: SessionQuery): boolean {
+  const [root, ...rest] = chain.hops;
+  const names = (hop: typeof root): readonly unknown[] =>
+    hop === undefined ? [] : [hop.id, hop.name, hop.delegationId];
+  return (
+    (query.target === undefined || query.target === target) &&
+    (query.root === undefined || names(root).includes(query.root)) &&
+    (query.agent === undefined || rest.some((hop) => names(hop).includes(query.agent)))
+  );
+}
+
+async function decidedIn(
+  deps: ApiDeps,
+  rows: readonly SessionRow[],
+  query: SessionQuery,
+): Promise<ReadonlySet<string>> {
+  const events = new Set<string>();
+  const classes = new Set<string>();
+  if (rows.length === 0) return events;
+  const now = deps.outside.clock.nowMs();
+  const window = {
+    fromMs: Math.min(...rows.map(({ openedAtMs }) => openedAtMs)),
+    toMs: Math.max(...rows.map(({ closedAtMs }) => closedAtMs ?? now)),
+  };
+  const event = query.decision === undefined ? undefined : DECIDED[query.decision];
+  const words = [
+    ...(event === undefined ? [] : [`"${event}"`]),
+    ...(query.class === undefined ? [] : [JSON.stringify(query.class)]),
+  ];
+  for await (const leaf of deps.evidence.leaves(window, words)) {
+    if (leaf.session === undefined) continue;
+    if (leaf.event === event) events.add(leaf.session);
+    if (query.class !== undefined && leaf.masked?.includes(query.class)) classes.add(leaf.session);
+  }
+  if (event === undefined) return classes;
+  return query.class === undefined ? events : events.intersection(classes);
+}
+
+async function saidIn(
+  deps: ApiDeps,
+  chain: Chain,
+  rows: readonly SessionRow[],
+  text: string,
+): Promise<FoundSessions> {
+  const { journal } = deps.evidence;
+  const readable = rows
+    .filter((row) => deps.authority.mayReplay(chain, row.target))
+    .slice(0, MAX_SEARCHED);
+  for (const row of readable) {
+    const about = { session: row.id, target: row.target, chain: leafChain(chain) };
+    journal.append({ event: "recording.read", ...about, detail: { search: true } });
+  }
+  await journal.settled();
+  const found: SessionRow[] = [];
+  for (const row of readable) {
+    // A recording that cannot be read does not have it; a replay says why.
+    const isIn = deps.evidence.saidIn(row.id, text).catch((thrown: unknown) => {
+      deps.outside.onFault(thrown);
+      return false;
+    });
+    if (await isIn) found.push(row);
+  }
+  return { rows: found, searched: readable.length };
+}

@@ -1,0 +1,30 @@
+// Recordings as they are read through the API: held against what the published log says of the session.
+
+import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
+import { sessionProof } from "../audit/log-search.ts";
+import type { Clock } from "../base/clock.ts";
+import type { RecordingKeys } from "../recording/recording-keys.ts";
+import { readRecording } from "../recording/replay.ts";
+import type { SessionStore } from "../session/store.ts";
+
+export interface RecordingSources {
+  readonly dataDirectory: string;
+  readonly logDirectory: string;
+  readonly keys: RecordingKeys;
+  readonly sessions: Pick<SessionStore, "find">;
+  readonly clock: Clock;
+}
+
+/** Throws GatewayError as readRecording does, and "invalid" for what is not what the log says. */
+export async function* provedRecording(
+  sources: RecordingSources,
+  sessionId: string,
+): AsyncGenerator<RecordingEvent> {
+  const row = sources.sessions.find(sessionId);
+  const window = {
+    fromMs: row?.openedAtMs ?? 0,
+    toMs: row?.closedAtMs ?? sources.clock.nowMs(),
+  };
+  const proof = await sessionProof(sources.logDirectory, sessionId, window);
+  yield* readRecording(sources, sessionId, proof);
+}
