@@ -81,6 +81,8 @@ export interface StageOptions {
   /** More YAML for the account `deploy`. */
   readonly shell?: string;
   readonly limits?: string;
+  /** More of custody.yaml. */
+  readonly more?: string;
 }
 
 export async function openSshStage(options: StageOptions): Promise<SshStage> {
@@ -145,7 +147,7 @@ targets:
           credential: { certificate: {} }
     tags: { env: test }
 limits: { holdWait: 20s, holdRepeat: 2s${options.limits ?? ""} }
-`,
+${options.more ?? ""}`,
     }),
   );
   const port = gateway.ssh?.port ?? 0;
