@@ -569,57 +569,6 @@ describe("requests and codes are used once", () => {
   });
 });
 
-describe("a sign-in that begins at the provider", () => {
-  const unasked: SamlWords = { edit: (xml) => xml.replaceAll(/ InResponseTo="[^"]*"/g, "") };
-  const portal = { idpInitiated: true };
-  const isRefused = { code: "unauthenticated" };
-
-  test("is refused unless the operator allows it", async () => {
-    const { saml, responder } = gateway();
-    const response = base64(await responder.respond("_none", unasked));
-    await assert.rejects(saml.answer("corp", response, undefined), isRefused);
-    await assert.rejects(saml.answer("corp", response, "anything"), isRefused);
-  });
-
-  test("gives a code that needs no verifier, once and soon, and an assertion to be spent once", async () => {
-    const { saml, responder } = gateway({}, portal);
-    const response = base64(await responder.respond("_none", unasked));
-    const shown = async () => {
-      const answer = await saml.answer("corp", response, "a landing page of the provider's");
-      assert.ok(answer.kind === "shown");
-      return answer.code;
-    };
-    const code = await shown();
-    const principal = saml.redeem(new Secret(`${code}.`));
-    assert.equal(principal.id, "corp/engineer@example.com");
-    assert.throws(() => saml.redeem(new Secret(`${code}.`)), isRefused);
-    const again = saml.redeem(new Secret(`${await shown()}.`));
-    // The same assertion: sign-ins.ts takes it once.
-    assert.equal(again.voucher?.tokenId, principal.voucher?.tokenId);
-    assert.equal(again.voucher?.oneTime, true);
-    const late = await shown();
-    nowMs += 2 * MINUTE_MS;
-    assert.throws(() => saml.redeem(new Secret(`${late}.`)), isRefused);
-    nowMs -= 2 * MINUTE_MS;
-  });
-
-  test("answers no request, is signed and is for us, as every other", async () => {
-    const { saml, responder } = gateway({}, portal);
-    const asked = base64(await responder.respond("_another"));
-    await assert.rejects(saml.answer("corp", asked, undefined), isRefused);
-    const inside: SamlWords = {
-      edit: (xml) => xml.replace(/ InResponseTo="[^"]*"/, ""),
-    };
-    const half = base64(await responder.respond("_another", inside));
-    await assert.rejects(saml.answer("corp", half, undefined), isRefused);
-    const elsewhere = { ...unasked, audience: "https://other.example.com" };
-    const foreign = base64(await responder.respond("_none", elsewhere));
-    await assert.rejects(saml.answer("corp", foreign, undefined), isRefused);
-    const altered = (await responder.respond("_none", unasked)).replace("engineer@", "admin@");
-    await assert.rejects(saml.answer("corp", base64(altered), undefined), isRefused);
-  });
-});
-
 test("the key is the same after a restart, and refused where others can read it", async () => {
   assert.deepEqual(await openSamlKeys(folder, clock), keys);
   const file = join(folder, "keys", "saml.key");
