@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runCustody } from "../support/command-line.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
+import { startKubelet, type TestKubelet } from "../support/kubelet.ts";
 import { startCluster, type TestCluster } from "../support/kubernetes-server.ts";
 import { startOidcProvider, type TestOidcProvider } from "../support/oidc-provider.ts";
 
@@ -14,6 +15,7 @@ export interface KubernetesStage extends AsyncDisposable {
   readonly cluster: TestCluster;
   readonly gateway: TestGateway;
   readonly provider: TestOidcProvider;
+  readonly kubelet: TestKubelet;
   readonly folder: string;
   /** The address of the target as clients take it: `https://127.0.0.1:<port>/prod`. */
   readonly address: string;
@@ -45,6 +47,10 @@ export async function openKubernetesStage(options: StageOptions = {}): Promise<K
   parts.defer(() => rmSync(folder, { recursive: true, force: true }));
   const cluster = parts.use(await startCluster());
   await prepareCluster(cluster);
+  const work = join(folder, "container");
+  mkdirSync(work);
+  const kubelet = parts.use(await startKubelet(work));
+  await preparePod(cluster, kubelet.port);
   const provider = parts.use(
     await startOidcProvider({
       accounts: [
@@ -118,7 +124,7 @@ ${options.configuration ?? ""}
   const address = `https://${host}:${port}/prod`;
   const all = parts.move();
   return {
-    ...{ cluster, gateway, provider, folder, address },
+    ...{ cluster, gateway, provider, kubelet, folder, address },
     async delegate(person, actor, actions, resources, more = []) {
       const given = ["delegate", "--actor", actor, "--target", "prod", "--account", "*"];
       const out = await run(await homeOf(person), [
@@ -183,4 +189,39 @@ async function prepareCluster(cluster: TestCluster): Promise<void> {
   await bind("custody-impersonate", "custody-impersonate", "User", "gateway-sa");
   await bind("custody-editors", "cluster-admin", "Group", "custody:editors");
   await call("POST", "/api/v1/namespaces", { metadata: metadata("shop") });
+}
+
+/** A node where our kubelet is, and a pod that runs on it. */
+async function preparePod({ call }: TestCluster, kubeletPort: number): Promise<void> {
+  const now = new Date().toISOString();
+  await call("POST", "/api/v1/nodes", { metadata: { name: "n1" } });
+  await call("PUT", "/api/v1/nodes/n1/status", {
+    ...{ apiVersion: "v1", kind: "Node", metadata: { name: "n1" } },
+    status: {
+      addresses: [{ type: "InternalIP", address: "127.0.0.1" }],
+      daemonEndpoints: { kubeletEndpoint: { Port: kubeletPort } },
+      conditions: [{ type: "Ready", status: "True" }],
+    },
+  });
+  await call("POST", "/api/v1/namespaces/shop/pods", {
+    metadata: { name: "web-1", labels: { app: "web" } },
+    spec: {
+      nodeName: "n1",
+      containers: [
+        { name: "web", image: "web:1", env: [{ name: "PLAIN", value: "not a secret, they say" }] },
+      ],
+    },
+  });
+  await call("PATCH", "/api/v1/namespaces/shop/pods/web-1/status", {
+    status: {
+      phase: "Running",
+      conditions: [{ type: "Ready", status: "True" }],
+      containerStatuses: [
+        {
+          ...{ name: "web", image: "web:1", imageID: "", ready: true, restartCount: 0 },
+          ...{ containerID: "test://web", state: { running: { startedAt: now } } },
+        },
+      ],
+    },
+  });
 }

@@ -107,7 +107,10 @@ export async function startCluster(): Promise<TestCluster> {
     const answer = await fetch(server + path, {
       method,
       dispatcher: agent,
-      headers: { authorization: `Bearer ${adminToken}`, "content-type": "application/json" },
+      headers: {
+        authorization: `Bearer ${adminToken}`,
+        "content-type": method === "PATCH" ? "application/merge-patch+json" : "application/json",
+      },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await answer.text();

@@ -1,6 +1,7 @@
 // The door for clients of Kubernetes, from the configuration.
 
 import { readFile } from "node:fs/promises";
+import { loadGrammars } from "../command/load-grammars.ts";
 import { type KubernetesListener, listenKubernetes } from "../proxy/kubernetes/listener.ts";
 import type { RecordedSession, Recorder } from "../recording/recorder.ts";
 import type { KubernetesTarget } from "../target/target.ts";
@@ -19,6 +20,7 @@ export function listenForKubernetes(
     ...{ host: at.host, port: at.port, certificate, control, access, journal, clock, log },
     targets: () => deps.config().targets,
     openRecorder,
+    grammars: loadGrammars(deps.config().grammars),
     targetCa: authorityOf,
     maskOf: (className) => deps.config().masks.get(className) ?? "redact",
     sessionIdleMs: limits.sessionIdleMs,

@@ -1,11 +1,37 @@
-// Requests that become another protocol: exec, attach and port-forward.
+// Requests that become another protocol: exec, attach and port-forward. The upgrade is accepted first and
+// judged then, because a client that is refused one asks again over another protocol: what is told to it,
+// a denial or that it waits for people, is told on the connection itself. Only a port-forward, which has
+// no place for a word, is refused before.
 
+import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
-import type { RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { commandDigest } from "@custody/evidence/node/command-digest.ts";
+import { type ResourceRequest, requestInfo } from "@custody/wire/kubernetes/request-info.ts";
+import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
+import type { Denial, Permit } from "../../access/operation.ts";
+import type { Journal } from "../../audit/journal.ts";
+import type { Clock } from "../../base/clock.ts";
+import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import type { Grammars } from "../../command/load-grammars.ts";
+import type { Control } from "../../session/control.ts";
+import { type HeldDecision, HoldWait } from "../../session/hold-wait.ts";
+import type { BookedCommand } from "../../session/session-book.ts";
+import { type JudgedStream, judgeStream, portOperation } from "./exec-operations.ts";
+import { denialStatus, refusedStatus, type Status, statusOf } from "./faults.ts";
 import type { HttpSession } from "./http-session.ts";
+import { isObject, parseJson } from "./json-text.ts";
+import { type StreamKind, streamOf } from "./operations.ts";
+import type { RequestLimits } from "./request.ts";
+import type { PieceOf, StreamDoor, StreamTaps } from "./stream-door.ts";
+import { openSpdyDoor } from "./stream-spdy.ts";
+import { openWebSocketDoor } from "./stream-websocket.ts";
 
 export interface StreamDeps {
+  readonly control: Control;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly limits: RequestLimits;
+  readonly grammars: Grammars;
   readonly log: (message: string, error?: unknown) => void;
 }
 
@@ -17,11 +43,325 @@ export interface StreamRequest {
   readonly head: Buffer;
 }
 
+interface Stream extends JudgedStream {
+  readonly requestId: string;
+  readonly kind: StreamKind;
+  readonly info: ResourceRequest;
+  readonly method: string;
+  readonly path: string;
+  readonly text: Buffer;
+  readonly command: BookedCommand;
+}
+
 /** Throws GatewayError before the upgrade is accepted; afterwards it tells the client itself. */
 export async function serveStream(
-  _deps: StreamDeps,
-  _session: HttpSession,
-  _request: StreamRequest,
+  deps: StreamDeps,
+  session: HttpSession,
+  request: StreamRequest,
 ): Promise<void> {
-  throw new GatewayError("invalid", "nothing is upgraded here");
+  const stream = prepare(deps, session, request);
+  const door = doorOf(request, stream.kind === "portforward");
+  if (request.head.length > 0) request.socket.unshift(request.head);
+  const running = session.begin();
+  const { signal } = running;
+  try {
+    const isForward = stream.kind === "portforward";
+    if (!isForward) door.accept();
+    const permitted = await decide(deps, session, stream, door, signal);
+    if ("status" in permitted) {
+      if (isForward) throw refusal(permitted.status, stream.requestId);
+      await door.refuse(permitted.status);
+    } else {
+      await run(deps, session, stream, { door, socket: request.socket, signal, ...permitted });
+    }
+  } finally {
+    session.finish(running);
+  }
+}
+
+function prepare(deps: StreamDeps, session: HttpSession, request: StreamRequest): Stream {
+  const { method, url } = request;
+  const info = requestInfo(method, url);
+  const kind = info.isResource ? streamOf(info) : undefined;
+  const isAsked = method === "GET" || method === "POST";
+  if (!info.isResource || kind === undefined || !isAsked || info.rest.length > 0)
+    throw new GatewayError("forbidden", "only exec, attach and port-forward are upgraded", {
+      hint: "watch over plain HTTP",
+    });
+  const judged = judgeStream(session.target, info, kind, url, deps.grammars);
+  if (judged === undefined)
+    throw new GatewayError("invalid", `the parameters of ${kind} are not understood`);
+  const requestId = session.book.nextRequestId();
+  const path = formatRequestUrl(judged.url);
+  const text = Buffer.from(`${method} ${path}\n`);
+  const command = { requestId, operation: judged.operation, digest: commandDigest(text) };
+  return { ...judged, requestId, kind, info, method, path, text, command };
+}
+
+function doorOf({ headers, socket }: StreamRequest, isForward: boolean): StreamDoor {
+  const header = (name: string) => String(headers[name] ?? "");
+  if (header("upgrade").toLowerCase() === "websocket")
+    return openWebSocketDoor(socket, {
+      key: header("sec-websocket-key"),
+      version: header("sec-websocket-version"),
+      protocols: header("sec-websocket-protocol"),
+      isForward,
+    });
+  if (header("upgrade").toLowerCase() === "spdy/3.1")
+    return openSpdyDoor(socket, header("x-stream-protocol-version"), isForward);
+  throw new GatewayError("invalid", "only WebSocket and SPDY/3.1 are spoken here");
+}
+
+type Permitted =
+  | { readonly permit: Permit; readonly approvedBy: readonly string[] | undefined }
+  | { readonly status: Status };
+
+async function decide(
+  deps: StreamDeps,
+  session: HttpSession,
+  stream: Stream,
+  door: StreamDoor,
+  signal: AbortSignal,
+): Promise<Permitted> {
+  const { book } = session;
+  const { command, operation, requestId, text } = stream;
+  const decision = book.decide(operation);
+  if (decision.verdict === "permit") return { permit: decision.permit, approvedBy: undefined };
+  if (decision.verdict === "hold") return hold(deps, session, stream, decision, door, signal);
+  const { denial } = decision;
+  const unread = stream.unread === undefined ? "" : ` (it is taken as code: ${stream.unread})`;
+  book.recorder.command(requestId, text, undefined);
+  book.refuseCommand(command, denial);
+  return { status: denialStatus({ ...denial, message: denial.message + unread }, requestId) };
+}
+
+async function hold(
+  deps: StreamDeps,
+  session: HttpSession,
+  stream: Stream,
+  decision: HeldDecision,
+  door: StreamDoor,
+  signal: AbortSignal,
+): Promise<Permitted> {
+  const { clock, control, limits } = deps;
+  const { book } = session;
+  const { requestId, operation, text, command } = stream;
+  const wait = new HoldWait({ control, book, clock, reminderMs: limits.holdReminderMs });
+  const bound = createHash("sha256").update(text).digest("base64url");
+  const waiting = {
+    ...{ requestId, operation, parameters: [], bound: () => [bound] },
+    text: stream.argv.length === 0 ? stream.path : stream.argv.join(" "),
+  };
+  signal.addEventListener("abort", () => wait.cancel(), { once: true });
+  const ended = await wait.wait(waiting, decision, limits.holdWaitMs, (notice) =>
+    door.note(`${notice.message}. ${notice.detail} Next: ${notice.hint}`),
+  );
+  signal.throwIfAborted();
+  const result = wait.release(waiting, ended);
+  if (result.kind === "released") return { permit: result.permit, approvedBy: result.approvedBy };
+  const how =
+    result.kind === "refused" ? result.how : "what was approved is no longer what would run";
+  book.recorder.command(requestId, text, undefined);
+  book.refuseCommand(command, deniedBecause(decision.what, how));
+  const message = `Custody denied ${decision.what}: ${how}. Not executed. Request ${requestId}.`;
+  return { status: refusedStatus(message, requestId) };
+}
+
+interface Running {
+  readonly door: StreamDoor;
+  readonly socket: Socket;
+  readonly signal: AbortSignal;
+  readonly permit: Permit;
+  readonly approvedBy: readonly string[] | undefined;
+}
+
+async function run(
+  deps: StreamDeps,
+  session: HttpSession,
+  stream: Stream,
+  { approvedBy, door, permit, signal, socket }: Running,
+): Promise<void> {
+  const { book } = session;
+  const { command, requestId } = stream;
+  const { obligations } = permit;
+  book.recorder.command(requestId, stream.text, undefined, obligations.record);
+  recordBegin(session, stream, obligations.record === "digest");
+  book.beginCommand(command, permit, approvedBy);
+  await new Promise<void>((done) => deps.journal.barrier("strict", done));
+  let outcome = "ok";
+  const exit = new ExitReader();
+  try {
+    signal.throwIfAborted();
+    const upstream = await session.upstream.upgrade({
+      method: stream.method,
+      path: stream.path,
+      headers: {
+        ...door.upstreamHeaders,
+        "audit-id": requestId,
+        "user-agent": `custody/${session.id}`,
+      },
+      signal,
+    });
+    if (upstream.kind === "refused") {
+      outcome = String(upstream.status);
+      const status = refusedBy(upstream.status, upstream.body, requestId);
+      if (stream.kind === "portforward") throw refusal(status, requestId);
+      return await door.refuse(status);
+    }
+    const { socket: connection, head } = upstream;
+    try {
+      door.assertAgreed(upstream.headers);
+      if (stream.kind === "portforward") door.accept();
+      if (head.length > 0) connection.unshift(head);
+      signal.addEventListener("abort", () => socket.destroy(), { once: true });
+      await door.relay(connection, tapsOf(session, stream, permit, exit));
+    } finally {
+      connection.destroy();
+    }
+    if (signal.aborted) outcome = toGatewayError(signal.reason).code;
+    else if (exit.code !== undefined && exit.code !== 0) outcome = `exit ${exit.code}`;
+  } catch (thrown) {
+    const error = toGatewayError(signal.aborted ? signal.reason : thrown);
+    outcome = error.code;
+    if (error.code === "internal") deps.log(error.message, error.cause);
+    if (stream.kind === "portforward") throw error;
+    await door.refuse(statusOf(error, requestId));
+  } finally {
+    const code = exit.code === undefined ? {} : { code: exit.code };
+    book.recorder.typed({ kind: "exit", request: requestId, channel: 0, ...code });
+    book.recorder.endData(requestId, 0);
+    book.endCommand({ requestId, outcome, bytes: exit.bytes });
+  }
+}
+
+function recordBegin({ book }: HttpSession, stream: Stream, isDigest: boolean): void {
+  const { argv, container, info, requestId } = stream;
+  const place = [info.namespace, info.name, container].join("/");
+  const mode = stream.kind === "portforward" ? "forward" : stream.kind;
+  book.recorder.typed({
+    ...{ kind: "exec", request: requestId, channel: 0, mode },
+    ...(isDigest ? {} : { argv, place }),
+  });
+  if (stream.isTerminal)
+    book.recorder.typed({
+      kind: "terminal",
+      request: requestId,
+      channel: 0,
+      columns: 80,
+      rows: 24,
+    });
+}
+
+function tapsOf(
+  session: HttpSession,
+  stream: Stream,
+  permit: Permit,
+  exit: ExitReader,
+): StreamTaps {
+  const { book, target } = session;
+  const { recorder } = book;
+  const { requestId } = stream;
+  const level = permit.obligations.record;
+  return {
+    seen(piece, data, from) {
+      exit.bytes += data.length;
+      if (piece === "error") exit.read(data);
+      else if (piece === "resize")
+        resized(data, (columns, rows) => {
+          recorder.typed({ kind: "terminal", request: requestId, channel: 0, columns, rows });
+        });
+      else recorder.data(requestId, 0, recordedAs(piece, from), data, level);
+    },
+    mayForward(port) {
+      if (port === 0) return false;
+      const operation = portOperation(target, stream.info, port);
+      const decision = book.decide(operation);
+      const portId = book.nextRequestId();
+      const command = {
+        requestId: portId,
+        operation,
+        digest: commandDigest(Buffer.from(`port ${port}\n`)),
+      };
+      recorder.command(portId, Buffer.from(`port ${port}\n`), undefined);
+      if (decision.verdict === "permit") book.beginCommand(command, decision.permit, undefined);
+      else if (decision.verdict === "deny") book.refuseCommand(command, decision.denial);
+      else
+        book.refuseCommand(
+          command,
+          deniedBecause(decision.what, "a port cannot wait for approval"),
+        );
+      if (decision.verdict === "permit") book.endCommand({ requestId: portId, outcome: "ok" });
+      return decision.verdict === "permit";
+    },
+    room: () =>
+      new Promise((resolve) => {
+        if (recorder.room(resolve)) resolve();
+      }),
+  };
+}
+
+function recordedAs(piece: PieceOf, from: "client" | "server") {
+  if (piece === "stdin" || piece === "stdout" || piece === "stderr") return piece;
+  return from === "client" ? ("stdin" as const) : ("stdout" as const);
+}
+
+const MAX_STATUS_BYTES = 64 << 10;
+
+/** The Status that ends a process: `details.causes` has its exit code. */
+class ExitReader {
+  bytes = 0;
+  code: number | undefined;
+  #text = "";
+
+  read(data: Buffer): void {
+    if (this.#text.length > MAX_STATUS_BYTES) return;
+    this.#text += data.toString("utf8");
+    try {
+      const value = parseJson(this.#text);
+      if (!isObject(value)) return;
+      if (value.status === "Success") this.code = 0;
+      const details = isObject(value.details) ? value.details : {};
+      const causes = Array.isArray(details.causes) ? details.causes : [];
+      for (const cause of causes)
+        if (isObject(cause) && cause.reason === "ExitCode") this.code = Number(cause.message);
+    } catch {
+      // Not all of it yet.
+    }
+  }
+}
+
+function resized(data: Buffer, then: (columns: number, rows: number) => void): void {
+  try {
+    const { Width, Height } = JSON.parse(data.toString("utf8")) as Record<string, unknown>;
+    if (typeof Width === "number" && typeof Height === "number") then(Width, Height);
+  } catch {
+    // A client that says nothing of its size has none.
+  }
+}
+
+/** What the API server said instead of upgrading; its own Status where it gave one. */
+function refusedBy(code: number, body: Buffer, requestId: string): Status {
+  let message = `the API server refused it (${code})`;
+  try {
+    const value = parseJson(body.toString("utf8"));
+    if (isObject(value) && typeof value.message === "string") message = value.message;
+  } catch {
+    // Then the code says it all.
+  }
+  return {
+    ...refusedStatus(`${message}. Request ${requestId}.`, requestId),
+    code: code < 400 ? 502 : code,
+  };
+}
+
+function refusal(status: Status, requestId: string): GatewayError {
+  const message = status.message.replace(/^Custody: /, "");
+  return new GatewayError("forbidden", message, { requestId });
+}
+
+function deniedBecause(what: string, message: string): Denial {
+  return {
+    ...{ kind: "forbidden", what, policyId: undefined, message },
+    ...{ hop: undefined, hopLabel: undefined },
+  };
 }

@@ -1,0 +1,134 @@
+// exec, attach and port-forward over SPDY/3.1, as kubectl before 1.30 and many libraries speak it. Frames
+// are forwarded as they came, since their headers are one compressed stream; each is looked at before.
+
+import type { Duplex } from "node:stream";
+import {
+  encodeData,
+  encodeGoAway,
+  encodeSynReply,
+  HeaderReader,
+  HeaderWriter,
+  type RawSpdyFrame,
+  type SpdyHeaders,
+  SpdyReader,
+} from "@custody/wire/kubernetes/spdy.ts";
+import { GatewayError } from "../../base/errors.ts";
+import type { Status } from "./faults.ts";
+import { disagreed, join, type PieceOf, type StreamDoor, type StreamTaps } from "./stream-door.ts";
+
+const MAX_FRAME_BYTES = 4 << 20;
+const CHANNELS = "v4.channel.k8s.io";
+const FORWARD = "portforward.k8s.io";
+/** How long a client that is told no may take to open the streams that it hears it on. */
+const REFUSAL_MS = 3000;
+const PIECES: Readonly<Record<string, PieceOf>> = {
+  stdin: "stdin",
+  stdout: "stdout",
+  stderr: "stderr",
+  error: "error",
+  resize: "resize",
+};
+
+/** Throws GatewayError "invalid" when the client offers no version that is known here. */
+export function openSpdyDoor(socket: Duplex, versions: string, isForward: boolean): StreamDoor {
+  const version = isForward ? FORWARD : CHANNELS;
+  const offered = versions.split(",").map((one) => one.trim());
+  if (!offered.includes(version))
+    throw new GatewayError("invalid", `the client does not offer ${version}`);
+  return {
+    upstreamHeaders: {
+      connection: "Upgrade",
+      upgrade: "SPDY/3.1",
+      "x-stream-protocol-version": version,
+    },
+    assertAgreed(headers) {
+      if (headers["x-stream-protocol-version"] !== version) throw disagreed();
+    },
+    accept() {
+      socket.write(
+        `HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: SPDY/3.1\r\nx-stream-protocol-version: ${version}\r\n\r\n`,
+      );
+    },
+    refuse: (status) => refuse(socket, status),
+    note: () => undefined,
+    relay: (upstream, taps) => relay(socket, upstream, taps, isForward),
+  };
+}
+
+/** The port a stream of a port-forward is for; 0: it names none. */
+export function portOf(headers: SpdyHeaders): number {
+  const written = headers.get("port") ?? "";
+  return /^\d{1,5}$/.test(written) ? Number(written) : 0;
+}
+
+async function relay(
+  socket: Duplex,
+  upstream: Duplex,
+  taps: StreamTaps,
+  isForward: boolean,
+): Promise<void> {
+  using headers = new HeaderReader();
+  const pieces = new Map<number, PieceOf>();
+  const seen = (frame: RawSpdyFrame, from: "client" | "server") => {
+    if (frame.kind !== "data" || frame.data.length === 0) return;
+    const piece = isForward ? "forwarded" : pieces.get(frame.stream);
+    if (piece !== undefined) taps.seen(piece, frame.data, from);
+  };
+  const clientFrames = new SpdyReader(MAX_FRAME_BYTES);
+  const serverFrames = new SpdyReader(MAX_FRAME_BYTES);
+  await join(
+    socket,
+    upstream,
+    async (chunk) => {
+      const out: Buffer[] = [];
+      for (const frame of clientFrames.push(chunk)) {
+        if (frame.kind === "syn-stream") {
+          const named = await headers.read(frame.block);
+          const piece = PIECES[named.get("streamtype") ?? ""];
+          if (piece !== undefined) pieces.set(frame.stream, piece);
+          if (isForward && !taps.mayForward(portOf(named)))
+            throw new GatewayError("forbidden", `port ${portOf(named)} may not be forwarded`);
+        }
+        seen(frame, "client");
+        out.push(frame.raw);
+      }
+      await taps.room();
+      return Buffer.concat(out);
+    },
+    async (chunk) => {
+      const frames = serverFrames.push(chunk);
+      for (const frame of frames) seen(frame, "server");
+      await taps.room();
+      return Buffer.concat(frames.map(({ raw }) => raw));
+    },
+  );
+}
+
+/** The client opens its streams one after the other, the one for errors first; each is closed at once. */
+async function refuse(socket: Duplex, status: Status): Promise<void> {
+  using headers = new HeaderReader();
+  using writer = new HeaderWriter();
+  const frames = new SpdyReader(MAX_FRAME_BYTES);
+  const timer = setTimeout(() => socket.destroy(), REFUSAL_MS);
+  let last = 0;
+  let open = 0;
+  try {
+    for await (const chunk of socket as AsyncIterable<Buffer>) {
+      for (const frame of frames.push(chunk)) {
+        if (frame.kind !== "syn-stream") continue;
+        last = frame.stream;
+        const type = (await headers.read(frame.block)).get("streamtype");
+        socket.write(encodeSynReply(frame.stream, await writer.write(new Map())));
+        const text = type === "error" ? Buffer.from(JSON.stringify(status)) : Buffer.alloc(0);
+        socket.write(encodeData(frame.stream, text, true));
+        open++;
+      }
+      if (open >= 16) break;
+    }
+  } catch {
+    // It went away: there is nobody to be told.
+  } finally {
+    clearTimeout(timer);
+    if (!socket.destroyed) socket.end(encodeGoAway(last));
+  }
+}

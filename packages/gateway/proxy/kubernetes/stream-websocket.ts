@@ -1,0 +1,152 @@
+// exec, attach and port-forward over WebSocket: v5 and v4 of channel.k8s.io, and SPDY in it for
+// port-forward (SPDY/3.1+portforward.k8s.io).
+
+import { randomBytes } from "node:crypto";
+import type { Duplex } from "node:stream";
+import { HeaderReader, SpdyReader } from "@custody/wire/kubernetes/spdy.ts";
+import {
+  acceptKey,
+  CHANNEL_ERROR,
+  CHANNEL_RESIZE,
+  CHANNEL_STDERR,
+  CHANNEL_STDIN,
+  CHANNEL_STDOUT,
+  channelMessage,
+  closeFrame,
+  encodeWebSocketFrame,
+  OPCODE_BINARY,
+  OPCODE_CONTINUATION,
+  OPCODE_TEXT,
+  type WebSocketFrame,
+  WebSocketReader,
+} from "@custody/wire/kubernetes/websocket.ts";
+import { GatewayError } from "../../base/errors.ts";
+import type { Status } from "./faults.ts";
+import { disagreed, join, type PieceOf, type StreamDoor, type StreamTaps } from "./stream-door.ts";
+import { portOf } from "./stream-spdy.ts";
+
+const MAX_FRAME_BYTES = 4 << 20;
+const CHANNELS = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+const TUNNEL = "SPDY/3.1+portforward.k8s.io";
+const PIECES: Readonly<Record<number, PieceOf>> = {
+  [CHANNEL_STDIN]: "stdin",
+  [CHANNEL_STDOUT]: "stdout",
+  [CHANNEL_STDERR]: "stderr",
+  [CHANNEL_ERROR]: "error",
+  [CHANNEL_RESIZE]: "resize",
+};
+
+export interface WebSocketOffer {
+  readonly key: string;
+  readonly version: string;
+  /** Sec-WebSocket-Protocol, as the client wrote it. */
+  readonly protocols: string;
+  readonly isForward: boolean;
+}
+
+/** Throws GatewayError "invalid" for an offer without a protocol that is known here. */
+export function openWebSocketDoor(socket: Duplex, offer: WebSocketOffer): StreamDoor {
+  const offered = offer.protocols.split(",").map((one) => one.trim());
+  const known = offer.isForward ? [TUNNEL] : CHANNELS;
+  // A bearer token among the protocols is a second way to be somebody: none of those is looked at.
+  const protocol = known.find((one) => offered.includes(one));
+  if (protocol === undefined || offer.version !== "13" || !/^[A-Za-z0-9+/]{22}==$/.test(offer.key))
+    throw new GatewayError("invalid", "the WebSocket offers no protocol that is known here");
+  const key = randomBytes(16).toString("base64");
+  return {
+    upstreamHeaders: {
+      connection: "Upgrade",
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": key,
+      "sec-websocket-protocol": protocol,
+    },
+    assertAgreed(headers) {
+      const agreed = headers["sec-websocket-protocol"] === protocol;
+      if (!agreed || headers["sec-websocket-accept"] !== acceptKey(key)) throw disagreed();
+    },
+    accept() {
+      socket.write(
+        `HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ${acceptKey(offer.key)}\r\nsec-websocket-protocol: ${protocol}\r\n\r\n`,
+      );
+    },
+    async refuse(status: Status) {
+      if (socket.destroyed) return;
+      socket.write(channelMessage(CHANNEL_ERROR, Buffer.from(JSON.stringify(status))));
+      socket.end(closeFrame(1000));
+    },
+    note: (text) => void socket.write(channelMessage(CHANNEL_STDERR, Buffer.from(`${text}\r\n`))),
+    relay: (upstream, taps) =>
+      offer.isForward ? relayTunnel(socket, upstream, taps) : relayChannels(socket, upstream, taps),
+  };
+}
+
+/** Each message belongs to the channel its first byte names, over all its frames. */
+function relayChannels(socket: Duplex, upstream: Duplex, taps: StreamTaps): Promise<void> {
+  const look = (from: "client" | "server") => {
+    let piece: PieceOf | undefined;
+    return async (frame: WebSocketFrame) => {
+      if (frame.opcode > OPCODE_BINARY) return;
+      const begins = frame.opcode !== OPCODE_CONTINUATION;
+      if (frame.opcode === OPCODE_TEXT)
+        throw new GatewayError("protocol", "a channel's message is not binary");
+      if (begins) piece = PIECES[frame.payload[0] ?? -1];
+      const data = begins ? frame.payload.subarray(1) : frame.payload;
+      if (piece !== undefined && data.length > 0) taps.seen(piece, data, from);
+      await taps.room();
+    };
+  };
+  return joinFrames(socket, upstream, look("client"), look("server"));
+}
+
+/** The stream of bytes in the messages is SPDY, whose streams name their ports. */
+async function relayTunnel(socket: Duplex, upstream: Duplex, taps: StreamTaps): Promise<void> {
+  const frames = new SpdyReader(MAX_FRAME_BYTES);
+  using headers = new HeaderReader();
+  const fromClient = async (frame: WebSocketFrame) => {
+    if (frame.opcode > OPCODE_BINARY) return;
+    for (const inner of frames.push(frame.payload)) {
+      if (inner.kind === "data") taps.seen("forwarded", inner.data, "client");
+      if (inner.kind !== "syn-stream") continue;
+      const port = portOf(await headers.read(inner.block));
+      if (!taps.mayForward(port))
+        throw new GatewayError("forbidden", `port ${port} may not be forwarded`);
+    }
+    await taps.room();
+  };
+  const fromServer = async (frame: WebSocketFrame) => {
+    if (frame.opcode <= OPCODE_BINARY) taps.seen("forwarded", frame.payload, "server");
+    await taps.room();
+  };
+  await joinFrames(socket, upstream, fromClient, fromServer);
+}
+
+function joinFrames(
+  socket: Duplex,
+  upstream: Duplex,
+  fromClient: (frame: WebSocketFrame) => Promise<void>,
+  fromServer: (frame: WebSocketFrame) => Promise<void>,
+): Promise<void> {
+  const clientFrames = new WebSocketReader("client", MAX_FRAME_BYTES);
+  const serverFrames = new WebSocketReader("server", MAX_FRAME_BYTES);
+  return join(
+    socket,
+    upstream,
+    async (chunk) => {
+      const out: Buffer[] = [];
+      for (const frame of clientFrames.push(chunk)) {
+        await fromClient(frame);
+        out.push(encodeWebSocketFrame(frame, randomBytes(4)));
+      }
+      return Buffer.concat(out);
+    },
+    async (chunk) => {
+      const out: Buffer[] = [];
+      for (const frame of serverFrames.push(chunk)) {
+        await fromServer(frame);
+        out.push(encodeWebSocketFrame(frame, undefined));
+      }
+      return Buffer.concat(out);
+    },
+  );
+}
