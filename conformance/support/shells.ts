@@ -59,25 +59,48 @@ export function byWords(one: readonly string[], other: readonly string[]): numbe
   return JSON.stringify(one) < JSON.stringify(other) ? -1 : 1;
 }
 
+interface TellTales {
+  /** The folder they are in, and nothing else: a PATH. */
+  readonly bin: string;
+  /** Where they write without the variable TELL, as env -i leaves them. */
+  readonly fallback: string;
+}
+
 /**
  * `names`: tell-tale programs, which do nothing else. `launchers`: name → program; these tell as well and
  * then run the program in their place.
  */
+function writeTellTales(
+  folder: string,
+  names: readonly string[],
+  launchers: Readonly<Record<string, string>>,
+): TellTales {
+  const bin = join(folder, "bin");
+  const fallback = join(folder, "now");
+  mkdirSync(bin);
+  // One file a process: several of a pipeline write at once. A launcher keeps its number, so what it
+  // becomes writes beside it and not over it. dash's printf gives NUL for \0.
+  const tell = `f="\${TELL:-${fallback}}/$$"; while test -e "$f"; do f="$f+"; done\nprintf '%s\\0' "\${0##*/}" "$@" >"$f"\n`;
+  writeFileSync(join(folder, "telltale"), `#!/usr/bin/dash\n${tell}`, { mode: 0o755 });
+  for (const name of names) symlinkSync("../telltale", join(bin, name));
+  for (const [name, path] of Object.entries(launchers))
+    writeFileSync(join(bin, name), `#!/usr/bin/dash\n${tell}exec ${path} "$@"\n`, { mode: 0o755 });
+  return { bin, fallback };
+}
+
+/** What was told in a folder, in the order of `byWords`. */
+function readTold(folder: string): readonly (readonly string[])[] {
+  return readdirSync(folder)
+    .map((name) => readFileSync(join(folder, name), "utf8").split("\0").slice(0, -1))
+    .sort(byWords);
+}
+
 export function openPlayground(
   names: readonly string[],
   launchers: Readonly<Record<string, string>> = {},
 ): Playground {
   const folder = mkdtempSync(join(tmpdir(), "custody-shell-"));
-  const bin = join(folder, "bin");
-  mkdirSync(bin);
-  // One file a process: several of a pipeline write at once. dash's printf gives NUL for \0.
-  // A launcher keeps its number, so what it becomes writes beside it and not over it.
-  // env -i takes the variable away.
-  const tell = `f="\${TELL:-${join(folder, "now")}}/$$"; while test -e "$f"; do f="$f+"; done\nprintf '%s\\0' "\${0##*/}" "$@" >"$f"\n`;
-  writeFileSync(join(folder, "telltale"), `#!/usr/bin/dash\n${tell}`, { mode: 0o755 });
-  for (const name of names) symlinkSync("../telltale", join(bin, name));
-  for (const [name, path] of Object.entries(launchers))
-    writeFileSync(join(bin, name), `#!/usr/bin/dash\n${tell}exec ${path} "$@"\n`, { mode: 0o755 });
+  const { bin, fallback } = writeTellTales(folder, names, launchers);
   let count = 0;
 
   function prepare(): { readonly work: string; readonly tell: string } {
@@ -112,8 +135,8 @@ export function openPlayground(
     },
     run(shell, line) {
       const { work, tell } = prepare();
-      rmSync(join(folder, "now"), { force: true });
-      symlinkSync(tell, join(folder, "now"));
+      rmSync(fallback, { force: true });
+      symlinkSync(tell, fallback);
       start([...shell.line, line], work, tell);
       return look({ work, tell });
     },
@@ -124,10 +147,7 @@ export function openPlayground(
 }
 
 function look({ work, tell }: { readonly work: string; readonly tell: string }): Seen {
-  const calls = readdirSync(tell).map((name) =>
-    readFileSync(join(tell, name), "utf8").split("\0").slice(0, -1),
-  );
-  return { calls: calls.sort(byWords), files: readdirSync(work).sort() };
+  return { calls: readTold(tell), files: readdirSync(work).sort() };
 }
 
 function shell(name: string, ...argv: string[]): Shell {

@@ -23,7 +23,7 @@ export interface LineJudge extends Disposable {
 }
 
 /** Real programs that start others, by the names lines have for them. */
-const LAUNCHERS: Readonly<Record<string, string>> = {
+export const LAUNCHERS: Readonly<Record<string, string>> = {
   env: "/usr/bin/env",
   nice: "/usr/bin/nice",
   nohup: "/usr/bin/nohup",
@@ -38,9 +38,10 @@ const LAUNCHERS: Readonly<Record<string, string>> = {
 };
 
 /** A program that is known, so that what is told apart is the lines and not that they run it. */
-const GRAMMAR = "programs: { 'p, if': { lenient: true, permute: false, operands: [text...] } }";
+export const GRAMMAR =
+  "programs: { 'p, if': { lenient: true, permute: false, operands: [text...] } }";
 
-const TELLTALES = ["p", "evil", "if"];
+export const TELLTALES = ["p", "evil", "if"];
 
 export function openLineJudge(): LineJudge {
   const grammars = loadGrammars([{ name: "telltales", text: GRAMMAR }]);
@@ -90,7 +91,11 @@ function sameAgain(line: string, grammars: Grammars): string[] {
   return again.command.line === line ? [] : [`what is sent would be sent as ${again.command.line}`];
 }
 
-function differences(effects: readonly CommandEffect[], seen: Seen): string[] {
+/** What ran and was not decided, and the other way round. */
+export function differences(
+  effects: readonly CommandEffect[],
+  seen: Pick<Seen, "calls">,
+): string[] {
   const left = [...seen.calls].sort(byWords);
   const problems: string[] = [];
   for (const effect of effects) {
