@@ -241,6 +241,29 @@ test("four thousand channels, each with its own window", () => {
   assert.equal(of(server.events, "channel-data").length, 4000);
 });
 
+test("what may be unconsumed on many channels together is bounded, and given back by closing", () => {
+  const { server, client, go } = pair();
+  const opened = (): number[] => {
+    const ids = Array.from({ length: 500 }, () =>
+      client.connection.openChannel({ kind: "session" }),
+    );
+    go();
+    return ids;
+  };
+  const sizes = (ids: readonly number[]): number[] =>
+    ids.map((id) => client.connection.sendableBytes(id));
+  const ids = opened();
+  const windows = sizes(ids);
+  assert.equal(windows[0], 2 * 1024 * 1024);
+  assert.equal(windows.at(-1), 64 * 1024);
+  const sum = windows.reduce((all, one) => all + one);
+  assert.ok(sum < 64 * 1024 * 1024 + 500 * 64 * 1024, `${sum}`);
+  for (const id of ids) client.connection.closeChannel(id);
+  go();
+  assert.equal(of(server.events, "channel-closed").length, 500);
+  assert.deepEqual(sizes(opened()), windows);
+});
+
 /** A server of ours, and a client that can say anything, logged in, with channel 0 open. */
 function hostile(options: Parameters<typeof serverEnd>[0] = {}): {
   server: ConnectionEnd;

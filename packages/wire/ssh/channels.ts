@@ -43,6 +43,8 @@ interface Channel {
   /** What the peer lets us send, and in one packet. */
   sendWindow: number;
   maxSendBytes: number;
+  /** What the peer may have sent and the caller not consumed, at most. */
+  readonly windowBytes: number;
   /** What the peer may still send. */
   receiveWindow: number;
   unconsumed: number;
@@ -64,6 +66,8 @@ export class Channels {
   readonly #replies: ReplyOrder;
   readonly #awaited: unknown[] = [];
   #nextId = 0;
+  /** The sum of all channels' windows. */
+  #promisedBytes = 0;
 
   constructor(transport: SshTransport) {
     this.#transport = transport;
@@ -109,7 +113,7 @@ export class Channels {
   unblocked(): ConnectionEvent[] {
     const events: ConnectionEvent[] = [];
     for (const channel of this.#channels.values()) {
-      if (!channel.starved || channel.sendWindow === 0) continue;
+      if (!channel.starved || channel.sendWindow === 0 || channel.sentClose) continue;
       channel.starved = false;
       events.push({ kind: "channel-writable", channel: channel.id });
     }
@@ -164,7 +168,7 @@ export class Channels {
 
   refuseChannel(id: number, reason: number, text: string): void {
     const channel = this.#asked(id);
-    this.#channels.delete(id);
+    this.#remove(channel);
     this.#refuse(channel.remoteId, reason, text);
   }
 
@@ -206,7 +210,7 @@ export class Channels {
     channel.unconsumed -= bytes;
     channel.released += bytes;
     // Seldom enough to cost nothing, often enough that the peer never waits for a reader who reads.
-    const due = channel.released >= this.#transport.limits.windowBytes / WINDOW_PARTS;
+    const due = channel.released >= channel.windowBytes / WINDOW_PARTS;
     if (!due || channel.receivedEof || channel.sentClose) return;
     this.#send(
       MSG.channelWindowAdjust,
@@ -254,13 +258,16 @@ export class Channels {
   }
 
   #add(phase: Channel["phase"]): Channel {
+    const windowBytes = this.#nextWindow();
+    this.#promisedBytes += windowBytes;
     const channel: Channel = {
       id: this.#nextId++,
       phase,
       remoteId: 0,
       sendWindow: 0,
       maxSendBytes: 0,
-      receiveWindow: this.#transport.limits.windowBytes,
+      windowBytes,
+      receiveWindow: windowBytes,
       unconsumed: 0,
       released: 0,
       sentEof: false,
@@ -272,6 +279,18 @@ export class Channels {
     };
     this.#channels.set(channel.id, channel);
     return channel;
+  }
+
+  /** The more is promised already, the less: all windows together stay near the budget. */
+  #nextWindow(): number {
+    const { windowBytes, windowBudgetBytes } = this.#transport.limits;
+    const share = Math.floor((windowBudgetBytes - this.#promisedBytes) / WINDOW_PARTS);
+    return Math.min(windowBytes, Math.max(MIN_WINDOW_BYTES, share));
+  }
+
+  #remove(channel: Channel): void {
+    this.#channels.delete(channel.id);
+    this.#promisedBytes -= channel.windowBytes;
   }
 
   /** A channel that something can be sent on; undefined when it is closed by now. */
@@ -380,7 +399,7 @@ export class Channels {
     const channel = this.#ofPeer(reader.uint32());
     reader.done();
     if (!channel.sentClose) this.#send(MSG.channelClose, uint32Field(channel.remoteId));
-    this.#channels.delete(channel.id);
+    this.#remove(channel);
     return { kind: "channel-closed", channel: channel.id };
   }
 
@@ -430,7 +449,7 @@ export class Channels {
     const reason = reader.uint32();
     // Some servers leave the texts out.
     const text = reader.left > 0 ? reader.shownText() : "";
-    this.#channels.delete(channel.id);
+    this.#remove(channel);
     if (channel.sentClose) return { kind: "channel-closed", channel: channel.id };
     return { kind: "channel-refused", channel: channel.id, reason, text };
   }
@@ -456,5 +475,10 @@ export class Channels {
 }
 
 const MAX_WINDOW_BYTES = 0xffffffff;
-/** The peer is told of consumed bytes when they are this part of the window. */
+/**
+ * The peer is told of consumed bytes when they are this part of the window; a window is at most this part
+ * of what is left of the budget.
+ */
 const WINDOW_PARTS = 8;
+/** Two of the largest packets. */
+const MIN_WINDOW_BYTES = 64 * 1024;

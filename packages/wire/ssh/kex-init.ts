@@ -133,8 +133,13 @@ function first(
   if (found !== undefined) return found;
   throw new SshError(
     "negotiation",
-    `no ${what} in common: client ${client.join(",")}; server ${server.join(",")}`,
+    `no ${what} in common: client ${shown(client)}; server ${shown(server)}`,
   );
+}
+
+function shown(list: readonly string[]): string {
+  const text = list.join(",");
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
 }
 
 function names(reader: SshReader): string[] {
@@ -143,3 +148,4 @@ function names(reader: SshReader): string[] {
 
 export const COOKIE_BYTES = 16;
 const MAX_NAMES = 200;
+const MAX_SHOWN = 160;

@@ -67,8 +67,10 @@ export interface SshLimits {
   readonly maxChannels: number;
   /** Requests of the peer that are not answered yet, a channel, and of the connection. */
   readonly maxUnanswered: number;
-  /** Our receive window of a channel. */
+  /** Our receive window of a channel, while there are few. */
   readonly windowBytes: number;
+  /** All channels' windows together come near this; each has at least 64 KiB, or windowBytes. */
+  readonly windowBudgetBytes: number;
   /** Largest data we let the peer put in one packet, and put in one ourselves. */
   readonly maxDataBytes: number;
   /** New keys after so many bytes in one direction… */
@@ -85,6 +87,7 @@ export const SSH_LIMITS: SshLimits = {
   maxChannels: 4096,
   maxUnanswered: 128,
   windowBytes: 2 * 1024 * 1024,
+  windowBudgetBytes: 64 * 1024 * 1024,
   maxDataBytes: 32 * 1024,
   rekeyBytes: 1024 * 1024 * 1024,
   rekeyMs: 60 * 60 * 1000,

@@ -435,20 +435,40 @@ test("new keys come by themselves, by bytes and by time, and messages of both si
   assert.ok(keyed >= 5, `${keyed} exchanges`);
 });
 
+test("a peer that asks without end and never answers a KEXINIT is left", () => {
+  const asking = bareClient();
+  const other = serverEnd({ limits: { rekeyBytes: 1000 } });
+  settle(asking, other);
+  const ping = Buffer.concat([byteField(MSG.ping), stringField(Buffer.alloc(30_000))]);
+  let asked = 0;
+  // The server's KEXINIT never arrives.
+  while (failure(other) === undefined && asked < 100) {
+    asking.transport.send(ping);
+    asked++;
+    for (const bytes of asking.takeOutput()) other.receive(bytes);
+    other.handle();
+    other.takeOutput();
+  }
+  assert.equal(failure(other), "limit");
+  assert.ok(asked < 30, `${asked}`);
+});
+
 test("unknown messages are answered with UNIMPLEMENTED, ping with pong", () => {
-  const server = bareServer();
-  const client = bareClient();
-  settle(client, server);
-  client.transport.send(Buffer.of(9));
-  client.transport.send(Buffer.concat([byteField(MSG.ping), stringField(Buffer.from("x"))]));
-  client.handle();
-  for (const bytes of client.takeOutput()) server.receive(bytes);
-  server.handle();
-  const answers = server.takeOutput();
-  assert.ok(answers.length > 0);
-  for (const bytes of answers) client.receive(bytes);
-  client.handle();
-  assert.ok(client.got.every((one) => !Buffer.isBuffer(one)));
+  const answerTo = (message: Buffer): number => {
+    const server = bareServer();
+    const client = bareClient();
+    settle(client, server);
+    client.transport.send(message);
+    for (const bytes of client.takeOutput()) server.receive(bytes);
+    server.handle();
+    return server.transport.output.bytes;
+  };
+  const ping = Buffer.concat([byteField(MSG.ping), stringField(Buffer.alloc(100))]);
+  const pong = answerTo(ping);
+  assert.ok(pong > 100 && pong < 160, `${pong}`);
+  const unimplemented = answerTo(Buffer.of(9));
+  assert.ok(unimplemented > 0 && unimplemented < 60, `${unimplemented}`);
+  assert.equal(answerTo(Buffer.concat([byteField(MSG.ignore), stringField(Buffer.alloc(9))])), 0);
 });
 
 test("the peer's leaving is an event, and half a packet a fault", () => {

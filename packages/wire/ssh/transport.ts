@@ -64,6 +64,7 @@ export class SshTransport {
   #peerTakesExtInfo = false;
   /** Messages of the layers above that wait for the end of the exchange. */
   #waiting: Buffer[] = [];
+  #waitingBytes = 0;
   #keyedAtMs: number;
   #ended = false;
 
@@ -115,6 +116,10 @@ export class SshTransport {
       if (payload === undefined) return this.#nothing();
       const number = payload[0]!;
       this.#mayCome(number);
+      // A peer that asks and asks, and never answers our KEXINIT.
+      if (this.#waitingBytes > this.limits.maxHeldBytes + this.limits.maxPacketBytes) {
+        throw new SshError("limit", "too much asked in a key exchange");
+      }
       if (isAbove(number)) {
         this.#renewKeys();
         return payload;
@@ -127,7 +132,9 @@ export class SshTransport {
   /** Sends a message of a layer above, in order; the parts are copied unless they have to wait. */
   send(head: Buffer, tail?: Buffer): void {
     if (this.blocked) {
-      this.#waiting.push(tail === undefined ? head : Buffer.concat([head, tail]));
+      const message = tail === undefined ? head : Buffer.concat([head, tail]);
+      this.#waiting.push(message);
+      this.#waitingBytes += message.length + WAITING_COST_BYTES;
       return;
     }
     this.#writer.write(head, tail);
@@ -292,6 +299,7 @@ export class SshTransport {
     }
     const waiting = this.#waiting;
     this.#waiting = [];
+    this.#waitingBytes = 0;
     for (const message of waiting) this.#writer.write(message);
   }
 
@@ -371,6 +379,8 @@ function disconnected(payload: Buffer): TransportEvent {
 
 const CHACHA = "chacha20-poly1305@openssh.com";
 const KEX_METHOD_LAST = 49;
+/** What a message that waits costs beside its bytes. */
+const WAITING_COST_BYTES = 64;
 const MAX_EXTENSIONS = 64;
 const MAX_TEXT_CHARACTERS = 400;
 /** RFC 4344 section 3.1 asks for new keys before 2^31 packets. */
