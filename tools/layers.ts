@@ -23,7 +23,7 @@ const MAX_LINES = 600;
 /** The gateway's domain folders: they know the base and each other, and nothing that uses them. */
 const DOMAINS = new Set([
   ...["config", "identity", "delegation", "policy", "approval", "masking", "command"],
-  ...["credential", "recording", "audit", "session", "target"],
+  ...["credential", "recording", "audit", "siem", "session", "target"],
 ]);
 
 /** What the command line may load when it runs a gateway or prepares one; never statically. */

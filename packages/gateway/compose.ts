@@ -22,6 +22,7 @@ import { type DataSides, journalsOf, startDataSides, workersOf } from "./compose
 import { composeDelegation } from "./compose/delegation.ts";
 import { createDryRuns } from "./compose/dry-runs.ts";
 import { openEvidence } from "./compose/evidence.ts";
+import { startExports } from "./compose/exports.ts";
 import { type Address, httpsUrl, reserve } from "./compose/listeners.ts";
 import type { Outside } from "./compose/outside.ts";
 import { composeProviders, providerNames } from "./compose/providers.ts";
@@ -206,6 +207,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     https,
   );
   stack.use(api);
+  const exports = startExports(config, auditLog.directory, { resolveSecret, log }, stack);
   const admin = await listenAdmin();
 
   data = await startDataSides(
@@ -231,6 +233,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       meter: () => sumOfMeters([journal.meter, ...(data?.meters ?? [])]),
       sessions: () => registry.under(undefined).length,
       residentBytes: () => process.memoryUsage.rss() + (data?.residentBytes ?? 0),
+      exportLag: () => exports.map(({ name, lag }) => [name, lag] as const),
       logHeads: () => ({
         published: auditLog.size,
         cosigned: outwardState.cosignedSize(),

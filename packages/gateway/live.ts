@@ -34,5 +34,6 @@ export function needsRestart(before: Config, after: Config): string | undefined 
   if (JSON.stringify(before.tls) !== JSON.stringify(after.tls)) return "tls";
   if (JSON.stringify(before.hostnames) !== JSON.stringify(after.hostnames)) return "hostnames";
   if (JSON.stringify(before.limits) !== JSON.stringify(after.limits)) return "limits";
+  if (JSON.stringify(before.exports) !== JSON.stringify(after.exports)) return "export";
   return undefined;
 }

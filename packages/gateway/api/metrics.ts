@@ -10,6 +10,8 @@ export interface MetricSources {
   readonly logHeads?: () => Readonly<
     Record<"published" | "cosigned" | "anchored", number | undefined>
   >;
+  /** Records of the log that have not arrived, by the export's name. */
+  readonly exportLag?: () => readonly (readonly [string, number])[];
 }
 
 export const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -48,6 +50,12 @@ export function metricsText({ sessions, residentBytes, ...sources }: MetricSourc
       Object.entries(sources.logHeads?.() ?? {}).flatMap(([head, size]) =>
         size === undefined ? [] : [[`{head="${head}"}`, size] as const],
       ),
+    ),
+    ...metric(
+      "custody_export_lag_records",
+      "gauge",
+      "Records of the log that an export has not sent yet.",
+      (sources.exportLag?.() ?? []).map(([name, lag]) => [`{export="${name}"}`, lag]),
     ),
     ...metric("process_resident_memory_bytes", "gauge", "Memory of the gateway's processes.", [
       ["", residentBytes()],

@@ -132,6 +132,7 @@ export interface Config {
   readonly masks: ReadonlyMap<string, MaskName>;
   readonly limits: Limits;
   readonly log: LogConfig;
+  readonly exports: readonly ExportTarget[];
 }
 
 /** Something of others' that is reached over HTTP. */
@@ -157,6 +158,22 @@ export interface LogConfig {
       }
     | undefined;
 }
+
+/** Where events go besides the log. */
+export type ExportTarget =
+  | { readonly kind: "file"; readonly name: string; readonly path: string }
+  | {
+      readonly kind: "syslog";
+      readonly name: string;
+      readonly host: string;
+      readonly port: number;
+      readonly caFile: string | undefined;
+    }
+  | (OutsideService & {
+      readonly kind: "https" | "otlp";
+      readonly name: string;
+      readonly token: SecretReference | undefined;
+    });
 
 export interface ConfigProblem {
   readonly file: string;

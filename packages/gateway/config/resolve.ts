@@ -16,6 +16,7 @@ import type {
 import type { Finding } from "./finding.ts";
 import { toLimits } from "./limits.ts";
 import { type Context, pemFile, resolveReference } from "./resolve-context.ts";
+import { resolveExport } from "./resolve-export.ts";
 import { resolveGrammars } from "./resolve-grammars.ts";
 import { resolveKubernetes } from "./resolve-kubernetes.ts";
 import { resolveLog } from "./resolve-log.ts";
@@ -93,6 +94,9 @@ export function resolveConfig(
     masks: new Map(Object.entries(document.masks)),
     limits: toLimits(definedOnly(document.limits)),
     log: resolveLog(context, document.log),
+    exports: Object.entries(document.export).map(([name, one]) =>
+      resolveExport(context, name, one),
+    ),
   };
   return { config, findings: context.findings };
 }

@@ -6,6 +6,7 @@ import { z } from "zod";
 
 import { MASKS } from "./config.ts";
 import { LIMITS, type LimitName } from "./limits.ts";
+import { exported } from "./schema-export.ts";
 import { kubernetes } from "./schema-kubernetes.ts";
 import { log } from "./schema-log.ts";
 import { postgres } from "./schema-postgres.ts";
@@ -107,6 +108,12 @@ export const configSchema = z.strictObject({
     .strictObject(limitShape())
     .describe("Limits and time-outs. Durations: `90s`, `1h30m`; sizes: `64MiB`.")
     .prefault({}),
+  export: z
+    .record(name, exported)
+    .describe(
+      "Where the log's events go besides, as OCSF 1.5: at least once, from where it stopped.",
+    )
+    .default({}),
   log: log
     .describe("The log of what was done: its signer, its witnesses, copies of its heads.")
     .prefault({}),
