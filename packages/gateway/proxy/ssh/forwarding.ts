@@ -74,7 +74,10 @@ export class Forwarding {
       return;
     }
     if (request.kind === "cancel-tcpip-forward") {
-      this.#listeners.delete(`${request.host}:${request.port}`);
+      if (!this.#listeners.delete(`${request.host}:${request.port}`)) {
+        reply(false);
+        return;
+      }
       this.#deps.requestGlobal(request, { reply, key: undefined });
       return;
     }

@@ -6,7 +6,7 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { SshTarget, Target } from "../../target/target.ts";
 
-const LOCAL = /^(localhost|127\..*|::1|0\.0\.0\.0|::|\[::1?\])$/;
+const LOCAL = /^(localhost|.*\.localhost|127\..*|(::ffff:)?127\..*|::1|0\.0\.0\.0|0|::)$/;
 
 /** `from`: the target whose host the connection would leave from. */
 export async function isOwnTarget(
@@ -16,14 +16,17 @@ export async function isOwnTarget(
   port: number,
 ): Promise<boolean> {
   const wanted = host.toLowerCase().replace(/\.$/, "");
-  const name = LOCAL.test(wanted) ? from.host.toLowerCase() : wanted;
-  const candidates = [...targets.values()].flatMap(endpointsOf);
-  const samePort = candidates.filter((one) => one.port === port);
+  const samePort = [...targets.values()].flatMap(endpointsOf).filter((one) => one.port === port);
   if (samePort.length === 0) return false;
-  if (samePort.some((one) => one.host.toLowerCase() === name)) return true;
-  const addresses = new Set(await addressesOf(name));
-  for (const one of samePort)
-    for (const address of await addressesOf(one.host)) if (addresses.has(address)) return true;
+  // Resolvers take numbers in many forms for addresses, so what comes out of them counts.
+  const addresses = await addressesOf(wanted);
+  const isOfHost = LOCAL.test(wanted) || addresses.some((address) => LOCAL.test(address));
+  const names = new Set(isOfHost ? [wanted, from.host.toLowerCase()] : [wanted]);
+  const all = new Set(isOfHost ? [...addresses, ...(await addressesOf(from.host))] : addresses);
+  for (const one of samePort) {
+    if (names.has(one.host.toLowerCase())) return true;
+    for (const address of await addressesOf(one.host)) if (all.has(address)) return true;
+  }
   return false;
 }
 
