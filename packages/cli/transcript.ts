@@ -1,5 +1,6 @@
 // A recording as people read it: each command, then what the client got for it, decoded from the
-// server messages that were recorded (PostgreSQL). What cannot be decoded is said, never guessed.
+// server messages that were recorded (PostgreSQL), or as the streams and typed events that were
+// (stream-text.ts). What cannot be decoded is said, never guessed.
 
 import type { RecordingLine } from "@custody/contract/sessions.ts";
 import {
@@ -10,8 +11,8 @@ import {
 } from "@custody/wire/postgres/backend.ts";
 import { dataRowFields } from "@custody/wire/postgres/data-row.ts";
 import { FrameCursor } from "@custody/wire/postgres/frames.ts";
-
 import { facts, harmless, type Io, oneLine, type Palette, paletteOf } from "./output.ts";
+import { dataText, typedText } from "./stream-text.ts";
 
 export interface TranscriptOptions {
   /** Rows shown of each answer; the others are counted. */
@@ -61,7 +62,7 @@ export function createTranscript(
             closeAnswer() +
             note(
               palette.yellow,
-              `… ${line.length} more bytes of the answer were not kept, only their SHA-256 ${text(line.sha256)}`,
+              `… ${line.length} more bytes of the ${text(line.stream) || "answer"} were not kept, only their SHA-256 ${text(line.sha256)}`,
             )
           );
         case "event":
@@ -69,8 +70,18 @@ export function createTranscript(
         case "end":
           ended = true;
           return closeAnswer() + palette.dim(`${stamp(line.t)}the session ended\n`);
-        default:
-          return closeAnswer() + note(palette.yellow, `a record of kind ${oneLine(line.kind)}`);
+        case "data":
+          return (
+            closeAnswer() +
+            dataText(palette, line)
+              .map((one) => `${INDENT}${one}\n`)
+              .join("")
+          );
+        default: {
+          const typed = typedText(palette, line);
+          const said = typed ?? palette.yellow(`a record of kind ${oneLine(line.kind)}`);
+          return `${closeAnswer()}${palette.dim(stamp(line.t))}${said}\n`;
+        }
       }
     },
     end: () =>

@@ -5,7 +5,7 @@ import { type Command, Option } from "commander";
 
 import { type Invocation, invocationOf } from "../invocation.ts";
 import { facts, type Io, oneLine, relative, table } from "../output.ts";
-import { createTranscript } from "../transcript.ts";
+import { type ReplayOptions, replayLines } from "../replay.ts";
 import { chainLine, showChain } from "./delegation.ts";
 
 type SessionFilter = SessionListQuery;
@@ -48,9 +48,21 @@ export function addSessionCommands(program: Command, io: Io): void {
     .description("what was said in a session: commands and answers, as the client got them")
     .argument("<session>", "s-…")
     .option("--rows <count>", "rows shown of each answer", "20")
+    .option("--timing", "with the time it took")
+    .option("--speed <factor>", "so many times as fast: 2, 0.5")
+    .option("--max-pause <seconds>", "no pause is longer", "3")
+    .option("--from <where>", "begin at a command (r-…) or a second of the session")
+    .option("--search <text>", "only commands with this in them or in what they gave")
+    .option("--terminal", "what a terminal showed, as a terminal; with --timing as it was")
+    .addOption(
+      new Option("--asciicast <version>", "the terminal, for asciinema and its like").choices([
+        "2",
+        "3",
+      ]),
+    )
     .addHelpText("after", "\nReading a recording is itself an event of the log.")
-    .action(async (id: string, options: { rows: string }, command: Command) =>
-      replay(invocationOf(command, io), id, Number.parseInt(options.rows, 10) || 0),
+    .action(async (id: string, options: ReplayOptions, command: Command) =>
+      replay(invocationOf(command, io), id, options),
     );
   program
     .command("tail")
@@ -119,15 +131,12 @@ async function end(invocation: Invocation, id: string, reason: string | undefine
   );
 }
 
-async function replay(invocation: Invocation, id: string, rows: number): Promise<void> {
+async function replay(invocation: Invocation, id: string, options: ReplayOptions): Promise<void> {
   const { io } = invocation;
   await invocation.withClient(async (client) => {
-    const transcript = createTranscript(io, { rows });
-    for await (const line of client.lines("recording", { params: { id } })) {
-      if (invocation.json) io.stdout(`${JSON.stringify(line)}\n`);
-      else io.stdout(transcript.line(line));
-    }
-    if (!invocation.json) io.stdout(transcript.end());
+    const lines = client.lines("recording", { params: { id } });
+    if (!invocation.json) return replayLines(io, lines, options);
+    for await (const line of lines) io.stdout(`${JSON.stringify(line)}\n`);
   });
 }
 
