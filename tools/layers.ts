@@ -127,11 +127,11 @@ function mayImport(from: Layer, to: Layer, path: string, target: string, one: Im
     case "access":
       return evidence || among("base", "domain", "access");
     case "proxy":
-      return among("wire", "access", "domain", "base", "evidence-core");
+      return evidence || among("wire", "access", "domain", "base");
     case "store":
       return evidence || among("base", "domain", "access");
     case "api":
-      return among("access", "domain", "base", "contract");
+      return among("access", "domain", "base", "contract", "evidence-core");
     case "compose":
       return !among("tool", "cli", "console", "main");
     case "main":

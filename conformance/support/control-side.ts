@@ -290,8 +290,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
             nowMs: () => clock.nowMs(),
             liveSessions: () => registry.under(undefined).map(({ id }) => id),
           }),
-          // biome-ignore lint/correctness/useYield: there is no log behind this.
-          async *exportEvidence() {
+          exportEvidence() {
             throw new GatewayError("evidence_unavailable", "there is no log behind this");
           },
         },
