@@ -97,18 +97,24 @@ function isUnknownOption(all: readonly string[], index: number): boolean {
   return all[index] === "--expecteddir" || all[index - 1] === "--expecteddir";
 }
 
-/** Of each test the first line that came and was not expected, or was expected and did not come. */
+/**
+ * Of each test why it differs: the first error that came and was not expected, in its own words; else the
+ * first line that differs.
+ */
 function readDifferences(path: string): Map<string, string> {
-  const found = new Map<string, string>();
-  if (!existsSync(path)) return found;
+  const first = new Map<string, string>();
+  const errors = new Map<string, string>();
+  if (!existsSync(path)) return first;
   let test: string | undefined;
   for (const line of readFileSync(path, "utf8").split("\n")) {
     const header = /^\+\+\+ .*\/results\/(\S+)\.out/.exec(line);
     if (header?.[1] !== undefined) test = header[1];
-    else if (test !== undefined && /^[+-][^+-]/.test(line) && !found.has(test))
-      found.set(test, line);
+    if (test === undefined || !/^[+-][^+-]/.test(line)) continue;
+    if (!first.has(test)) first.set(test, line);
+    const error = /^\+.*?((?:ERROR|FATAL): .*)/.exec(line)?.[1];
+    if (error !== undefined && !errors.has(test)) errors.set(test, error.replace(/\s+/g, " "));
   }
-  return found;
+  return new Map([...first, ...errors]);
 }
 
 async function pipelines(

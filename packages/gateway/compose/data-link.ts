@@ -10,6 +10,7 @@ import type { Config } from "../config/config.ts";
 import type { Settings } from "../live.ts";
 import { createPolicySet, type Policy } from "../policy/policy-set.ts";
 import type { CancelKey } from "../proxy/postgres/cancels.ts";
+import type { DefinitionIds } from "../proxy/postgres/catalogue.ts";
 import type { CatalogueReader } from "../proxy/postgres/databases.ts";
 import type { ControlMethods, SessionMethods } from "../session/control-link.ts";
 import type { ListenerAddresses } from "./data-side.ts";
@@ -48,12 +49,17 @@ export type DataMethods = SessionMethods & {
 export type HostMethods = ControlMethods & {
   readonly snapshot: (of: DatabaseNamed) => Awaited<ReturnType<CatalogueReader["snapshot"]>>;
   readonly mark: (of: DatabaseNamed) => string;
+  readonly definitions: (of: DefinitionsNamed) => string;
   readonly durable: (place: DurablePlace) => undefined;
   readonly report: (report: DataReport) => undefined;
   readonly leaves: (texts: readonly string[]) => undefined;
   /** A cancel whose session is not in this process. */
   readonly cancelElsewhere: (asked: CancelKey) => undefined;
 };
+
+export interface DefinitionsNamed extends DatabaseNamed {
+  readonly of: DefinitionIds;
+}
 
 export interface DatabaseNamed {
   readonly target: string;

@@ -190,6 +190,8 @@ function catalogueBy(host: Host): CatalogueReader {
   return {
     snapshot: ({ name }, database) => host.call("snapshot", { target: name, database }),
     mark: ({ name }, database) => host.call("mark", { target: name, database }),
+    definitions: ({ name }, database, of) =>
+      host.call("definitions", { target: name, database, of }),
   };
 }
 

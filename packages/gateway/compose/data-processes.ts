@@ -21,9 +21,9 @@ import type { Control } from "../session/control.ts";
 import { serveControl } from "../session/control-link.ts";
 import { speaks } from "../target/target.ts";
 import {
-  type DatabaseNamed,
   type DataMethods,
   type DataReport,
+  type DefinitionsNamed,
   EXIT_EVIDENCE,
   type HostMethods,
   processPort,
@@ -257,6 +257,7 @@ class DataSideProcesses implements DataProcesses {
         ...serving.handlers,
         snapshot: (of) => this.#catalogue(of, "snapshot"),
         mark: (of) => this.#catalogue(of, "mark"),
+        definitions: (of) => this.#catalogue(of, "definitions"),
         durable: (place) => onDurable(worker, placeOf(place)),
         report(report) {
           one.report = report as DataReport;
@@ -272,12 +273,14 @@ class DataSideProcesses implements DataProcesses {
   }
 
   /** The target is the one that holds now, whatever the process believes it to be. */
-  async #catalogue(of: unknown, what: "snapshot" | "mark"): Promise<unknown> {
-    const { target: name, database } = of as DatabaseNamed;
+  async #catalogue(of: unknown, what: "snapshot" | "mark" | "definitions"): Promise<unknown> {
+    const { target: name, database, of: ids } = of as DefinitionsNamed;
     const target = this.#deps.settings().config.targets.get(String(name));
     if (target === undefined || !speaks(target, "postgres"))
       throw new GatewayError("not_found", "the target was taken away");
-    return await this.#deps.catalogue[what](target, String(database));
+    const { catalogue } = this.#deps;
+    if (what === "definitions") return await catalogue.definitions(target, String(database), ids);
+    return await catalogue[what](target, String(database));
   }
 
   #cancel(cancel: CancelKey, from: DataProcess): void {

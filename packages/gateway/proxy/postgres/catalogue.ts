@@ -45,6 +45,8 @@ export interface RelationInfo {
   readonly deletesWith: readonly { readonly oid: number; readonly action: "delete" | "update" }[];
   /** SELECT text of a view or materialised view. */
   readonly definition: string | undefined;
+  /** Of a view: another text whenever the view was replaced. */
+  readonly definitionMark: string | undefined;
   /** Events (2 update, 3 insert, 4 delete, 1 select) with a rewrite rule other than a view's own. */
   readonly rules: readonly string[];
   /** Attributes each unique index or exclusion constraint looks at, expressions' and predicates' too. */
@@ -82,6 +84,8 @@ export interface FunctionInfo {
   readonly inputNames: readonly string[];
   /** Of a function in the language SQL that somebody made. */
   readonly body: FunctionBody | undefined;
+  /** Of one that somebody made: another text whenever it was replaced. */
+  readonly mark: string | undefined;
 }
 
 export interface FunctionBody {
@@ -150,6 +154,8 @@ const SQL = {
       c.relispartition AS partition,
       CASE WHEN c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog','information_schema')
         THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
+      CASE WHEN c.relkind IN ('v','m') AND c.oid >= 16384 THEN (SELECT string_agg(r.xmin::text, ',' ORDER BY r.oid)
+        FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) END AS mark,
       (SELECT count(*)::int4 FROM pg_catalog.pg_trigger t
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS triggers
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -191,6 +197,7 @@ const SQL = {
       pg_catalog.array_to_json(p.proargmodes)::text AS modes,
       pg_catalog.array_to_json(p.proargnames)::text AS names,
       CASE WHEN b.followed THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END AS body,
+      CASE WHEN p.oid >= 16384 THEN p.xmin::text END AS mark,
       b.followed AND p.prosqlbody IS NOT NULL AS parsed,
       CASE WHEN b.followed THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END AS default_values,
       CASE WHEN b.followed THEN pg_catalog.array_to_json(p.proconfig)::text END AS config
@@ -248,6 +255,40 @@ const MARK = `SELECT concat_ws(' ', ${[
 export async function readMark(read: ReadRows): Promise<string> {
   const [row] = await read(MARK);
   return str(row ?? {}, "mark");
+}
+
+/** Views and functions a statement went through. */
+export interface DefinitionIds {
+  readonly views: readonly number[];
+  readonly functions: readonly number[];
+}
+
+/** What `definitionMark` and `mark` of these are now, in one text: see `marksOf`. */
+export async function readDefinitionMarks(
+  read: ReadRows,
+  { views, functions }: DefinitionIds,
+): Promise<string> {
+  const [row] = await read(
+    `SELECT concat_ws(' ', (SELECT string_agg(format('v%s:%s', v.oid, v.mark), ' ' ORDER BY v.oid) FROM
+        (SELECT ev_class AS oid, string_agg(xmin::text, ',' ORDER BY oid) AS mark
+          FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ('{${views.map(Number).join(",")}}'::oid[]) GROUP BY 1) v),
+      (SELECT string_agg(format('f%s:%s', oid, xmin), ' ' ORDER BY oid)
+        FROM pg_catalog.pg_proc WHERE oid = ANY ('{${functions.map(Number).join(",")}}'::oid[])))::text AS marks`,
+  );
+  return str(row ?? {}, "marks");
+}
+
+/** The same text of a snapshot's views and functions. */
+export function marksOf(
+  views: readonly RelationInfo[],
+  functions: readonly FunctionInfo[],
+): string {
+  const ordered = <T extends { readonly oid: number }>(list: readonly T[]) =>
+    list.toSorted((one, other) => one.oid - other.oid);
+  return [
+    ...ordered(views).map(({ oid, definitionMark }) => `v${oid}:${definitionMark}`),
+    ...ordered(functions).map(({ oid, mark }) => `f${oid}:${mark}`),
+  ].join(" ");
 }
 
 type Part = keyof typeof SQL;
@@ -352,6 +393,7 @@ function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo>
       referencedBy: referencedBy.get(oid) ?? [],
       deletesWith: deletesWith.get(oid) ?? [],
       definition: row.definition == null ? undefined : str(row, "definition"),
+      definitionMark: row.mark == null ? undefined : str(row, "mark"),
       rules: rules.get(oid) ?? [],
       uniques: uniques.get(oid) ?? [],
       checks: checks.get(oid) ?? [],
@@ -421,6 +463,7 @@ function functionInfo(row: Row): FunctionInfo {
     returnsRow: row.row === true,
     outNames,
     inputNames,
+    mark: row.mark == null ? undefined : str(row, "mark"),
     body:
       row.body == null
         ? undefined

@@ -4,6 +4,7 @@
 // An allow-list by statement type: what no table names is refused.
 
 import type { Operation } from "../../access/operation.ts";
+import { marksOf } from "./catalogue.ts";
 import type { Catalogue } from "./catalogue-resolve.ts";
 import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
@@ -111,9 +112,33 @@ function finish(context: Context, made: Draft): StatementPlan {
     plainRead:
       reads && operation.touches.length === 0 && !context.volatile && inner?.plainRead !== false,
     reachesClassified: reachesClassified || operation.touches.length > 0,
+    ...definitionsOf(context, inner),
     nulls: [...context.nulls, ...(inner?.nulls ?? [])],
     changesSettings: context.changesSettings || inner?.changesSettings === true,
     ...(made.renamed === undefined ? {} : { renamed: made.renamed }),
+  };
+}
+
+/** What it goes through is only of interest where something is classified. */
+function definitionsOf(
+  context: Context,
+  inner: StatementPlan | undefined,
+): Pick<StatementPlan, "definitions"> {
+  const { allClasses, snapshot } = context.catalogue;
+  if (allClasses.length === 0) return {};
+  const views = [...context.reached]
+    .map((oid) => snapshot.relations.get(oid))
+    .filter((relation) => relation?.definitionMark !== undefined);
+  const functions = [...context.called].filter(({ mark }) => mark !== undefined);
+  if (views.length === 0 && functions.length === 0)
+    return inner?.definitions === undefined ? {} : { definitions: inner.definitions };
+  const known = views.filter((view) => view !== undefined);
+  return {
+    definitions: {
+      views: known.map(({ oid }) => oid),
+      functions: functions.map(({ oid }) => oid),
+      marks: marksOf(known, functions),
+    },
   };
 }
 

@@ -7,7 +7,7 @@ import type { Effect, Operation } from "../../access/operation.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Classification } from "../../target/target.ts";
 import { requireAlone } from "./application-name.ts";
-import type { Snapshot } from "./catalogue.ts";
+import type { DefinitionIds, Snapshot } from "./catalogue.ts";
 import {
   buildCatalogue,
   type Catalogue,
@@ -47,6 +47,8 @@ export interface ClassifierDeps {
   readonly watch?: {
     /** Another text whenever the catalogue is another: catalogue.ts, `readMark`. */
     readonly mark: () => Promise<string>;
+    /** What became of views and functions: catalogue.ts, `readDefinitionMarks`. */
+    readonly definitions?: (of: DefinitionIds) => Promise<string>;
     readonly clock: Pick<Clock, "monotonicMs">;
   };
 }
@@ -161,6 +163,9 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       return classified;
     },
     refresh,
+    async confirm({ marks, ...of }) {
+      return watch?.definitions === undefined || (await watch.definitions(of)) === marks;
+    },
     due: () => watch !== undefined && watch.clock.monotonicMs() - verifiedMs >= verifyEveryMs,
     async verify() {
       if (watch === undefined) return;

@@ -9,7 +9,13 @@ import { GatewayError } from "../../base/errors.ts";
 import type { StandingConnections } from "../../credential/standing.ts";
 import type { MaskName } from "../../masking/masks.ts";
 import type { Classification, PostgresTarget } from "../../target/target.ts";
-import { readMark, readSnapshot, type Snapshot } from "./catalogue.ts";
+import {
+  type DefinitionIds,
+  readDefinitionMarks,
+  readMark,
+  readSnapshot,
+  type Snapshot,
+} from "./catalogue.ts";
 import { entryName } from "./catalogue-resolve.ts";
 import type { ClassMemory } from "./class-memory.ts";
 import { createClassifier } from "./classify.ts";
@@ -32,6 +38,8 @@ export interface CatalogueReader {
   /** Throws GatewayError "target_unavailable". */
   snapshot(target: PostgresTarget, database: string): Promise<Snapshot>;
   mark(target: PostgresTarget, database: string): Promise<string>;
+  /** Of these views and functions alone. */
+  definitions(target: PostgresTarget, database: string, of: DefinitionIds): Promise<string>;
 }
 
 export interface DatabasesDeps {
@@ -54,6 +62,7 @@ export function catalogueOver(standing: Pick<StandingConnections, "query">): Cat
   return {
     snapshot: (target, database) => readSnapshot(reading(target, database)),
     mark: (target, database) => readMark(reading(target, database)),
+    definitions: (target, database, of) => readDefinitionMarks(reading(target, database), of),
   };
 }
 
@@ -106,7 +115,11 @@ async function openDatabase(
       maxTextBytes: limits.statementBytes,
       cacheBytes: limits.planCacheBytes,
     },
-    watch: { mark: () => catalogue.mark(target, database), clock: deps.clock },
+    watch: {
+      mark: () => catalogue.mark(target, database),
+      definitions: (of) => catalogue.definitions(target, database, of),
+      clock: deps.clock,
+    },
   });
   refuseUnmatched(target, database, classifier.unmatched, deps);
   for (const one of classifier.renamed)

@@ -57,6 +57,8 @@ export interface Exchange {
   readonly plainRead: boolean;
   /** Index in `statements` of the one whose rows come now. */
   at: number;
+  /** Index of the statement whose views and functions were found unchanged when its rows began. */
+  confirmed: number | undefined;
   /** For the rows that come now. */
   rowCheck: RowCheck | undefined;
   /** Classes masked in its rows so far. */
@@ -99,6 +101,7 @@ export function exchange(known: Partial<Exchange>): Exchange {
     intent: known.intent ?? false,
     plainRead: known.plainRead ?? false,
     at: 0,
+    confirmed: undefined,
     rowCheck: known.rowCheck,
     masked: new Set(),
     rows: 0,

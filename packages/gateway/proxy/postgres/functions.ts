@@ -83,6 +83,7 @@ export function addNamedFunctionEffect(context: Context, schema: string, name: s
 function addExecuteEffect(context: Context, candidate: FunctionInfo): void {
   // The standard's views are made of these: SQL over the catalogue, the server's own.
   if (candidate.schema === "information_schema" && candidate.oid < FIRST_NORMAL_OID) return;
+  context.called.add(candidate);
   const resource = functionResource(context.catalogue.place, candidate.schema, candidate.name);
   const followed = followFunction(context, candidate);
   if (followed !== undefined) {
@@ -102,6 +103,7 @@ function addFollowed(context: Context, info: FunctionInfo, body: Context): void 
   const resource = functionResource(context.catalogue.place, info.schema, info.name);
   context.touches.addAll(body.touches.list());
   for (const oid of body.reached) context.reached.add(oid);
+  for (const one of body.called) context.called.add(one);
   context.volatile ||= body.volatile;
   context.changesSettings ||= body.changesSettings;
   context.triggers ||= body.triggers;

@@ -2,7 +2,7 @@
 // and the nodes it has looked at. Owned by the caller of lineage.ts, for one statement.
 
 import type { ClassTouch, ClassUse } from "../../access/operation.ts";
-import type { RelationInfo } from "./catalogue.ts";
+import type { FunctionInfo, RelationInfo } from "./catalogue.ts";
 import type { Catalogue, ClassedColumn } from "./catalogue-resolve.ts";
 import { relativesOf } from "./catalogue-resolve.ts";
 import { judgeSystemRelation } from "./catalogue-system.ts";
@@ -81,6 +81,8 @@ export interface Context {
   readonly nulls: NullStore[];
   /** OIDs of relations read or written, views' own included. */
   readonly reached: Set<number>;
+  /** Functions somebody made that are called. */
+  readonly called: Set<FunctionInfo>;
   /**
    * Whose text it is. A view's: its owner reads the tables, so reading them is no effect of the caller's.
    * A function's: what is compared in it may come from anywhere.
@@ -134,6 +136,7 @@ export function createContext(
     seen: new Set(),
     nulls: [],
     reached: new Set(),
+    called: new Set(),
     within: definition?.within ?? "statement",
     volatile: false,
     changesSettings: false,

@@ -45,6 +45,7 @@ export function relationRows(context: Context, relation: RelationInfo): Rows {
     };
   const body = viewBody(context, relation, relation.definition);
   for (const oid of body.context.reached) context.reached.add(oid);
+  for (const one of body.context.called) context.called.add(one);
   // A materialised view's query ran when it was filled; only its columns matter now.
   if (relation.kind === "view") {
     context.effects.addAll(body.context.effects.list());

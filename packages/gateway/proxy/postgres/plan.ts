@@ -57,6 +57,14 @@ export interface NullStore {
   readonly parameter: number | undefined;
 }
 
+/** Views and functions a statement goes through, as they were when it was judged. */
+export interface Definitions {
+  readonly views: readonly number[];
+  readonly functions: readonly number[];
+  /** catalogue.ts, `marksOf`. */
+  readonly marks: string;
+}
+
 export interface StatementPlan {
   readonly kind: StatementKind;
   readonly operation: Operation;
@@ -77,6 +85,11 @@ export interface StatementPlan {
   readonly renamed?: RenamedStatement;
   /** Classified columns that an UPDATE sets to NULL, or to a parameter, which may be NULL. */
   readonly nulls?: readonly NullStore[];
+  /**
+   * Looked at again when the first row comes: rows of a view or function that was replaced since are not
+   * released. Absent: it goes through none, or nothing is classified.
+   */
+  readonly definitions?: Definitions;
   /** It may change settings by another way than SET: set_config(), code we do not see into. */
   readonly changesSettings?: boolean;
 }
@@ -132,6 +145,8 @@ export interface Classifier {
   readonly due?: () => boolean;
   /** Looks whether anything changed and reads the catalogue again if so; callers share it. */
   readonly verify?: () => Promise<void>;
+  /** False: a view or function was replaced since. Absent: nobody looks. */
+  readonly confirm?: (definitions: Definitions) => Promise<boolean>;
   /** Reads the catalogue again; at most one read runs at a time, callers share it. */
   refresh(): Promise<void>;
 }

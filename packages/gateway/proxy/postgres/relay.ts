@@ -47,6 +47,11 @@ export class Relay {
   #flushed = false;
   #draining: GatewayError | undefined;
   #ended = false;
+  /** What the target sent and nobody looked at yet. */
+  readonly #unread: Buffer[] = [];
+  /** The message at hand waits for a look at what it went through. */
+  #checking = false;
+  #replyAgain = false;
   /** The command `#timer` is for. */
   #timed: Exchange | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -246,27 +251,64 @@ export class Relay {
   #onServerData(chunk: Buffer): void {
     if (this.#ended) return;
     this.#active = true;
+    this.#unread.push(chunk);
+    this.#readReplies();
+  }
+
+  /** Handles what the target sent until there is no more, or a message has to be handled again later. */
+  #readReplies(): void {
+    if (this.#checking || this.#ended) return;
     try {
-      this.#fromServer.push(chunk);
-      while (this.#fromServer.next()) this.#replies.handle(this.#fromServer);
-      this.#replies.endBatch();
-      if (!this.#state.toClient.flush()) this.#upstream.socket.pause();
-      if (this.#replies.takeLimitHit()) {
-        const { head } = this.#state.tracker;
-        this.#cancelUpstream(() => this.#state.tracker.head === head);
+      for (;;) {
+        while (this.#replyAgain || this.#fromServer.next()) {
+          this.#replyAgain = false;
+          const check = this.#replies.handle(this.#fromServer);
+          if (check !== undefined) {
+            this.#waitForCheck(check);
+            break;
+          }
+        }
+        const chunk = this.#checking ? undefined : this.#unread.shift();
+        if (chunk === undefined) break;
+        this.#fromServer.push(chunk);
       }
-      if (this.#draining !== undefined && this.#state.tracker.depth === 0) {
-        this.end(this.#draining);
-        return;
-      }
-      const work = this.#replies.takeWork();
-      if (work !== undefined) this.#waitFor(work);
-      else if (this.#waitsForQuiet && this.#state.tracker.depth === 0) this.#unblock();
-      else this.#pump();
-      this.#watchTime();
+      this.#afterReplies();
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Nothing the target sent goes on meanwhile. */
+  #waitForCheck(check: Promise<void>): void {
+    this.#checking = true;
+    this.#replyAgain = true;
+    this.#upstream.socket.pause();
+    check.then(
+      () => {
+        this.#checking = false;
+        this.#upstream.socket.resume();
+        this.#readReplies();
+      },
+      (error) => this.#fail(error),
+    );
+  }
+
+  #afterReplies(): void {
+    this.#replies.endBatch();
+    if (!this.#state.toClient.flush()) this.#upstream.socket.pause();
+    if (this.#replies.takeLimitHit()) {
+      const { head } = this.#state.tracker;
+      this.#cancelUpstream(() => this.#state.tracker.head === head);
+    }
+    if (this.#draining !== undefined && this.#state.tracker.depth === 0) {
+      this.end(this.#draining);
+      return;
+    }
+    const work = this.#replies.takeWork();
+    if (work !== undefined) this.#waitFor(work);
+    else if (this.#waitsForQuiet && this.#state.tracker.depth === 0) this.#unblock();
+    else this.#pump();
+    this.#watchTime();
   }
 
   /** The command that runs now may be bound to end in time (`@timeout`, a grant's limit). */

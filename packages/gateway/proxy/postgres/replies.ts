@@ -40,7 +40,35 @@ export class Replies {
     this.#state = state;
   }
 
-  handle(cursor: FrameCursor): void {
+  /** A promise: the same message is to be handled again when it is settled. */
+  handle(cursor: FrameCursor): Promise<void> | undefined {
+    const { type } = cursor;
+    const unconfirmed = type === 0x44 || type === 0x64 ? this.#confirm() : undefined;
+    if (unconfirmed !== undefined) return unconfirmed;
+    this.#handle(cursor);
+    return undefined;
+  }
+
+  /** Rows came: what they went through must still be what it was when the statement was judged (I6). */
+  #confirm(): Promise<void> | undefined {
+    const { context, tracker } = this.#state;
+    const running = tracker.head?.tag;
+    const definitions = running?.statements[running.at]?.definitions;
+    if (running === undefined || definitions === undefined || running.confirmed === running.at)
+      return undefined;
+    const { classifier } = context;
+    if (classifier.confirm === undefined) return undefined;
+    return classifier.confirm(definitions).then((isSame) => {
+      if (!isSame)
+        throw new GatewayError(
+          "internal",
+          "a view or function was replaced while the statement ran; the session was closed before a row was sent",
+        );
+      running.confirmed = running.at;
+    });
+  }
+
+  #handle(cursor: FrameCursor): void {
     const { type, buffer, start, end } = cursor;
     if (type === 0x45 && this.#state.tracker.depth === 0) {
       if (this.#isTransparent && isFatal(buffer, start, end)) {

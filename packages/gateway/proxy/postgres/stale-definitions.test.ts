@@ -1,0 +1,157 @@
+// A view or function that is replaced beside the gateway between the decision and the rows: no row of it is
+// released (DESIGN.md, "Masking SQL soundly").
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import pg from "pg";
+import {
+  startPostgres,
+  type TestPostgres,
+} from "../../../../conformance/support/postgres-server.ts";
+import { systemClock } from "../../base/clock.ts";
+import { readDefinitionMarks, readMark, readSnapshot } from "./catalogue.ts";
+import { createClassifier, type PostgresClassifier } from "./classify.ts";
+import type { Definitions } from "./plan.ts";
+import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { createResultMasks } from "./row-check.ts";
+
+let postgres: TestPostgres;
+let classifier: PostgresClassifier;
+let relay: RelayHarness;
+/** Runs just before the relay looks what became of the definitions. */
+let beforeLook: () => Promise<unknown> = async () => undefined;
+let looks = 0;
+
+const VIEW = "create or replace view names as select id, name as label from customers";
+const FUNCTION =
+  "create or replace function name_of(int) returns text language sql as 'select name from customers where id = $1'";
+
+before(async () => {
+  postgres = await startPostgres({ databases: ["shop"] });
+  await postgres.query(
+    "shop",
+    `create table customers (id int primary key, name text, email text);
+     insert into customers values (1, 'one', 'one@example.com');
+     ${VIEW}; create view outer_names as select label from names; ${FUNCTION}`,
+  );
+  const read = (sql: string) => postgres.query("shop", sql);
+  classifier = await createClassifier({
+    target: "orders",
+    database: "shop",
+    searchPath: ["public"],
+    classify: [
+      {
+        database: undefined,
+        schema: "public",
+        table: "customers",
+        column: "email",
+        class: "pii.email",
+      },
+    ],
+    read: () => readSnapshot(read),
+    limits: { maxTextBytes: 1_000_000, cacheBytes: 1_000_000 },
+    watch: {
+      mark: () => readMark(read),
+      async definitions(of) {
+        looks += 1;
+        await beforeLook();
+        return readDefinitionMarks(read, of);
+      },
+      clock: systemClock,
+    },
+  });
+  const masks = createResultMasks(classifier, () => new Map());
+  relay = await startRelay(postgres, { classifierFor: async () => ({ classifier, masks }) });
+});
+
+after(async () => {
+  await relay?.[Symbol.asyncDispose]();
+  await postgres?.[Symbol.asyncDispose]();
+});
+
+async function through(): Promise<pg.Client> {
+  const client = new pg.Client({
+    host: "localhost",
+    port: relay.listener.port,
+    user: "ro~orders",
+    password: "token",
+    database: "shop",
+    ssl: { ca: relay.ca, servername: "localhost" },
+  });
+  client.on("error", () => undefined);
+  await client.connect();
+  return client;
+}
+
+const REPLACED_VIEW = "create or replace view names as select id, email as label from customers";
+const REPLACED_FUNCTION = FUNCTION.replace("select name", "select email");
+
+test("what a statement goes through is looked at once, and costs other statements nothing", async () => {
+  const client = await through();
+  looks = 0;
+  assert.equal((await client.query("select name from customers")).rowCount, 1);
+  assert.equal(looks, 0);
+  assert.equal((await client.query("select label from outer_names")).rows[0].label, "one");
+  assert.equal((await client.query("select name_of($1)", [1])).rows[0].name_of, "one");
+  assert.equal(looks, 2);
+  await client.end();
+});
+
+test("many statements at once stay in order while one is looked into", async () => {
+  const client = await through();
+  beforeLook = () => new Promise((resolve) => setTimeout(resolve, 30));
+  const results = await Promise.all(
+    [
+      "select 1 as n",
+      "select label as n from names",
+      "select 2 as n",
+      "select name_of(1) as n",
+    ].map((text) => client.query(text)),
+  );
+  beforeLook = async () => undefined;
+  assert.deepEqual(
+    results.map(({ rows }) => rows[0].n),
+    [1, "one", 2, "one"],
+  );
+  await client.end();
+});
+
+for (const [name, text, replaced, back] of [
+  ["a view", "select label from names", REPLACED_VIEW, VIEW],
+  ["a view below a view", "select label from outer_names", REPLACED_VIEW, VIEW],
+  ["a function", "select name_of(1)", REPLACED_FUNCTION, FUNCTION],
+  ["a view copied out", "copy (select label from names) to stdout", REPLACED_VIEW, VIEW],
+] as const)
+  test(`no row of ${name} that was replaced meanwhile`, async () => {
+    const client = await through();
+    beforeLook = () => postgres.query("shop", replaced);
+    const rows: unknown[] = [];
+    const query = new pg.Query(text);
+    query.on("row", (row) => rows.push(row));
+    const error = await new Promise<Error>((resolve) => {
+      query.on("error", resolve);
+      query.on("end", () => resolve(new Error("it went through")));
+      client.query(query);
+    });
+    assert.match(error.message, /was replaced while the statement ran/);
+    assert.deepEqual(rows, []);
+    beforeLook = async () => undefined;
+    await client.end().catch(() => undefined);
+    await postgres.query("shop", back);
+    await classifier.refresh();
+  });
+
+test("a view that is dropped and made again is another one", async () => {
+  const plan = classifier.classify("select label from outer_names", {
+    prepared: () => undefined,
+    cursor: () => undefined,
+  });
+  assert.ok(!("unclassified" in plan));
+  const { definitions } = plan.statements[0] as { definitions: Definitions };
+  assert.equal(await classifier.confirm?.(definitions), true);
+  await postgres.query(
+    "shop",
+    `drop view outer_names, names; ${VIEW}; create view outer_names as select label from names`,
+  );
+  assert.equal(await classifier.confirm?.(definitions), false);
+});
