@@ -211,7 +211,8 @@ export const badRequests: Group = {
         assert.match(metrics.text, /^custody_journal_flush_seconds_count [1-9]/m);
         assert.doesNotMatch(metrics.text, /engineer|corp|suite|d-[a-z0-9]/);
         const ready = await askAt(`${adminUrl}/readyz`, caFile, get);
-        assert.deepEqual(ready.body, { ready: true, checks: { journal: true, store: true } });
+        const checks = { journal: true, store: true, listeners: true };
+        assert.deepEqual(ready.body, { ready: true, checks });
       },
     },
     {
