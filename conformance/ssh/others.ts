@@ -2,11 +2,20 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import { runCustody } from "../support/command-line.ts";
 import type { SshCase } from "./checks.ts";
 import { digest } from "./openssh.ts";
 import type { SshStage } from "./stage.ts";
+import { openWireClient } from "./wire-client.ts";
 
 const PYTHON = "/usr/bin/python3";
 
@@ -113,6 +122,57 @@ export const OTHERS: readonly SshCase[] = [
       ]);
       assert.equal(copied.code, 0, copied.stderr);
       assert.equal(readFileSync(there, "utf8"), readFileSync(config, "utf8"));
+    },
+  },
+  {
+    name: "custody connect, and custody run whose program's ssh and scp know the target",
+    async run(stage) {
+      const person = async (...args: string[]) =>
+        await runCustody(args, { home: stage.home("engineer") });
+      const connected = await person("connect", "web-1", "--", "echo", "connected");
+      assert.deepEqual([connected.exitCode, connected.stdout], [0, "connected\n"]);
+      const file = join(stage.folder, "by-run");
+      const script = `ssh web-1 id -un; scp -q /etc/hostname web-1:${file}; ssh web-1 'rm /x'; echo $?`;
+      const ran = await person("run", "--target", "web-1:data", "--", "sh", "-c", script);
+      assert.equal(ran.stdout, `${stage.server.user}\n126\n`, ran.stderr);
+      assert.equal(readFileSync(file, "utf8"), readFileSync("/etc/hostname", "utf8"));
+    },
+  },
+  {
+    name: "a thousand commands over one connection, a hundred of them at a time",
+    async run(stage) {
+      await using client = await openWireClient({
+        port: Number(stage.port),
+        user: "web-1",
+        secret: stage.handles.data,
+      });
+      for (let round = 0; round < 10; round += 1) {
+        const all = Array.from({ length: 100 }, (_, n) => client.exec(`echo ${round}-${n}`));
+        for (const [n, { status, stdout }] of (await Promise.all(all)).entries())
+          assert.deepEqual([status, stdout.toString()], [0, `${round}-${n}\n`]);
+      }
+    },
+  },
+  {
+    name: "command bytes with NUL, line ends, escapes and what is no UTF-8 reach no host",
+    async run(stage) {
+      await using client = await openWireClient({
+        port: Number(stage.port),
+        user: "web-1",
+        secret: stage.handles.data,
+      });
+      const mark = join(stage.folder, "reached");
+      for (const tail of ["\0", "\n", "\r", "\x1b]0;x\x07", "\xff", "\u00a0", "\u202e"]) {
+        const bytes = Buffer.concat([
+          Buffer.from("echo a"),
+          Buffer.from(tail, tail === "\xff" ? "latin1" : "utf8"),
+          Buffer.from(`cp /etc/hostname ${mark}`),
+        ]);
+        const { status } = await client.exec(bytes);
+        // Some of these are literal after all: then they are one word, and echo shows it.
+        assert.ok(status === 126 || status === 0, JSON.stringify(tail));
+        assert.equal(existsSync(mark), false, JSON.stringify(tail));
+      }
     },
   },
   {

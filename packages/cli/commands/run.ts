@@ -36,6 +36,7 @@ import { findBubblewrap, openSandbox, type Sandbox } from "../sandbox.ts";
 import { refreshIfDue } from "../sign-in.ts";
 import { ownToken, typeOf, words } from "./delegation.ts";
 import { parseTtl } from "./login.ts";
+import { prepareSsh, type SshHolder, writeSshPrograms } from "./ssh.ts";
 import { hostOf, postgresAddress } from "./targets.ts";
 
 interface RunOptions {
@@ -105,7 +106,8 @@ export function addRunCommand(program: Command, io: Io, passedOn: readonly strin
 const HELP = `
 The program finds the gateway by PGHOST, PGPORT, PGUSER, PGPASSFILE, PGSSLMODE, PGSSLROOTCERT (of the
 first --target) and by CUSTODY_URL, CUSTODY_CA, CUSTODY_TOKEN, CUSTODY_KEY. PGHOST and PGPORT are a
-listener on loopback that is the program's alone: its password is good there and nowhere else. What looks
+listener on loopback that is the program's alone: its password is good there and nowhere else. Where there
+are SSH targets, ssh, scp and sftp (and with them git, rsync, ansible) know them by name. What looks
 like a secret in our own environment is left out. While it runs the delegation is renewed as far as the one above allows; when
 it ends, so does the delegation. Signals are passed on, and the exit code is the program's.
 
@@ -276,7 +278,7 @@ function parseTarget(text: string): Wanted {
   return {
     target: match[1],
     account: match[2],
-    actions: actions.map((action) => (action.includes(":") ? action : `sql:${action}`)),
+    actions,
   };
 }
 
@@ -295,8 +297,18 @@ function placeOf(wanted: Wanted, list: ResponseOf<"targets">, own: Whoami) {
     throw new CliError("usage", `${target.name} has several accounts; name one`, {
       hint: target.accounts.map((one) => `--target ${target.name}/${one}:…`).join("  or  "),
     });
-  return { target, account, actions: wanted.actions };
+  const prefix = ACTION_PREFIX[target.protocol];
+  const actions = wanted.actions.map((action) =>
+    action.includes(":") ? action : `${prefix}:${action}`,
+  );
+  return { target, account, actions };
 }
+
+const ACTION_PREFIX: Readonly<Record<TargetView["protocol"], string>> = {
+  postgres: "sql",
+  ssh: "ssh",
+  kubernetes: "k8s",
+};
 
 const none: readonly string[] = [];
 
@@ -429,13 +441,53 @@ async function preparePlace(
     },
     environment.PGOPTIONS,
   );
+  const programs =
+    sandbox === undefined ? await sshPrograms(invocation, gateway, agent, directory, home) : {};
   const kept = stack.move();
   return {
     // No context of ours: `custody` in there acts with its own token or not at all.
-    variables: { ...variables, CUSTODY_HOME: home, ...(sandbox && { TMPDIR: "/tmp" }) },
+    variables: {
+      ...variables,
+      ...programs,
+      CUSTODY_HOME: home,
+      ...(sandbox && { TMPDIR: "/tmp" }),
+    },
     sandbox,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** ssh, scp and sftp that find the targets by their names, with certificates of the agent's own. */
+async function sshPrograms(
+  invocation: Invocation,
+  gateway: Gateway,
+  { issued, key, list }: Agent,
+  directory: string,
+  home: string,
+): Promise<Readonly<Record<string, string>>> {
+  const hasHosts = list.targets.some(({ protocol }) => protocol === "ssh");
+  if (!hasHosts || list.listeners.ssh === undefined) return {};
+  const own = {
+    ...gateway,
+    ...{ contextName: undefined, token: issued.access_token, key: key?.holder },
+  };
+  const holder: SshHolder = {
+    gateway: () => own,
+    nowMs: invocation.io.nowMs,
+    async withClient(use) {
+      const client = createClient(own);
+      try {
+        return await use(client);
+      } finally {
+        await client.close();
+      }
+    },
+  };
+  const { config } = await prepareSsh(holder, home, join(home, "ssh", "environment"));
+  const bin = join(directory, "bin");
+  const path = invocation.io.environment.PATH ?? "/usr/bin:/bin";
+  writeSshPrograms(bin, config, path);
+  return { PATH: `${bin}:${path}` };
 }
 
 /** The session's own folder where there is one: it is in memory, and goes with the session. */

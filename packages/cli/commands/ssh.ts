@@ -1,7 +1,9 @@
 // SSH clients: a certificate for them, and an ssh_config by which they find targets.
 
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { Command } from "commander";
@@ -10,11 +12,13 @@ import { replace } from "../contexts.ts";
 import { CliError } from "../faults.ts";
 import { type Gateway, type Invocation, invocationOf } from "../invocation.ts";
 import { facts, type Io, relative } from "../output.ts";
-import { configText, knownHostsText, type SshPlace, sshAddress } from "../ssh-config.ts";
+import { configText, knownHostsText, sshAddress } from "../ssh-config.ts";
 import { openSshKey, type SshFiles, sshFiles } from "../ssh-key.ts";
 
 /** A certificate with less left is made anew. */
 const RENEW_BEFORE_MS = 60_000;
+/** ssh's own status of a failure. */
+const SIGNALLED = 255;
 
 export function addSshCommands(program: Command, io: Io): void {
   program
@@ -64,32 +68,83 @@ On each host, as root:
     });
 }
 
-/** Everything an SSH client needs to reach targets, in one folder. */
+/** Who asks for a certificate, and as whom. */
+export interface SshHolder extends Pick<Invocation, "gateway" | "withClient"> {
+  readonly nowMs: () => number;
+}
+
+/**
+ * Everything an SSH client needs to reach targets, in one folder. `home`: what CUSTODY_HOME is when the
+ * certificate is renewed, which the clients see to by themselves.
+ */
 export async function prepareSsh(
-  invocation: Invocation,
+  holder: SshHolder,
+  home: string,
   directory: string,
-  renew: string | undefined,
-  at?: SshPlace,
 ): Promise<SshFiles> {
   const files = sshFiles(directory);
-  const gateway = invocation.gateway();
-  const { authorities, list } = await invocation.withClient(async (client) => ({
+  const gateway = holder.gateway();
+  const { authorities, list } = await holder.withClient(async (client) => ({
     authorities: await client.call("sshAuthorities"),
     list: await client.call("targets"),
   }));
-  const place = at ?? sshAddress(gateway, list);
+  const place = sshAddress(gateway, list);
   if (place === undefined) throw new CliError("refused", "this gateway has no SSH listener");
-  await certify(invocation, directory);
+  await certify(holder, directory);
+  const renew = renewal(home, gateway, files.goodUntil);
   replace(files.knownHosts, knownHostsText(place, authorities.host));
   replace(files.config, configText(list.targets, place, files, renew));
   return files;
 }
 
+/** ssh itself on a target; its exit status. */
+export async function connectSsh(
+  invocation: Invocation,
+  target: string,
+  words: readonly string[],
+): Promise<number> {
+  const { config } = await prepareHere(invocation, invocation.gateway());
+  const child = spawn("ssh", ["-F", config, target, ...words], { stdio: "inherit" });
+  // Ctrl-C is for what runs on the host.
+  const ignore = () => undefined;
+  process.on("SIGINT", ignore);
+  try {
+    const [code] = await once(child, "close");
+    return typeof code === "number" ? code : SIGNALLED;
+  } catch (cause) {
+    throw new CliError("refused", "ssh cannot be started", { hint: "is it installed?", cause });
+  } finally {
+    process.off("SIGINT", ignore);
+  }
+}
+
+/** Programs named as OpenSSH's that know where to go, for the front of a PATH. */
+export function writeSshPrograms(directory: string, config: string, path: string): void {
+  mkdirSync(directory, { mode: 0o700 });
+  for (const name of ["ssh", "scp", "sftp"]) {
+    const program = path
+      .split(":")
+      .map((folder) => join(folder, name))
+      .find((file) => existsSync(file));
+    if (program === undefined) continue;
+    const text = `#!/bin/sh\nexec ${shellWord(program)} -F ${shellWord(config)} "$@"\n`;
+    writeFileSync(join(directory, name), text, { mode: 0o700 });
+  }
+}
+
+function prepareHere(invocation: Invocation, gateway: Gateway): Promise<SshFiles> {
+  const home = invocation.contexts.directory;
+  return prepareSsh(holderOf(invocation), home, directoryOf(invocation, gateway));
+}
+
+function holderOf(invocation: Invocation): SshHolder {
+  const { gateway, io, withClient } = invocation;
+  return { gateway, withClient, nowMs: io.nowMs };
+}
+
 async function sshConfig(invocation: Invocation, isPrinted: boolean): Promise<void> {
   const gateway = invocation.gateway();
-  const directory = directoryOf(invocation, gateway);
-  const renew = renewal(invocation, gateway, sshFiles(directory).goodUntil);
-  const { config } = await prepareSsh(invocation, directory, renew);
+  const { config } = await prepareHere(invocation, gateway);
   if (isPrinted) {
     const text = readFileSync(config, "utf8");
     invocation.print({ config, text }, () => text);
@@ -112,7 +167,7 @@ async function sshCert(invocation: Invocation, file: string | undefined): Promis
     return;
   }
   const directory = directoryOf(invocation, invocation.gateway());
-  const expiresAt = await certify(invocation, directory);
+  const expiresAt = await certify(holderOf(invocation), directory);
   const { certificate } = sshFiles(directory);
   invocation.print({ certificate, expiresAt }, () =>
     facts(invocation.io, [
@@ -123,14 +178,13 @@ async function sshCert(invocation: Invocation, file: string | undefined): Promis
 }
 
 /** Until when; a certificate that is good for a while is kept. */
-async function certify(invocation: Invocation, directory: string): Promise<string> {
+async function certify(holder: SshHolder, directory: string): Promise<string> {
   const files = sshFiles(directory);
   const publicKey = openSshKey(directory);
-  const tag = tagOf(invocation.gateway().token);
+  const tag = tagOf(holder.gateway().token);
   const goodUntilMs = readGoodUntil(files.goodUntil, tag);
-  if (goodUntilMs > invocation.io.nowMs())
-    return new Date(goodUntilMs + RENEW_BEFORE_MS).toISOString();
-  const { certificate, expiresAt } = await invocation.withClient((client) =>
+  if (goodUntilMs > holder.nowMs()) return new Date(goodUntilMs + RENEW_BEFORE_MS).toISOString();
+  const { certificate, expiresAt } = await holder.withClient((client) =>
     client.call("sshCertificate", { body: { publicKey } }),
   );
   replace(files.certificate, `${certificate}\n`);
@@ -163,11 +217,11 @@ function directoryOf(invocation: Invocation, gateway: Gateway): string {
 }
 
 /** For the shell of ssh's `Match exec`: it looks at the time itself, which costs a connection nothing. */
-function renewal(invocation: Invocation, { contextName }: Gateway, goodUntil: string): string {
+function renewal(folder: string, { contextName }: Gateway, goodUntil: string): string {
   const words = [process.execPath, process.argv[1] ?? "custody"];
   if (contextName !== undefined) words.push("--context", contextName);
   const renew = [...words, "ssh-cert"].map(shellWord).join(" ");
-  const home = `CUSTODY_HOME=${shellWord(invocation.contexts.directory)}`;
+  const home = `CUSTODY_HOME=${shellWord(folder)}`;
   return `[ $(date +%s) -lt $(head -n 1 ${shellWord(goodUntil)}) ] || ${home} ${renew}`;
 }
 

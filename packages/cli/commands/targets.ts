@@ -12,6 +12,7 @@ import { CliError } from "../faults.ts";
 import { type Gateway, type Invocation, invocationOf } from "../invocation.ts";
 import { passwordOf } from "../key-delegation.ts";
 import { facts, type Io, table } from "../output.ts";
+import { connectSsh } from "./ssh.ts";
 
 type TargetList = ResponseOf<"targets">;
 
@@ -24,7 +25,7 @@ export function addTargetCommands(program: Command, io: Io, passedOn: readonly s
     .action(async (_options: unknown, command: Command) => targets(invocationOf(command, io)));
   program
     .command("connect")
-    .description("start psql on a target with everything set: address, TLS, credential")
+    .description("start psql or ssh on a target with everything set: address, trust, credential")
     .argument("<target>", "orders, or ro~orders for the account ro")
     .argument("[database]", "default: the target's only one")
     .option("--print", "print the settings for another client instead of starting psql")
@@ -40,7 +41,8 @@ Examples:
   custody connect orders shop
   custody connect ro~orders shop -- -c 'select count(*) from customers'
   custody connect orders shop --client pg_dump -- --schema-only
-  custody connect orders shop --print              # for pgAdmin, DBeaver, a driver`,
+  custody connect orders shop --print              # for pgAdmin, DBeaver, a driver
+  custody connect deploy~web-1 -- systemctl status nginx`,
     )
     .action(
       async (
@@ -83,8 +85,14 @@ async function targets(invocation: Invocation): Promise<void> {
       ],
       list.targets,
     );
-    const address = where ? `\npostgres clients connect to ${where.host}:${where.port}\n` : "";
-    return rows + invocation.palette.dim(address);
+    const { ssh } = list.listeners;
+    const addresses = [
+      where ? `\npostgres clients connect to ${where.host}:${where.port}\n` : "",
+      ssh
+        ? `\nSSH clients connect to ${ssh.host}:${ssh.port}; custody ssh-config tells them how\n`
+        : "",
+    ];
+    return rows + invocation.palette.dim(addresses.join(""));
   });
 }
 
@@ -104,6 +112,13 @@ async function connect(invocation: Invocation, options: ConnectOptions): Promise
     });
   const token = await passwordOf(invocation, gateway.token);
   const list = await invocation.withClient((client) => client.call("targets"));
+  if (targetNamed(list, options.target)?.protocol === "ssh") {
+    const words =
+      options.database === undefined ? options.rest : [options.database, ...options.rest];
+    const code = await connectSsh(invocation, options.target, words);
+    if (code !== 0) invocation.exit(code);
+    return;
+  }
   const settings = settingsOf(gateway, list, options);
   if (options.print === true || invocation.json) {
     invocation.print({ ...settings, password: token }, () => printed(invocation, settings, token));
@@ -141,7 +156,7 @@ interface Settings {
 
 function settingsOf(gateway: Gateway, list: TargetList, options: ConnectOptions): Settings {
   const name = options.target.slice(options.target.indexOf("~") + 1);
-  const target = list.targets.find((one) => one.name === name);
+  const target = targetNamed(list, options.target);
   if (target === undefined)
     throw new CliError("refused", `there is no target ${name} for this delegation`, {
       code: "not_found",
@@ -169,6 +184,12 @@ function settingsOf(gateway: Gateway, list: TargetList, options: ConnectOptions)
     sslmode: "verify-full",
     sslrootcert: gateway.caFile ?? "system",
   };
+}
+
+/** `orders`, or `ro~orders` for the account ro. */
+function targetNamed(list: TargetList, written: string): TargetView | undefined {
+  const name = written.slice(written.indexOf("~") + 1);
+  return list.targets.find((one) => one.name === name);
 }
 
 /** Where clients reach the PostgreSQL listener from here; undefined: there is none. */
