@@ -42,6 +42,14 @@ test("the accounts of the page on targets are valid", () => {
   }
 });
 
+test("the target and the policies of the page on SSH are valid", () => {
+  const [target, ...more] = blocks("ssh.md", "yaml");
+  assert.equal(more.length, 0);
+  mustLoad(`version: 1\n${target}`);
+  const loaded = parsePolicies([{ name: "ssh.md", text: blocks("ssh.md", "cedar").join("\n") }]);
+  assert.ok(loaded.ok, loaded.ok ? "" : JSON.stringify(loaded.problems));
+});
+
 test("the providers of the page on signing in are valid", () => {
   const found = blocks("signing-in.md", "yaml");
   assert.equal(found.length, 4);
