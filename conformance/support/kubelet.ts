@@ -5,6 +5,7 @@
 import { spawn } from "node:child_process";
 import { createServer as createHttpsServer } from "node:https";
 import { type AddressInfo, connect, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import {
   encodeData,
   encodePing,
@@ -29,7 +30,7 @@ interface Streams {
 
 export async function startKubelet(folder: string): Promise<TestKubelet> {
   const ran: (readonly string[])[] = [];
-  const sockets = new Set<Socket>();
+  const sockets = new Set<Duplex>();
   const server = createHttpsServer(createTestAuthority("Throw-away kubelet").issue(["127.0.0.1"]));
   server.on("connection", (socket) => {
     sockets.add(socket);

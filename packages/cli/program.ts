@@ -9,6 +9,7 @@ import { addEraseCommand } from "./commands/erase.ts";
 import { addEvidenceCommands } from "./commands/evidence.ts";
 import { addExplainCommand } from "./commands/explain.ts";
 import { addGatewayCommands } from "./commands/gateway.ts";
+import { addKubernetesCommands } from "./commands/kubernetes.ts";
 import { addLogKeyCommands } from "./commands/log-key.ts";
 import { addLoginCommands } from "./commands/login.ts";
 import { addRequestCommands } from "./commands/requests.ts";
@@ -61,6 +62,7 @@ export function buildProgram(io: Io, passedOn: readonly string[] = []): Command 
   addKeyCommand(program, io);
   addTargetCommands(program, io, passedOn);
   addSshCommands(program, io);
+  addKubernetesCommands(program, io);
   addRunCommand(program, io, passedOn);
   addRequestCommands(program, io);
   addSessionCommands(program, io);

@@ -1,0 +1,195 @@
+// Clients of Kubernetes: a kubeconfig whose credential comes from here each time it is needed, and what a
+// cluster's administrator has to apply.
+
+import { readFileSync } from "node:fs";
+
+import type { Command } from "commander";
+
+import { CliError } from "../faults.ts";
+import { type Gateway, type Invocation, invocationOf } from "../invocation.ts";
+import { passwordOf } from "../key-delegation.ts";
+import type { Io } from "../output.ts";
+import { load } from "./gateway.ts";
+import { hostOf } from "./targets.ts";
+
+const EXEC_API = "client.authentication.k8s.io/v1";
+/** A presentation lasts an hour; a client asks again in time. */
+const PRESENTED_MS = 50 * 60_000;
+
+export function addKubernetesCommands(program: Command, io: Io): void {
+  program
+    .command("kubeconfig")
+    .description("print a kubeconfig for a cluster, for kubectl, helm and every client library")
+    .argument("<target>", "prod, or edit~prod for the account edit")
+    .option("--namespace <name>", "the namespace clients begin in")
+    .option("--command <program>", "how clients start this program", "custody")
+    .addHelpText(
+      "after",
+      `
+There is no credential in it: clients ask \`custody kubernetes credential\` for one each time.
+
+Examples:
+  custody kubeconfig prod > ~/.kube/custody-prod
+  KUBECONFIG=~/.kube/custody-prod kubectl get pods`,
+    )
+    .action(
+      async (target: string, options: { namespace?: string; command: string }, command: Command) =>
+        kubeconfig(invocationOf(command, io), target, options),
+    );
+  const kubernetes = program
+    .command("kubernetes")
+    .description("credentials and rights of clusters");
+  kubernetes
+    .command("credential")
+    .description("the exec credential plugin of clients of Kubernetes: prints an ExecCredential")
+    .action(async (_options: unknown, command: Command) => credential(invocationOf(command, io)));
+  kubernetes
+    .command("rbac")
+    .description(
+      "print what a cluster's administrator has to apply, for review; nothing is changed",
+    )
+    .argument("<target>", "its name in the configuration")
+    .argument("[account]", "default: each of its accounts")
+    .option("--config <file>", "the configuration", "custody.yaml")
+    .action(
+      async (
+        name: string,
+        account: string | undefined,
+        options: { config: string },
+        command: Command,
+      ) => rbac(invocationOf(command, io), options.config, name, account),
+    );
+}
+
+async function kubeconfig(
+  invocation: Invocation,
+  target: string,
+  options: { readonly namespace?: string; readonly command: string },
+): Promise<void> {
+  const gateway = invocation.gateway();
+  const list = await invocation.withClient((client) => client.call("targets"));
+  const { kubernetes } = list.listeners;
+  if (kubernetes === undefined)
+    throw new CliError("refused", "this gateway has no listener for Kubernetes");
+  const name = target.slice(target.indexOf("~") + 1);
+  const found = list.targets.find((one) => one.name === name);
+  if (found === undefined || found.protocol !== "kubernetes")
+    throw new CliError("refused", `there is no cluster ${name} for you`, {
+      hint: "custody targets lists them",
+    });
+  const everywhere = kubernetes.host === "0.0.0.0" || kubernetes.host === "::";
+  const host = everywhere ? hostOf(gateway) : kubernetes.host;
+  const server = `https://${host.includes(":") ? `[${host}]` : host}:${kubernetes.port}/${target}`;
+  const config = kubeconfigOf({ gateway, server, target, ...options });
+  // JSON is YAML; a kubeconfig is read as either.
+  invocation.print(config, () => `${JSON.stringify(config, null, 2)}\n`);
+}
+
+interface KubeconfigParts {
+  readonly gateway: Gateway;
+  readonly server: string;
+  readonly target: string;
+  readonly namespace?: string;
+  readonly command: string;
+}
+
+function kubeconfigOf({ gateway, server, target, namespace, command }: KubeconfigParts) {
+  const name = `custody-${target}`;
+  const authority =
+    gateway.ca ?? (gateway.caFile === undefined ? undefined : readFileSync(gateway.caFile, "utf8"));
+  const context = gateway.contextName;
+  return {
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": name,
+    clusters: [
+      {
+        name,
+        cluster: {
+          server,
+          ...(authority === undefined
+            ? {}
+            : { "certificate-authority-data": Buffer.from(authority).toString("base64") }),
+        },
+      },
+    ],
+    users: [
+      {
+        name,
+        user: {
+          exec: {
+            apiVersion: EXEC_API,
+            command,
+            args: [
+              "kubernetes",
+              "credential",
+              ...(context === undefined ? [] : ["--context", context]),
+            ],
+            interactiveMode: "Never",
+            provideClusterInfo: false,
+          },
+        },
+      },
+    ],
+    contexts: [
+      {
+        name,
+        context: { cluster: name, user: name, ...(namespace === undefined ? {} : { namespace }) },
+      },
+    ],
+  };
+}
+
+async function credential(invocation: Invocation): Promise<void> {
+  const gateway = invocation.gateway();
+  if (gateway.token === undefined)
+    throw new CliError("unauthenticated", "nobody is signed in here", {
+      hint: `custody login ${gateway.url}, or CUSTODY_TOKEN in the environment`,
+    });
+  const token = await passwordOf(invocation, gateway.token);
+  const nowMs = invocation.io.nowMs();
+  const untilMs = Math.min(
+    expiryOf(gateway.token),
+    gateway.key === undefined ? Number.POSITIVE_INFINITY : nowMs + PRESENTED_MS,
+  );
+  const expires = Number.isFinite(untilMs)
+    ? { expirationTimestamp: new Date(untilMs).toISOString() }
+    : {};
+  invocation.io.stdout(
+    `${JSON.stringify({ apiVersion: EXEC_API, kind: "ExecCredential", status: { token, ...expires } })}\n`,
+  );
+}
+
+/** Of a JWT; anything else says nothing about itself. */
+function expiryOf(token: string): number {
+  try {
+    const { exp } = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as {
+      exp?: unknown;
+    };
+    return typeof exp === "number" ? exp * 1000 : Number.POSITIVE_INFINITY;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+async function rbac(
+  invocation: Invocation,
+  file: string,
+  name: string,
+  account: string | undefined,
+): Promise<void> {
+  const { kubernetesSetup } = await import("@custody/gateway/credential/setup-kubernetes.ts");
+  const target = (await load(file)).targets.get(name);
+  if (target === undefined || target.protocol !== "kubernetes")
+    throw new CliError("usage", `there is no cluster ${name} in ${file}`);
+  const names = target.accounts.map((one) => one.name);
+  if (account !== undefined && !names.includes(account))
+    throw new CliError("usage", `target ${name} has no account ${account}`, {
+      hint: `it has: ${names.join(", ")}`,
+    });
+  const setup = (account === undefined ? names : [account]).map((one) => ({
+    account: one,
+    yaml: kubernetesSetup(target, one),
+  }));
+  invocation.print({ target: name, setup }, () => setup.map(({ yaml }) => yaml).join("---\n"));
+}
