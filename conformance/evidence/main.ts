@@ -1,6 +1,8 @@
-// Our log against golang.org/x/mod/sumdb/{note,tlog}: a log made by the gateway's journal and sequencer is
-// verified by Go (signatures, root, every record, inclusion, consistency), altered copies are refused by
-// it, and a note that Go signed is verified by us. Skipped, with the reason, where there is no Go.
+// Evidence of ours in tools of others. A log made by the gateway's journal and sequencer is verified by
+// golang.org/x/mod/sumdb/{note,tlog} (signatures, root, every record, inclusion, consistency), altered copies
+// are refused by it, and a note that Go signed is verified by us; proofs are held against those of
+// transparency-dev/merkle, both ways; sealed recordings and casts are opened by stock age, zstd and asciinema;
+// what opens them here passes age's test kit. What is not there is skipped, with the reason.
 // Last line: `N passed, N failed, N skipped`.
 
 import { spawnSync } from "node:child_process";
@@ -12,21 +14,16 @@ import { verifyLog } from "@custody/evidence/node/verify.ts";
 import { openJournal } from "@custody/gateway/audit/journal-writer.ts";
 import { openLog } from "@custody/gateway/audit/log.ts";
 import { systemClock } from "@custody/gateway/base/clock.ts";
+import { runAgeKit } from "./age-kit.ts";
+import { compareWithMerkle } from "./merkle.ts";
+import { closingLine, has, hasFailed, report, skip } from "./report.ts";
+import { openWithStockTools } from "./stock-tools.ts";
 
 interface Made {
   readonly data: string;
   readonly log: string;
   readonly vkey: string;
   readonly older: string;
-}
-
-let passed = 0;
-let failed = 0;
-
-function report(what: string, isGood: boolean, output = ""): void {
-  if (isGood) passed++;
-  else failed++;
-  console.log(`${isGood ? "ok    " : "FAILED"} ${what}${isGood ? "" : `\n${output}`}`);
 }
 
 /** Enough records for tiles of level 1, in two checkpoints. */
@@ -114,16 +111,16 @@ async function run(directory: string): Promise<void> {
 
 const directory = mkdtempSync(join(tmpdir(), "custody-conformance-evidence-"));
 try {
-  if (spawnSync("go", ["version"]).status === 0) {
+  if (has("go", "version")) {
     await run(directory);
-    console.log(`${passed} passed, ${failed} failed, 0 skipped`);
+    await compareWithMerkle(join(directory, "verify"));
+    await runAgeKit();
   } else {
-    console.log(
-      "skipped: there is no Go on the path, which the independent verifier is written in",
-    );
-    console.log("0 passed, 0 failed, 1 skipped");
+    skip("the independent verifiers", "there is no Go on the path, which they are written in");
   }
+  await openWithStockTools(directory);
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }
-process.exitCode = failed === 0 ? 0 : 1;
+console.log(closingLine());
+process.exitCode = hasFailed() ? 1 : 0;
