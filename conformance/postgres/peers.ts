@@ -30,11 +30,11 @@ export interface Peers extends AsyncDisposable {
 const DATABASE = "test";
 
 /** Starts both. The data is the same: cases put back what they change. */
-export async function openPeers(): Promise<Peers> {
+export async function openPeers(settings: Readonly<Record<string, string>> = {}): Promise<Peers> {
   await using parts = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), "custody-conformance-"));
   parts.defer(() => rmSync(folder, { recursive: true, force: true }));
-  const server = parts.use(await startPostgres({ databases: [DATABASE] }));
+  const server = parts.use(await startPostgres({ databases: [DATABASE], settings }));
   const accounts = [{ name: "engineer", groups: ["engineers"] }];
   const provider = parts.use(await startOidcProvider({ accounts }));
   const passwords = { admin: randomPassword(), direct: randomPassword() };

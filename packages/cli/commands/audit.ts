@@ -11,6 +11,7 @@ import { CliError, EXIT_CODES } from "../faults.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
 import { facts, harmless, type Io } from "../output.ts";
 import { addProofCommands } from "./proofs.ts";
+import { addReconcileCommand } from "./reconcile.ts";
 
 interface VerifyCommandOptions {
   readonly key?: string[];
@@ -45,6 +46,7 @@ The exit code is ${EXIT_CODES.unverified} when anything does not fit, and each r
     .action(async (directory: string, options: VerifyCommandOptions, command: Command) =>
       verify(invocationOf(command, io), directory, options),
     );
+  addReconcileCommand(audit, io);
   addProofCommands(audit, io);
 }
 
