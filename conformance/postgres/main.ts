@@ -3,14 +3,16 @@
 // whose names contain one of them. The last line is `N passed, N failed, N skipped`.
 
 import { runCases } from "./cases.ts";
+import { jdbc } from "./jdbc.ts";
 import { nodePostgres } from "./node-postgres.ts";
 import { openPeers } from "./peers.ts";
+import { pgx } from "./pgx.ts";
 import { postgresJs } from "./postgres-js.ts";
 import { psql } from "./psql.ts";
 import { psycopg } from "./psycopg.ts";
 
 const words = process.argv.slice(2);
-const clients = [psql, nodePostgres, postgresJs, psycopg].filter(
+const clients = [psql, nodePostgres, postgresJs, psycopg, jdbc, pgx].filter(
   ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
 );
 
