@@ -31,6 +31,8 @@ export interface StatedParent {
   readonly statement: string | null;
   /** Seconds since the epoch; its children end no later. */
   readonly expiresAt: number;
+  /** The same, if it is renewed as far as it may be; undefined: nothing is known of that. */
+  readonly renewableUntil?: number | undefined;
 }
 
 export interface StatedChild {
@@ -109,6 +111,27 @@ export function stateChild(
       exp: iat + child.ttlSeconds,
       jti: fresh(),
     },
+  );
+}
+
+/** One vote on one exact request, for the log (evidence/node/vote-statement.ts). */
+export function stateVote(
+  key: HolderKey,
+  vote: {
+    readonly hold: string;
+    readonly binding: string;
+    /** Digest of the command as it was shown. */
+    readonly command: string;
+    readonly vote: "approve" | "deny";
+    readonly delegation: string;
+  },
+  nowMs: number,
+): string {
+  const { kty, crv, x } = key.jwk;
+  return signed(
+    key,
+    { typ: "custody-vote+jwt", jwk: { kty, crv, x } },
+    { ...vote, iat: seconds(nowMs) },
   );
 }
 

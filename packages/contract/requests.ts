@@ -60,6 +60,8 @@ export const approvalRequestSchema = z.object({
   /** An approval is honoured until then. */
   expiresAt: timeSchema,
   endedAt: timeSchema.nullable(),
+  /** What an approval is bound to, for who signs their vote. */
+  binding: z.string(),
   /** Whether the caller may vote on it now; when not, why. */
   mayVote: z.boolean(),
   whyNot: z.string().nullable(),
@@ -68,4 +70,8 @@ export type ApprovalRequestView = z.infer<typeof approvalRequestSchema>;
 
 export const requestListQuerySchema = z.strictObject({ state: requestStateSchema.optional() });
 export const requestListSchema = z.object({ requests: z.array(approvalRequestSchema) });
-export const voteBodySchema = z.strictObject({ reason: reasonSchema.optional() });
+export const voteBodySchema = z.strictObject({
+  reason: reasonSchema.optional(),
+  /** `custody-vote+jwt`, for who holds a key; required where the sign-in is bound to one. */
+  statement: z.string().max(4096).optional(),
+});

@@ -3,7 +3,8 @@
 import type { ApprovalRequestView } from "@custody/contract/requests.ts";
 import { type Command, Option } from "commander";
 
-import { type Invocation, invocationOf } from "../invocation.ts";
+import { digest, stateVote } from "../holder-key.ts";
+import { holderKeyOf, type Invocation, invocationOf } from "../invocation.ts";
 import { facts, harmless, type Io, relative, table } from "../output.ts";
 import { chainLine } from "./delegation.ts";
 
@@ -88,9 +89,22 @@ async function vote(
   id: string,
   reason: string | undefined,
 ): Promise<void> {
-  const one = await invocation.withClient((client) =>
-    client.call(endpoint, { params: { id }, body: reason === undefined ? {} : { reason } }),
-  );
+  const key = holderKeyOf(invocation.io);
+  const one = await invocation.withClient(async (client) => {
+    const about = reason === undefined ? {} : { reason };
+    if (key === undefined) return client.call(endpoint, { params: { id }, body: about });
+    // What is signed is what was shown: the command itself, and the request as the gateway binds it.
+    const { binding, command } = await client.call("request", { params: { id } });
+    const delegation = (await client.call("whoami")).chain.at(-1)?.delegationId ?? "";
+    const vote = endpoint === "approveRequest" ? "approve" : "deny";
+    const now = invocation.io.nowMs();
+    const statement = stateVote(
+      key,
+      { hold: id, binding, command: digest(command), vote, delegation },
+      now,
+    );
+    return client.call(endpoint, { params: { id }, body: { ...about, statement } });
+  });
   invocation.print(one, () => showRequest(invocation, one));
 }
 

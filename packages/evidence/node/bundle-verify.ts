@@ -25,6 +25,7 @@ import {
 } from "./bundle-folder.ts";
 import { nodeSha256 } from "./node-sha256.ts";
 import { readEvents } from "./recording-reader.ts";
+import { readVoteStatement } from "./vote-statement.ts";
 
 export interface BundleKeys {
   /** The log's; one of them must have signed the checkpoint. */
@@ -299,6 +300,7 @@ function checkApprovals({ records, problems, proved, notProved }: Checking): voi
         one.leaf.request === leaf.request &&
         one.leaf.detail?.vote === "approve",
     );
+    for (const one of votes) checkVote(one.leaf, leaf.command, { problems, proved, notProved });
     const by = votes.map((one) => String(one.leaf.detail?.by)).join(", ");
     // Asked again in another session it is that session's hold.
     if (votes.length === 0)
@@ -308,6 +310,33 @@ function checkApprovals({ records, problems, proved, notProved }: Checking): voi
   for (const { leaf } of records)
     if (leaf.event === "hold.voted" && leaf.request === undefined)
       problems.push("a vote that is for no request");
+}
+
+/** What an approver who holds a key has signed about their vote. */
+function checkVote(
+  { request, detail = {} }: Leaf,
+  command: string | undefined,
+  { problems, proved, notProved }: Pick<Checking, "problems" | "proved" | "notProved">,
+): void {
+  const { by, statement } = detail;
+  if (typeof statement !== "string") {
+    notProved.push(`that ${by} voted on ${request}: the gateway's word, ${by} holds no key`);
+    return;
+  }
+  const signed = readVoteStatement(statement);
+  const isThis =
+    signed !== undefined &&
+    signed.hold === detail.hold &&
+    signed.binding === detail.binding &&
+    signed.vote === detail.vote &&
+    signed.delegation === detail.approver;
+  if (!isThis) problems.push(`the vote of ${by} on ${request} is not the one that was signed`);
+  else {
+    proved.push(`${by} signed the vote on ${request} with the key ${signed.jkt}`);
+    // A long command is shown, and signed, cut.
+    if (signed.command !== command)
+      notProved.push(`that the command ${by} saw was the whole of ${request}`);
+  }
 }
 
 /** The gateway's own record of what it gave: the parts are exactly those. */

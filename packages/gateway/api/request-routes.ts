@@ -29,7 +29,13 @@ export function addRequestRoutes(router: Router, deps: ApiDeps): void {
   const cast =
     (vote: "approve" | "deny") =>
     async ({ chain, parameters, body }: CallOf<"approveRequest" | "denyRequest">) =>
-      view(chain, approvals.vote(chain, parameters.id ?? "", vote, body.reason));
+      view(
+        chain,
+        approvals.vote(chain, parameters.id ?? "", vote, {
+          ...body,
+          key: deps.delegations.tree.find(leafOf(chain).delegationId)?.key?.jkt,
+        }),
+      );
   router.holder("approveRequest", cast("approve"));
   router.holder("denyRequest", cast("deny"));
 }

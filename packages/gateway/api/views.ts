@@ -86,6 +86,7 @@ export function requestView(request: ApprovalRequest, may: Eligibility): Approva
     id: request.id,
     state: request.state,
     what: request.what,
+    binding: request.binding,
     command: request.command,
     commandTruncated: request.commandTruncated,
     parameters: [...request.parameters],

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import {
   type ControlSide,
   type ControlSideOptions,
@@ -8,6 +9,7 @@ import {
 import type { Requirement } from "../access/operation.ts";
 import { type Chain, leafOf } from "../delegation/chain.ts";
 import { parseGrant } from "../delegation/grant.ts";
+import { newSigner } from "../delegation/signer.fixture.ts";
 import { isRefused } from "../delegation/tree.ts";
 import type { HoldRequest, HoldState } from "../session/control.ts";
 import { forWhom } from "./approvals.ts";
@@ -116,6 +118,53 @@ async function scene(options: ControlSideOptions = {}) {
 }
 
 describe("an approval", () => {
+  test("of who holds a key is signed, over this very request, and stands in the log", async () => {
+    await using s = await scene();
+    const { holdId } = await s.ask();
+    const delegation = leafOf(s.dba1).delegationId;
+    const iat = Math.floor(s.side.clock.nowMs() / 1000);
+    const command = commandDigest("DELETE FROM orders WHERE id = $1");
+    const claims = {
+      hold: holdId,
+      binding: "binding-1",
+      command,
+      vote: "approve",
+      delegation,
+      iat,
+    };
+    for (const algorithm of ["EdDSA", "ES256"] as const) {
+      const signer = newSigner(algorithm);
+      const { jkt, jwk } = signer.key;
+      const head = { typ: "custody-vote+jwt", jwk };
+      const other = newSigner(algorithm);
+      const refused: readonly (readonly [string, string | undefined])[] = [
+        ["nothing signed", undefined],
+        ["another key", other.jws({ ...head, jwk: other.key.jwk }, claims)],
+        ["another's name for the key", other.jws(head, claims)],
+        ["another type", signer.jws({ ...head, typ: "dpop+jwt" }, claims)],
+        ["another request", signer.jws(head, { ...claims, hold: "h-other" })],
+        ["another binding", signer.jws(head, { ...claims, binding: "binding-2" })],
+        ["another command", signer.jws(head, { ...claims, command: commandDigest("DROP") })],
+        ["the other vote", signer.jws(head, { ...claims, vote: "deny" })],
+        ["another sign-in", signer.jws(head, { ...claims, delegation: "d-other" })],
+        ["another time", signer.jws(head, { ...claims, iat: iat - 3600 })],
+        ["more than that", signer.jws(head, { ...claims, more: true })],
+      ];
+      for (const [what, statement] of refused)
+        assert.throws(
+          () => s.side.approvals.vote(s.dba1, holdId, "approve", { key: jkt, statement }),
+          { code: "invalid" },
+          what,
+        );
+    }
+    assert.equal(s.side.approvals.find(holdId)?.votes.length, 0);
+    const signer = newSigner();
+    const statement = signer.jws({ typ: "custody-vote+jwt", jwk: signer.key.jwk }, claims);
+    s.side.approvals.vote(s.dba1, holdId, "approve", { key: signer.key.jkt, statement });
+    const leaf = (await s.side.leaves()).find(({ event }) => event === "hold.voted");
+    assert.deepEqual(Object(leaf?.detail).statement, statement);
+  });
+
   test("is asked for, given by a DBA, and spent once for exactly its binding", async () => {
     await using s = await scene();
     const hold = await s.ask();
@@ -126,7 +175,7 @@ describe("an approval", () => {
       forWhom: "a member of corp/dba",
     });
     assert.equal(await s.side.control.spendApproval(hold.holdId, "binding-1"), false);
-    s.side.approvals.vote(s.dba1, hold.holdId, "approve", "looks right");
+    s.side.approvals.vote(s.dba1, hold.holdId, "approve", { reason: "looks right" });
     assert.deepEqual(s.states, [
       { state: "approved", met: ["deletes-need-a-dba"], approvers: ["corp/dba1"] },
     ]);
@@ -146,7 +195,7 @@ describe("an approval", () => {
     const first = await s.ask();
     assert.equal((await s.ask({ requestId: "r-2" })).holdId, first.holdId);
     assert.notEqual((await s.ask({ binding: "binding-2" })).holdId, first.holdId);
-    s.side.approvals.vote(s.dba1, first.holdId, "approve", undefined);
+    s.side.approvals.vote(s.dba1, first.holdId, "approve", {});
     const again = await s.ask();
     assert.equal(again.holdId, first.holdId);
     assert.equal(again.current.state, "approved");
@@ -158,10 +207,10 @@ describe("an approval", () => {
     await using s = await scene();
     const waiting = await s.ask();
     const approved = await s.ask({ binding: "binding-2" });
-    s.side.approvals.vote(s.dba1, approved.holdId, "approve", undefined);
+    s.side.approvals.vote(s.dba1, approved.holdId, "approve", {});
     s.side.clock.advance(15 * 60_000);
     assert.equal(await s.side.control.spendApproval(approved.holdId, "binding-2"), false);
-    assert.throws(() => s.side.approvals.vote(s.dba1, waiting.holdId, "approve", undefined), {
+    assert.throws(() => s.side.approvals.vote(s.dba1, waiting.holdId, "approve", {}), {
       code: "invalid",
       message: /is expired/,
     });
@@ -177,7 +226,7 @@ describe("an approval", () => {
     await using s = await scene();
     const { holdId } = await s.ask();
     s.side.control.leaveHold(holdId, s.sessionId);
-    s.side.approvals.vote(s.dba1, holdId, "approve", undefined);
+    s.side.approvals.vote(s.dba1, holdId, "approve", {});
     assert.deepEqual(s.states, []);
     assert.equal((await s.ask()).current.state, "approved");
   });
@@ -188,7 +237,7 @@ describe("an approval", () => {
     const { chain } = s.engineer;
     s.side.lifecycle.revoke(chain, leafOf(chain).delegationId, undefined);
     assert.deepEqual(s.states, [{ state: "expired" }]);
-    assert.throws(() => s.side.approvals.vote(s.dba1, holdId, "approve", undefined), /is revoked/);
+    assert.throws(() => s.side.approvals.vote(s.dba1, holdId, "approve", {}), /is revoked/);
     assert.equal(await s.side.control.spendApproval(holdId, "binding-1"), false);
     await assert.rejects(s.ask({ binding: "after the end" }), { code: "not_found" });
   });
@@ -198,29 +247,29 @@ describe("an approval", () => {
     await using s = await scene({ mayApprove: () => ({ allowed }) });
     const two = [requirement({ quorum: 2 })];
     const hold = await s.ask({ requirements: two });
-    s.side.approvals.vote(s.dba1, hold.holdId, "approve", undefined);
+    s.side.approvals.vote(s.dba1, hold.holdId, "approve", {});
     const voter = leafOf(s.dba1).delegationId;
     s.side.lifecycle.revoke(s.dba1, voter, "laptop stolen");
-    s.side.approvals.vote(s.dba2, hold.holdId, "approve", undefined);
+    s.side.approvals.vote(s.dba2, hold.holdId, "approve", {});
     assert.equal(s.side.approvals.find(hold.holdId)?.state, "waiting");
     assert.equal(await s.side.control.spendApproval(hold.holdId, "binding-1"), false);
     // Approved, and then no more.
     const second = await s.ask({ binding: "binding-2" });
-    s.side.approvals.vote(s.dba2, second.holdId, "approve", undefined);
+    s.side.approvals.vote(s.dba2, second.holdId, "approve", {});
     assert.equal(s.side.approvals.find(second.holdId)?.state, "approved");
     s.side.lifecycle.revoke(s.dba2, leafOf(s.dba2).delegationId, undefined);
     assert.equal(await s.side.control.spendApproval(second.holdId, "binding-2"), false);
     assert.equal(s.side.approvals.find(second.holdId)?.state, "revoked");
     const dba3 = signIn(s.side, "dba2", ["corp/dba"]).chain;
     const third = await s.ask({ binding: "binding-3" });
-    s.side.approvals.vote(dba3, third.holdId, "approve", undefined);
+    s.side.approvals.vote(dba3, third.holdId, "approve", {});
     allowed = false;
     assert.equal(await s.side.control.spendApproval(third.holdId, "binding-3"), false);
     allowed = true;
     // A sign-in that ended in its own time takes nothing back.
     const fourth = await s.ask({ binding: "binding-4" });
     const brief = signIn(s.side, "dba2", ["corp/dba"], 60_000).chain;
-    s.side.approvals.vote(brief, fourth.holdId, "approve", undefined);
+    s.side.approvals.vote(brief, fourth.holdId, "approve", {});
     s.side.clock.advance(61_000);
     assert.equal(await s.side.control.spendApproval(fourth.holdId, "binding-4"), true);
   });
@@ -228,8 +277,8 @@ describe("an approval", () => {
   test("is denied by one who may approve, for good", async () => {
     await using s = await scene();
     const { holdId } = await s.ask({ requirements: [requirement({ quorum: 2 })] });
-    s.side.approvals.vote(s.dba1, holdId, "approve", undefined);
-    s.side.approvals.vote(s.dba2, holdId, "deny", "not on a Friday");
+    s.side.approvals.vote(s.dba1, holdId, "approve", {});
+    s.side.approvals.vote(s.dba2, holdId, "deny", { reason: "not on a Friday" });
     assert.deepEqual(s.states.at(-1), {
       state: "denied",
       by: "corp/dba2",
@@ -254,15 +303,15 @@ describe("a quorum", () => {
     await using s = await scene();
     const requirements = [requirement({ quorum: 2, approvers: ["corp/dba", "partner/dba"] })];
     const { holdId } = await s.ask({ requirements });
-    s.side.approvals.vote(s.dba1, holdId, "approve", undefined);
+    s.side.approvals.vote(s.dba1, holdId, "approve", {});
     const again = signIn(s.side, "dba1", ["corp/dba", "partner/dba"]).chain;
     const other = signIn(s.side, "partner/dana", ["partner/dba"]).chain;
     for (const approver of [s.dba1, again, other])
-      assert.throws(() => s.side.approvals.vote(approver, holdId, "approve", undefined), {
+      assert.throws(() => s.side.approvals.vote(approver, holdId, "approve", {}), {
         message: /a person counts once/,
       });
     assert.equal(s.side.approvals.find(holdId)?.state, "waiting");
-    s.side.approvals.vote(s.dba2, holdId, "approve", undefined);
+    s.side.approvals.vote(s.dba2, holdId, "approve", {});
     assert.equal(s.side.approvals.find(holdId)?.state, "approved");
   });
 
@@ -273,8 +322,8 @@ describe("a quorum", () => {
       requirement({ policyId: "prod-needs-security", approvers: ["corp/security"] }),
     ];
     const { holdId } = await s.ask({ requirements });
-    s.side.approvals.vote(s.dba1, holdId, "approve", undefined);
-    s.side.approvals.vote(s.dba2, holdId, "approve", undefined);
+    s.side.approvals.vote(s.dba1, holdId, "approve", {});
+    s.side.approvals.vote(s.dba2, holdId, "approve", {});
     assert.equal(s.side.approvals.find(holdId)?.state, "waiting");
     assert.deepEqual(s.states.at(-1), {
       state: "waiting",
@@ -322,7 +371,7 @@ describe("nobody approves who", () => {
     for (const [what, approver, why] of attempts)
       for (const vote of ["approve", "deny"] as const)
         assert.throws(
-          () => s.side.approvals.vote(approver, holdId, vote, undefined),
+          () => s.side.approvals.vote(approver, holdId, vote, {}),
           { code: "forbidden", message: why },
           what,
         );
@@ -388,7 +437,7 @@ describe("nobody approves who", () => {
     );
     const hold = await s.ask({ sessionId: session.sessionId, binding: "binding-9" });
     for (const approver of [s.dba1, s.dba2, made.chain])
-      assert.throws(() => s.side.approvals.vote(approver, hold.holdId, "approve", undefined), {
+      assert.throws(() => s.side.approvals.vote(approver, hold.holdId, "approve", {}), {
         code: "forbidden",
       });
   });
@@ -402,7 +451,7 @@ describe("nobody approves who", () => {
     });
     const { holdId } = await s.ask();
     assert.throws(
-      () => s.side.approvals.vote(s.dba1, holdId, "approve", undefined),
+      () => s.side.approvals.vote(s.dba1, holdId, "approve", {}),
       /approved by nobody today/,
     );
   });

@@ -7,6 +7,8 @@
 // Owns who waits on the wire; everything else is the store's. Every change is written before anybody
 // hears of it.
 
+import { commandDigest } from "@custody/evidence/node/command-digest.ts";
+import { readVoteStatement } from "@custody/evidence/node/vote-statement.ts";
 import type { Requirement } from "../access/operation.ts";
 import type { Journal } from "../audit/journal.ts";
 import type { Clock } from "../base/clock.ts";
@@ -42,6 +44,15 @@ export interface ApprovalDeps {
 
 type OnChange = (state: HoldState) => void;
 
+/** What comes with a vote. */
+export interface VoteGiven {
+  readonly reason?: string | undefined;
+  /** evidence/node/vote-statement.ts; required where the approver's delegation is bound to a key. */
+  readonly statement?: string | undefined;
+  /** Thumbprint of that key; undefined: it is bound to none. */
+  readonly key?: string | undefined;
+}
+
 export interface Approvals extends Disposable {
   /** Throws GatewayError: not_found, invalid, limit, dependency_unavailable. */
   request(asked: HoldRequest, onChange: OnChange): Promise<Hold>;
@@ -53,12 +64,7 @@ export interface Approvals extends Disposable {
    * Throws GatewayError: not_found, forbidden (and says why), invalid (it has ended),
    * dependency_unavailable.
    */
-  vote(
-    approver: Chain,
-    holdId: string,
-    vote: "approve" | "deny",
-    reason: string | undefined,
-  ): ApprovalRequest;
+  vote(approver: Chain, holdId: string, vote: "approve" | "deny", said: VoteGiven): ApprovalRequest;
   eligibility(approver: Chain, request: ApprovalRequest): Eligibility;
   find(holdId: string): ApprovalRequest | undefined;
   list(state: RequestState | undefined, limit: number): readonly ApprovalRequest[];
@@ -69,6 +75,8 @@ export interface Approvals extends Disposable {
 }
 
 const ID_LENGTH = 10;
+/** How far an approver's clock may be from ours. */
+const STATEMENT_SKEW_MS = 5 * 60_000;
 const SWEEP_MS = 1000;
 const MAX_COMMAND_LENGTH = 64 * 1024;
 const MAX_PARAMETERS = 256;
@@ -112,7 +120,7 @@ export function createApprovals(deps: ApprovalDeps): Approvals {
       for (const holdId of [...waiters.keys()]) leave(holdId, sessionId);
     },
     spend: async (holdId, binding) => spend(state, holdId, binding),
-    vote: (approver, holdId, vote, reason) => cast(state, approver, holdId, vote, reason),
+    vote: (approver, holdId, vote, said) => cast(state, approver, holdId, vote, said),
     eligibility: (approver, request) =>
       eligibility(approver, request, deps.people(), deps.mayApprove),
     find: (holdId) => store.find(holdId),
@@ -246,7 +254,7 @@ function cast(
   approver: Chain,
   holdId: string,
   vote: "approve" | "deny",
-  reason: string | undefined,
+  said: VoteGiven,
 ): ApprovalRequest {
   const { store } = state;
   const request = store.find(holdId);
@@ -260,6 +268,8 @@ function cast(
     throw new GatewayError("forbidden", may.why, { requestId: request.requestId });
   }
   const nowMs = state.outside.clock.nowMs();
+  const { reason, statement } = said;
+  checkStatement(request, approver, vote, said, nowMs);
   if (request.expiresAtMs <= nowMs) end(state, request, "expired");
   // The vote and what it brings about are one transaction: no vote is lost between two processes.
   const changed = store.atomically(() => {
@@ -278,11 +288,42 @@ function cast(
   });
   state.journal.append({
     ...leafOfRequest(changed, "hold.voted"),
-    detail: { hold: holdId, vote, by: may.approver.subject, state: changed.state },
+    detail: {
+      ...{ hold: holdId, vote, by: may.approver.subject, state: changed.state },
+      ...{ binding: changed.binding, approver: may.approver.delegationId },
+      ...(statement === undefined ? {} : { statement }),
+    },
   });
   if (changed.state === "denied") state.journal.append(endedLeaf(changed));
   notify(state, changed);
   return changed;
+}
+
+/** Throws GatewayError "invalid" when what was signed is not this vote, or was to be signed and was not. */
+function checkStatement(
+  { id, binding, command }: ApprovalRequest,
+  approver: Chain,
+  vote: "approve" | "deny",
+  { key, statement }: VoteGiven,
+  nowMs: number,
+): void {
+  if (statement === undefined) {
+    if (key === undefined) return;
+    throw new GatewayError("invalid", "this sign-in is bound to a key: the vote has to be signed", {
+      hint: "with CUSTODY_KEY: custody approve",
+    });
+  }
+  const signed = readVoteStatement(statement);
+  const isThis =
+    signed !== undefined &&
+    signed.jkt === key &&
+    signed.hold === id &&
+    signed.binding === binding &&
+    signed.command === commandDigest(command) &&
+    signed.vote === vote &&
+    signed.delegation === leafOf(approver).delegationId &&
+    Math.abs(signed.iat * 1000 - nowMs) <= STATEMENT_SKEW_MS;
+  if (!isThis) throw new GatewayError("invalid", "what was signed is not this vote");
 }
 
 function isMet(request: ApprovalRequest): boolean {

@@ -28,6 +28,7 @@ import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import { systemClock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import { systemRandom } from "../base/ids.ts";
+import { newSigner } from "../delegation/signer.fixture.ts";
 import { openPolicyArchive } from "../policy/archive.ts";
 import { parsePolicies } from "../policy/load.ts";
 import { openRecorder } from "../recording/recorder.ts";
@@ -89,7 +90,11 @@ before(async () => {
         journal.append({
           ...about,
           ...{ event: "hold.voted", request },
-          detail: { hold: "h-1", vote: "approve", by: "corp/bob" },
+          detail: {
+            ...{ hold: "h-1", vote: "approve", by: "corp/bob", binding: "b", approver: "d-bob" },
+            ...(session === "s-aaaa" ? { statement: signedVote(text) } : {}),
+            ...(session === "s-bbbb" ? { statement: signedVote("something else") } : {}),
+          },
         });
       recorder.command(request, text, undefined);
       journal.append({
@@ -158,6 +163,17 @@ after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
+function signedVote(text: string): string {
+  const signer = newSigner();
+  return signer.jws(
+    { typ: "custody-vote+jwt", jwk: signer.key.jwk },
+    {
+      ...{ hold: "h-1", binding: "b", command: commandDigest(text), vote: "approve" },
+      ...{ delegation: "d-bob", iat: 1_700_000_000 },
+    },
+  );
+}
+
 async function written(scope: EvidenceScope, mayDisclose?: boolean): Promise<string> {
   const folder = mkdtempSync(join(directory, "bundle-"));
   writeBundle(folder, await collect(scope, mayDisclose));
@@ -176,6 +192,17 @@ describe("a bundle", () => {
     assert.ok(report.proved.some((one) => /recording of s-aaaa is whole/.test(one)));
     assert.ok(report.proved.some((one) => /r-aaaa-2 ran with the approval of corp\/bob/.test(one)));
     assert.ok(report.proved.some((one) => /policies [0-9a-f]{12} are what/.test(one)));
+    assert.ok(report.proved.some((one) => /corp\/bob signed the vote on r-aaaa-2/.test(one)));
+    assert.ok(!report.notProved.some((one) => /corp\/bob/.test(one)));
+  });
+
+  test("tells a vote that was not signed, and one signed on another command, from one that was", async () => {
+    const cut = await verified(await written({ session: "s-bbbb" }));
+    assert.ok(
+      cut.notProved.some((one) => /that the command corp\/bob saw was the whole/.test(one)),
+    );
+    const unsigned = await verified(await written({ session: "s-cccc" }));
+    assert.ok(unsigned.notProved.some((one) => /corp\/bob holds no key/.test(one)));
   });
 
   test("of one command, a root and a time verify", async () => {
