@@ -1,10 +1,11 @@
 // What node:crypto does not have is held against what it has; queues against plain concatenation.
 
 import assert from "node:assert/strict";
-import { createCipheriv, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import test from "node:test";
 import fc from "fast-check";
 import { ByteQueue } from "./byte-queue.ts";
+import { CIPHERS, createSealer } from "./ciphers.ts";
 import { OutputQueue } from "./output-queue.ts";
 import { poly1305 } from "./poly1305.ts";
 
@@ -62,6 +63,30 @@ test("Poly1305 is the one inside OpenSSL's ChaCha20-Poly1305, for random and ext
     }),
     { numRuns: 500 },
   );
+});
+
+test("the nonce of AES-GCM counts over all its eight bytes, and round (RFC 5647 section 7.1)", () => {
+  const gcm = CIPHERS.find((one) => one.name === "aes128-gcm@openssh.com")!;
+  const key = randomBytes(16);
+  for (const [first, second] of [
+    ["0000000000000001ffffffff", "000000000000000200000000"],
+    ["00000000ffffffffffffffff", "000000000000000000000000"],
+    ["00000007000000000000000f", "000000070000000000000010"],
+  ] as const) {
+    const keys = { cipher: gcm, mac: undefined, key, iv: Buffer.from(first, "hex"), macKey: key };
+    const output = new OutputQueue();
+    const sealer = createSealer(keys);
+    const packet = Buffer.concat([Buffer.from("00000010", "hex"), randomBytes(16)]);
+    sealer.seal(0, packet, output);
+    output.take();
+    sealer.seal(1, packet, output);
+    const sealed = Buffer.concat(output.take());
+    const decipher = createDecipheriv("aes-128-gcm", key, Buffer.from(second, "hex"));
+    decipher.setAAD(sealed.subarray(0, 4));
+    decipher.setAuthTag(sealed.subarray(-16));
+    const plain = Buffer.concat([decipher.update(sealed.subarray(4, -16)), decipher.final()]);
+    assert.deepEqual(plain, packet.subarray(4));
+  }
 });
 
 test("a byte queue gives what was put in, however it was cut", () => {

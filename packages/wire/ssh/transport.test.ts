@@ -1,7 +1,7 @@
 // The transport against hostile peers and wires, without sockets.
 
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { createECDH, randomBytes } from "node:crypto";
 import test from "node:test";
 import fc from "fast-check";
 import { SSH_ALGORITHMS } from "./algorithms.ts";
@@ -178,8 +178,24 @@ test("without strict key exchange ChaCha20-Poly1305 is refused, AES-GCM goes on"
   }
 });
 
+test("each message of an exchange comes once, and NEWKEYS is alone", () => {
+  const kex = KEX_METHODS.find((one) => one.name === "curve25519-sha256")!;
+  const init = Buffer.concat([byteField(30), kex.field(kex.initiate().value)]);
+  for (const [more, expected] of [
+    [[], undefined],
+    [[init], "sequence"],
+    [[Buffer.of(MSG.newKeys, 0)], "sequence"],
+    [["KEXINIT"], "sequence"],
+  ] as const) {
+    const server = serverEnd();
+    const client = lenientClient("aes128-gcm@openssh.com", more);
+    settle(client, server);
+    assert.equal(failure(server), expected);
+  }
+});
+
 /** A client that does not know strict key exchange: just far enough to get the server to NEWKEYS. */
-function lenientClient(cipher: string): End & { readonly kexInit: Buffer } {
+function lenientClient(cipher: string, more: readonly (Buffer | "KEXINIT")[] = []): End {
   const kex = KEX_METHODS.find((one) => one.name === "curve25519-sha256")!;
   const kexInit = encodeKexInit(
     {
@@ -196,8 +212,8 @@ function lenientClient(cipher: string): End & { readonly kexInit: Buffer } {
   writer.write(kexInit);
   writer.write(Buffer.concat([byteField(MSG.ignore), stringField(Buffer.alloc(1))]));
   writer.write(Buffer.concat([byteField(30), kex.field(kex.initiate().value)]));
+  for (const message of more) writer.write(message === "KEXINIT" ? kexInit : message);
   return {
-    kexInit,
     receive: () => undefined,
     handle: () => undefined,
     takeOutput: () => output.take(),
@@ -257,6 +273,7 @@ test("public values that cannot be are refused", () => {
       Buffer.concat([Buffer.of(4), Buffer.alloc(64)]),
       Buffer.concat([Buffer.of(4), randomBytes(64)]),
       Buffer.concat([Buffer.of(2), randomBytes(32)]),
+      hybridPoint(),
       Buffer.of(0),
     ],
     "diffie-hellman-group14-sha256": [
@@ -280,6 +297,13 @@ test("public values that cannot be are refused", () => {
   }
   assert.equal(p14.initiate().value.length > 200, true);
 });
+
+/** A point of the curve in the form that OpenSSL takes and SSH does not (X9.62, "hybrid"). */
+function hybridPoint(): Buffer {
+  const pair = createECDH("prime256v1");
+  pair.generateKeys();
+  return pair.getPublicKey(null, "hybrid");
+}
 
 // RFC 3526 section 3: p, and p − 1.
 function primeMinus(less: bigint): Buffer {
