@@ -7,7 +7,8 @@ import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { CUSTODY, userEnvironment } from "../support/command-line.ts";
 import { freePort } from "../support/kubernetes-server.ts";
 import { type Kubectl, type Ran, runKubectl } from "./clients.ts";
 import type { KubernetesStage } from "./stage.ts";
@@ -257,10 +258,11 @@ spec:
   },
   { name: "port-forward", run: forwarded },
   {
-    // kubectl puts a raw path in the place of the server's own: the target is named in it.
+    // Before 1.34 kubectl puts a raw path in the place of the server's own: the target is named in it.
     name: "get --raw",
     async run(context) {
-      assert.equal((await through(context, ["get", "--raw", "/prod/readyz"])).stdout, "ok");
+      const path = context.kubectl.version === "1.34" ? "/readyz" : "/prod/readyz";
+      assert.equal((await through(context, ["get", "--raw", path])).stdout, "ok");
     },
   },
   {
@@ -283,6 +285,19 @@ spec:
         context.stage.cluster.call("GET", `/api/v1/namespaces/shop/configmaps/${name}`),
         /404/,
       );
+    },
+  },
+  {
+    name: "the credential comes from the exec plugin of a kubeconfig that holds none",
+    async run({ kubectl, stage }) {
+      const args = ["kubeconfig", "prod", "--namespace", "shop", "--command", CUSTODY];
+      const file = join(folder, "plugin.json");
+      writeFileSync(file, await stage.as("engineer", args));
+      assert.ok(!/cst_|eyJ[A-Za-z0-9]/.test(readFileSync(file, "utf8")));
+      const home = userEnvironment(await stage.homeOf("engineer")) as Record<string, string>;
+      const env = { ...home, PATH: `${dirname(process.execPath)}:/usr/bin:/bin` };
+      const ran = await runKubectl(kubectl, file, ["get", "pods", "-o", "name"], { env });
+      assert.equal(ran.stdout, "pod/web-1\n", ran.stderr);
     },
   },
   {

@@ -29,6 +29,8 @@ export interface KubernetesStage extends AsyncDisposable {
   ): Promise<string>;
   /** Runs the command line as a person. */
   as(person: string, args: readonly string[]): Promise<string>;
+  /** Where the command line of a person who signed in keeps its contexts. */
+  homeOf(person: string): Promise<string>;
   /** A kubeconfig with a token in it, for the gateway or directly for the cluster. */
   kubeconfig(token: string, direct?: boolean): string;
 }
@@ -133,6 +135,7 @@ ${options.configuration ?? ""}
       ]);
       return (JSON.parse(out) as { access_token: string }).access_token;
     },
+    homeOf,
     as: async (person, args) => await run(await homeOf(person), args),
     kubeconfig(token, direct = false) {
       const server = direct ? cluster.server : address;
