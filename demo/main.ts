@@ -38,6 +38,7 @@ async function main(): Promise<number> {
     actors: new Map(),
     connections: new Map(),
     sessions: new Map(),
+    files: new Map(),
     secrets: new Map(stage.secrets),
     seenByAgents: [],
   };

@@ -25,6 +25,8 @@ export interface Play {
   readonly connections: Map<string, AgentConnection>;
   /** Sessions to replay later: whose → id. */
   readonly sessions: Map<string, string>;
+  /** Files of former steps: what it is → its path. */
+  readonly files: Map<string, string>;
   /** What must be nowhere: what it is → the secret itself. */
   readonly secrets: Map<string, string>;
   /** What came to agents by other ways than their kept connections: a psql's output, an error. */

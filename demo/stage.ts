@@ -5,16 +5,25 @@ import { generateKeyPairSync, randomBytes, randomUUID } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openSshKeys } from "@custody/gateway/credential/ssh-keys.ts";
+import { publicLine } from "@custody/gateway/proxy/ssh/certificates.ts";
 import { SignJWT } from "jose";
 import { startGateway, type TestGateway } from "../conformance/support/gateway.ts";
 import { startOidcProvider, type TestOidcProvider } from "../conformance/support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../conformance/support/postgres-server.ts";
+import {
+  hasSshServer,
+  startSshServer,
+  type TestSshServer,
+} from "../conformance/support/ssh-server.ts";
 
 export interface Stage extends AsyncDisposable {
   readonly folder: string;
   readonly database: TestPostgres;
   readonly provider: TestOidcProvider;
   readonly gateway: TestGateway;
+  /** undefined: this machine has no sshd. */
+  readonly host: TestSshServer | undefined;
   /** A token as the CI system gives one to each job. */
   ciToken(): Promise<string>;
   /** A secret the gateway uses and no agent may ever see, by what it is. */
@@ -25,11 +34,13 @@ export interface Stage extends AsyncDisposable {
 
 export const DATABASE = "shop";
 export const TARGET = "orders";
+export const HOST = "web-1";
 
 const ACCOUNTS = [
   { name: "engineer", groups: ["engineers"] },
   { name: "dba1", groups: ["dba"] },
   { name: "dba2", groups: ["dba"] },
+  { name: "operator", groups: ["operators"] },
 ];
 
 /** Starts it all; `progress` hears what is up. Whatever was started is stopped when one part fails. */
@@ -50,20 +61,28 @@ export async function openStage(progress: (label: string, text: string) => void)
   await database.query(DATABASE, seed.replaceAll(":admin_password", `'${adminPassword}'`));
   progress("PostgreSQL", `${database.version} with a small shop, on port ${database.port}`);
   progress("identity provider", `${provider.issuer}: engineer (engineers), dba1 and dba2 (dba)`);
+  const keysOf = join(folder, "authority");
+  const host = hasSshServer() ? parts.use(await startHost(folder, keysOf)) : undefined;
+  if (host !== undefined)
+    progress("a host", `sshd on port ${host.port}, which trusts the gateway's certificates alone`);
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),
+      ...(host === undefined ? {} : { ssh: true, sshKeysOf: keysOf }),
       policies: { "ci.cedar": CI_POLICY },
-      configuration: configuration(folder, { database, provider, ci, adminPassword }),
+      configuration: configuration(folder, { database, provider, ci, adminPassword, host }),
     }),
   );
-  progress("gateway", `${gateway.url}, PostgreSQL on port ${gateway.postgres.port}`);
+  const doors = [`PostgreSQL on port ${gateway.postgres.port}`];
+  if (gateway.ssh !== undefined) doors.push(`SSH on port ${gateway.ssh.port}`);
+  progress("gateway", `${gateway.url}, ${doors.join(", ")}`);
   const all = parts.move();
   return {
     folder,
     database,
     provider,
     gateway,
+    host,
     ciToken: ci.token,
     secrets: new Map([
       ["the password of the gateway's login on the database", adminPassword],
@@ -124,10 +143,44 @@ interface Parts {
   readonly provider: TestOidcProvider;
   readonly ci: Ci;
   readonly adminPassword: string;
+  readonly host: TestSshServer | undefined;
+}
+
+/** A host whose systemctl only says what it was asked. */
+async function startHost(folder: string, keysOf: string): Promise<TestSshServer> {
+  const bin = join(folder, "host-bin");
+  mkdirSync(bin);
+  const text = `#!/bin/sh
+case $1 in
+  restart) echo "restarted $2" ;;
+  *) echo "$2: active (running)" ;;
+esac
+`;
+  writeFileSync(join(bin, "systemctl"), text, { mode: 0o755 });
+  return await startSshServer({
+    folder: join(folder, "host"),
+    userAuthority: publicLine(openSshKeys(keysOf).targetCa, "custody"),
+    more: [`SetEnv SHLVL=1 PATH=${bin}:/usr/bin:/bin`],
+  });
+}
+
+function hostConfiguration(host: TestSshServer): string {
+  return `  ${HOST}:
+    ssh:
+      host: 127.0.0.1
+      port: ${host.port}
+      hostKeys: ["${host.hostKey}"]
+      accounts:
+        deploy: { user: ${host.user}, shell: bash, credential: { certificate: {} } }
+    tags: { env: demo }
+`;
 }
 
 /** custody.yaml without its first lines; secrets and authorities are files it names. */
-function configuration(folder: string, { database, provider, ci, adminPassword }: Parts): string {
+function configuration(
+  folder: string,
+  { database, provider, ci, adminPassword, host }: Parts,
+): string {
   const file = (name: string, text: string) => {
     const path = join(folder, name);
     writeFileSync(path, text, { mode: 0o600 });
@@ -158,6 +211,7 @@ people:
   Erin Engineer: [corp/engineer]
   Dana First: [corp/dba1]
   Dmitri Second: [corp/dba2]
+  Olga Operator: [corp/operator]
 targets:
   ${TARGET}:
     postgres:
@@ -177,7 +231,7 @@ targets:
     classify:
       - { column: public.customers.email, class: pii.email }
     tags: { env: demo }
-masks:
+${host === undefined ? "" : hostConfiguration(host)}masks:
   pii.email: email-domain
 `;
 }

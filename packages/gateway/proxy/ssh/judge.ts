@@ -4,6 +4,7 @@
 //
 // Who owns the state: one judge a session; waits that can be cancelled belong to whoever asked.
 
+import { setTimeout as delay } from "node:timers/promises";
 import type { RecordingLevel } from "@custody/evidence/core/recording.ts";
 import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import type { Denial, Operation, Permit } from "../../access/operation.ts";
@@ -14,6 +15,8 @@ import type { Control } from "../../session/control.ts";
 import { type HeldDecision, HoldWait } from "../../session/hold-wait.ts";
 import type { SessionBook } from "../../session/session-book.ts";
 import { denialLines, EXIT, faultLines, type Lines, noticeLines, refusalLines } from "./wording.ts";
+
+const CLOSING_POLL_MS = 20;
 
 export interface JudgeDeps {
   readonly book: SessionBook;
@@ -55,6 +58,8 @@ export type Verdict =
 
 export class Judge {
   readonly #deps: JudgeDeps;
+  readonly #pending = new Set<Promise<Verdict>>();
+  readonly #waits = new Set<HoldWait>();
 
   constructor(deps: JudgeDeps) {
     this.#deps = deps;
@@ -65,7 +70,26 @@ export class Judge {
   }
 
   /** Never rejects. */
-  async judge(asked: Asked): Promise<Verdict> {
+  judge(asked: Asked): Promise<Verdict> {
+    const verdict = this.#judge(asked).finally(() => this.#pending.delete(verdict));
+    this.#pending.add(verdict);
+    return verdict;
+  }
+
+  /**
+   * The session is over: what waits for people is cancelled. Settles when everything asked has its leaves,
+   * and whoever asked has had a turn to write theirs.
+   */
+  async close(): Promise<void> {
+    while (this.#pending.size > 0) {
+      // A wait that is only about to begin cannot be cancelled yet.
+      for (const wait of this.#waits) wait.cancel();
+      await Promise.race([Promise.allSettled(this.#pending), delay(CLOSING_POLL_MS)]);
+    }
+    await delay(0);
+  }
+
+  async #judge(asked: Asked): Promise<Verdict> {
     const { book } = this.#deps;
     const requestId = book.nextRequestId();
     try {
@@ -134,9 +158,10 @@ export class Judge {
       text: typeof command === "string" ? command : command.toString("utf8"),
     };
     asked.onWait?.(() => wait.cancel());
-    const ended = await wait.wait(waiting, decision, holdWaitMs, (notice) =>
-      asked.tell(noticeLines(notice)),
-    );
+    this.#waits.add(wait);
+    const ended = await wait
+      .wait(waiting, decision, holdWaitMs, (notice) => asked.tell(noticeLines(notice)))
+      .finally(() => this.#waits.delete(wait));
     const end = wait.release(waiting, ended);
     if (end.kind === "released")
       return this.#permit(asked, operation, requestId, end.permit, end.approvedBy);

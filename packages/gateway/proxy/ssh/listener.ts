@@ -99,6 +99,7 @@ function portOf(server: Server): number {
 /** Signed in and connected, before the client is told. */
 interface Opened {
   readonly relay: Relay;
+  readonly judge: Judge;
   readonly recorder: Recorder;
   readonly session: OpenedSession;
   readonly ending: () => GatewayError | undefined;
@@ -290,16 +291,16 @@ class Door {
     );
     const { holdReminderMs, holdWaitMs } = limits;
     const judge = new Judge({ book, journal, control, clock, holdReminderMs, holdWaitMs });
-    const relay = new Relay(client, upstream, {
+    const relay: Relay = new Relay(client, upstream, {
       ...{ judge, recorder, grammars, clock, log },
       site: { target: target.name, account },
       shell: target.accounts.find(({ name }) => name === account)?.shell,
       isOwnTarget: (host, port) => isOwnTarget(targets(), target, host, port),
     });
-    return { relay, book, recorder };
+    return { relay, book, judge, recorder };
   }
 
-  async #run({ ending, recorder, relay, session }: Opened): Promise<void> {
+  async #run({ ending, judge, recorder, relay, session }: Opened): Promise<void> {
     const { access, clock, control } = this.#deps;
     const running = relay.run();
     this.#relays.set(relay, clock.monotonicMs());
@@ -307,6 +308,8 @@ class Door {
     if (already !== undefined) relay.end(already);
     const reason = await running;
     this.#relays.delete(relay);
+    // Nothing of a session is written down after its end.
+    await judge.close();
     access.forget(session.sessionId);
     await control.closeSession(session.sessionId, reason, recorder.end());
   }

@@ -245,7 +245,12 @@ export class SftpRelay {
       sent[field] = Buffer.from(path, "utf8");
     }
     const verdict = await this.#judge(request, uses, paths);
-    if (this.#isOver) return;
+    if (this.#isOver) {
+      const { requestId } = verdict;
+      if (verdict.verdict === "permit")
+        this.#context.judge.book.endCommand({ requestId, outcome: "skipped" });
+      return;
+    }
     if (verdict.verdict === "deny") {
       if (!isPlainRead(request)) this.#tell(verdict.lines);
       return this.#status(request.id, STATUS.permissionDenied, verdict.lines[0] ?? "");
