@@ -399,6 +399,7 @@ describe("people read", () => {
         account: "app",
         sessionId: "s-abcd",
         requestId: "r-abcd",
+        binding: "b",
         chain: [hop("user", "corp/ann", "Ann"), hop("agent", "d-efgh", "ci-job")],
         justification: null,
         requirements: [

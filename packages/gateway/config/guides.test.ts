@@ -33,13 +33,26 @@ test("the configuration of the first steps is valid", () => {
   mustLoad(`version: 1\n${found.join("")}`);
 });
 
-test("the accounts of the page on targets are valid", () => {
-  const found = blocks("target-setup.md", "yaml");
-  assert.equal(found.length, 2);
-  for (const block of found) {
-    const indented = block.replaceAll("sealed:…", "sealed:abc").replace(/^/gm, "      ").trimEnd();
-    mustLoad(`version: 1\ntargets:\n  orders:\n    postgres:\n      host: db\n${indented}\n`);
-  }
+test("the accounts and classes of the page on targets are valid", () => {
+  const [one, other, classes, ...more] = blocks("target-setup.md", "yaml");
+  assert.equal(more.length, 0);
+  const target = (accounts: string | undefined) =>
+    `version: 1\ntargets:\n  orders:\n    postgres:\n      host: db\n${indented(accounts, 6)}\n`;
+  for (const accounts of [one, other]) mustLoad(target(accounts));
+  mustLoad(target(one) + indented(classes, 4));
+});
+
+function indented(block: string | undefined, by: number): string {
+  assert.ok(block !== undefined);
+  const text = block.replaceAll("sealed:…", "sealed:abc").trimEnd();
+  return text.replace(/^/gm, " ".repeat(by));
+}
+
+test("the exports of the page on auditing are valid", () => {
+  writeFileSync(join(root, "siem-ca.pem"), "-----BEGIN CERTIFICATE-----\n");
+  const found = blocks("auditing.md", "yaml").filter((block) => block.startsWith("export:"));
+  assert.equal(found.length, 1);
+  for (const block of found) mustLoad(`version: 1\n${block}`);
 });
 
 test("the target and the policies of the page on SSH are valid", () => {
