@@ -72,6 +72,8 @@ const optionRule = z.strictObject({
   matches: z.string().max(500).optional(),
   /** Instead of `takes`, where one of these options is there too. */
   with: z.record(z.string(), optionValue).optional(),
+  /** Paths are touched that are not named (backups): where it is given, or where it has a value. */
+  otherPaths: z.enum(["given", "valued"]).optional(),
 });
 
 const option = z.union([optionValue, optionRule]);
@@ -173,6 +175,7 @@ export interface Option {
   readonly optional: boolean;
   readonly matches: RegExp | undefined;
   readonly with: ReadonlyMap<string, Value | "flag">;
+  readonly otherPaths: "given" | "valued" | undefined;
 }
 
 /** A use with its options by each of their names. */
@@ -217,13 +220,19 @@ function hasTail(use: Use | SubUse): boolean {
 function prepareOptions(options: Use["options"]): ReadonlyMap<string, Option> {
   const found = new Map<string, Option>();
   for (const [names, rule] of Object.entries(options)) {
-    const { takes, matches, with: others } = typeof rule === "string" ? ruleOf(rule) : rule;
+    const {
+      takes,
+      matches,
+      with: others,
+      otherPaths,
+    } = typeof rule === "string" ? { ...NO_RULE, takes: rule } : rule;
     const [name = ""] = names.split(" ");
     const prepared: Option = {
       name,
       takes: plain(takes),
       optional: takes.endsWith("?"),
       matches: matches === undefined ? undefined : new RegExp(`^(?:${matches})$`, "u"),
+      otherPaths,
       with: new Map(Object.entries(others ?? {}).map(([key, one]) => [key, plain(one)])),
     };
     for (const one of names.split(" ")) found.set(one, prepared);
@@ -231,9 +240,7 @@ function prepareOptions(options: Use["options"]): ReadonlyMap<string, Option> {
   return found;
 }
 
-function ruleOf(takes: OptionValue): z.infer<typeof optionRule> {
-  return { takes };
-}
+const NO_RULE = { matches: undefined, with: undefined, otherPaths: undefined };
 
 function plain(takes: OptionValue): Value | "flag" {
   return takes.replace("?", "") as Value | "flag";

@@ -126,7 +126,7 @@ function readUse(grammar: Grammar, work: Work, from: number): void {
 function readOptionsAndOperands(grammar: Grammar, work: Work, from: number): void {
   const stop = grammar.subcommands !== undefined;
   const read = taken(work, readOptions(grammar, work.words, from, openness(work), stop));
-  if (read.unlisted.length > 0) work.pathsKnown = false;
+  if (read.unlisted.length > 0 || read.otherPaths) work.pathsKnown = false;
   for (const name of [...read.present, ...read.unlisted]) work.options.add(name);
   const together = grammar.apart.find((names) => names.every((name) => read.present.has(name)));
   if (together !== undefined)

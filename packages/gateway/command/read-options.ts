@@ -23,6 +23,8 @@ export interface OptionsRead {
   readonly ended: boolean;
   /** Options of a lenient grammar that are not listed, as they stand. */
   readonly unlisted: readonly string[];
+  /** An option is there that touches paths that are not named. */
+  readonly otherPaths: boolean;
 }
 
 /** A word that is not known before it runs, wholly or in part (find's and xargs' {}). */
@@ -37,7 +39,7 @@ export function readOptions(
   stop: boolean,
 ): Result<OptionsRead> {
   const state: State = {
-    ...{ grammar, words, at: from, unlisted: [], ended: false },
+    ...{ grammar, words, at: from, unlisted: [], ended: false, otherPaths: false },
     ...{ present: new Set(), found: [], operands: [] },
   };
   const bundle = grammar.bundle ? readBundle(state, isOpen) : undefined;
@@ -59,8 +61,8 @@ export function readOptions(
       if (wrong !== undefined) return wrong;
     }
   }
-  const { present, operands, ended, unlisted } = state;
-  return accept({ present, values: place(state), operands, ended, unlisted });
+  const { present, operands, ended, unlisted, otherPaths } = state;
+  return accept({ present, values: place(state), operands, ended, unlisted, otherPaths });
 }
 
 interface State {
@@ -72,6 +74,7 @@ interface State {
   readonly operands: number[];
   at: number;
   ended: boolean;
+  otherPaths: boolean;
   readonly unlisted: string[];
 }
 
@@ -112,6 +115,7 @@ function readShort(state: State, word: string): Wrong {
     if (option === undefined) return unlisted(state, word);
     if (option.takes === "flag") {
       state.present.add(option.name);
+      state.otherPaths ||= option.otherPaths === "given";
       continue;
     }
     if (at + 1 < word.length) return add(state, option, state.at++, at + 1);
@@ -154,6 +158,7 @@ function missing(option: Option): ReturnType<typeof refuse> {
 function flag(state: State, option: Option): undefined {
   state.at++;
   state.present.add(option.name);
+  state.otherPaths ||= option.otherPaths === "given";
   return undefined;
 }
 
@@ -169,6 +174,7 @@ function add(state: State, option: Option, index: number, offset: number): Wrong
     return refuse("unknown_use", `the value ${shown(text)} of ${option.name} is not understood`);
   state.present.add(option.name);
   state.found.push({ option, index, offset });
+  state.otherPaths ||= option.otherPaths !== undefined;
   return undefined;
 }
 
