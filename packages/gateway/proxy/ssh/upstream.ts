@@ -66,6 +66,8 @@ export async function connectUpstream(
   }
 }
 
+const PROMPT_ANSWER = "the answer to its prompt";
+
 type Attempt = {
   readonly method: string;
   readonly try: (connection: SshConnection) => void;
@@ -124,6 +126,9 @@ async function signIn(
         case "auth-prompts":
           // Only what asks for one hidden word can be for the password.
           if (event.prompts.prompts.length > 1) return fail("it asks for more than a password");
+          // RFC 4256 section 3.2: a server may only want to say something; that is answered too.
+          if (event.prompts.prompts.length === 0) return connection.answerPrompts([]);
+          if (left[0]?.method !== PROMPT_ANSWER) return fail("it asks again");
           left.shift()?.try(connection);
           return;
         case "auth-wanted": {
@@ -164,7 +169,7 @@ function attemptsWith(credential: UpstreamCredential): readonly Attempt[] {
         // Some hosts take passwords by way of prompts only (RFC 4256).
         { method: "keyboard-interactive", try: (connection) => connection.authenticateKeyboard() },
         {
-          method: "the answer to its prompt",
+          method: PROMPT_ANSWER,
           try: (connection) => connection.answerPrompts([password()]),
         },
       ];
