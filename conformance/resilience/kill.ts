@@ -105,8 +105,14 @@ async function inserting(
       acknowledged.add(id);
     }
   } catch (error) {
-    if ((error as { code?: string }).code?.length === 5) throw error;
+    if (isOfPostgres(error)) throw error;
   }
+}
+
+/** A data process that lost its control process says so: 57P01, as a server that stops does. */
+function isOfPostgres(error: unknown): boolean {
+  const { code } = error as { code?: string };
+  return code?.length === 5 && code !== "57P01";
 }
 
 async function comingAndGoing(subject: Subject): Promise<void> {
@@ -117,7 +123,7 @@ async function comingAndGoing(subject: Subject): Promise<void> {
       await hangUp(client);
     }
   } catch (error) {
-    if ((error as { code?: string }).code?.length === 5) throw error;
+    if (isOfPostgres(error)) throw error;
   }
 }
 

@@ -222,6 +222,11 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
     },
     stack,
   );
+  if (workers.length > 0) {
+    // What data processes found of a run before is in the log when this one says it is ready.
+    await data.settled();
+    await auditLog.sync();
+  }
   await brokers.postgres.clearLeftovers(
     config.targets.values().filter((target) => speaks(target, "postgres")),
   );

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import { pino } from "pino";
 import { createAccess, DEFAULT_ACCESS_LIMITS } from "../access/authorize.ts";
+import { lockJournal } from "../audit/journal-lock.ts";
 import { type OpenJournal, openJournal } from "../audit/journal-writer.ts";
 import type { DurablePlace } from "../audit/sequencer.ts";
 import { systemClock } from "../base/clock.ts";
@@ -120,6 +121,7 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
   const { config } = live;
   const clock = systemClock;
   await using stack = new AsyncDisposableStack();
+  stack.use(lockJournal(config.dataDirectory, start.worker));
   const journal = stack.use(
     await openJournal({
       directory: config.dataDirectory,
@@ -130,7 +132,10 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
         process.exit(EXIT_EVIDENCE);
       },
       segmentBytes: config.limits.journalSegmentBytes,
-      startDetail: { policyVersion: live.policies.version },
+      startDetail: {
+        policyVersion: live.policies.version,
+        policyDigest: live.policies.digest,
+      },
     }),
   );
   stack.use(reportDurable(journal, host));

@@ -2,6 +2,7 @@
 // goes last, so that every session's last leaf is in it.
 
 import { journalDirectory, listWorkers, makeDirectory } from "../audit/journal-files.ts";
+import { lockJournal } from "../audit/journal-lock.ts";
 import { type OpenJournal, openJournal } from "../audit/journal-writer.ts";
 import { type AuditLog, openLog } from "../audit/log.ts";
 import type { DurablePlace } from "../audit/sequencer.ts";
@@ -40,6 +41,7 @@ export async function openEvidence(
   // Before the journal has anything new: a gateway that is behind leaves no trace in its log.
   const outward = await lookOutward(first.config, outside);
   await makeDirectory(journalDirectory(dataDirectory));
+  stack.use(lockJournal(dataDirectory, WORKER));
   const left = await endLeftJournals(first, outside, [WORKER, ...workers]);
   const journal = await openJournal({
     directory: dataDirectory,
@@ -106,6 +108,7 @@ async function endLeftJournals(
   const ended: { readonly worker: number; readonly journal: Pick<OpenJournal, "durable"> }[] = [];
   for (const worker of await listWorkers(journalDirectory(config.dataDirectory))) {
     if (known.includes(worker)) continue;
+    using _lock = lockJournal(config.dataDirectory, worker);
     const journal = await openJournal({
       directory: config.dataDirectory,
       worker,
