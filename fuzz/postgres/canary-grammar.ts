@@ -40,6 +40,8 @@ const TABLES: readonly Source[] = [
   table("barrier", "id name", "email"),
   table("mailing", "id", "email"),
   table("named_like", "id", "name"),
+  table("lapsed", "id", "mail"),
+  table("uses", "id", "device"),
   { sql: "orders", columns: ["id", "status", "due", "total"].map(unclassified) },
   { sql: "scratch", columns: ["id", "word"].map(unclassified) },
   { sql: "swapped", columns: ["id", "label"].map(unclassified) },
@@ -208,7 +210,8 @@ class Grammar {
   }
 
   #expression(reference: string, alias: string): string {
-    return this.#random.pick([
+    const random = this.#random;
+    return random.pick([
       `lower(${reference}::text)`,
       `${reference} is null`,
       `coalesce(${reference}, ${reference})`,
@@ -224,6 +227,12 @@ class Grammar {
       `encode(convert_to(${reference}::text, 'UTF8'), 'hex')`,
       `exists (select ${reference})`,
       "('x'::text).upper",
+      // Functions in SQL, whose bodies are followed.
+      `greets(${reference}::text)`,
+      `greets(name => ${reference}::text)`,
+      `guesses(${reference}::text)`,
+      random.pick(["first_mail()", "atomic_mail()", "calls_first()", "with_default()"]),
+      random.pick(["with_default('x')", "counts_scratch()", `(select g from greets('x') g)`]),
     ]);
   }
 
