@@ -59,7 +59,7 @@ export function byWords(one: readonly string[], other: readonly string[]): numbe
   return JSON.stringify(one) < JSON.stringify(other) ? -1 : 1;
 }
 
-interface TellTales {
+export interface TellTales {
   /** The folder they are in, and nothing else: a PATH. */
   readonly bin: string;
   /** Where they write without the variable TELL, as env -i leaves them. */
@@ -70,7 +70,7 @@ interface TellTales {
  * `names`: tell-tale programs, which do nothing else. `launchers`: name → program; these tell as well and
  * then run the program in their place.
  */
-function writeTellTales(
+export function writeTellTales(
   folder: string,
   names: readonly string[],
   launchers: Readonly<Record<string, string>>,
@@ -89,7 +89,7 @@ function writeTellTales(
 }
 
 /** What was told in a folder, in the order of `byWords`. */
-function readTold(folder: string): readonly (readonly string[])[] {
+export function readTold(folder: string): readonly (readonly string[])[] {
   return readdirSync(folder)
     .map((name) => readFileSync(join(folder, name), "utf8").split("\0").slice(0, -1))
     .sort(byWords);
