@@ -15,6 +15,8 @@ import { openJournal } from "@custody/gateway/audit/journal-writer.ts";
 import { openLog } from "@custody/gateway/audit/log.ts";
 import { systemClock } from "@custody/gateway/base/clock.ts";
 import { runAgeKit } from "./age-kit.ts";
+import { flipEveryBit } from "./bits.ts";
+import { injectFaults } from "./faults.ts";
 import { compareWithMerkle } from "./merkle.ts";
 import { closingLine, has, hasFailed, report, skip } from "./report.ts";
 import { openWithStockTools } from "./stock-tools.ts";
@@ -119,6 +121,8 @@ try {
     skip("the independent verifiers", "there is no Go on the path, which they are written in");
   }
   await openWithStockTools(directory);
+  await flipEveryBit(directory);
+  await injectFaults();
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

@@ -34,6 +34,9 @@ test("a key is made once, and signs in its own name", async () => {
   const key = loadLogKey(directory, systemRandom, { origin: "log.example/a" });
   const again = loadLogKey(directory, systemRandom);
   assert.equal(again.vkey, key.vkey);
+  rmSync(join(directory, "keys", "log.vkey"));
+  loadLogKey(directory, systemRandom);
+  assert.equal(readFileSync(join(directory, "keys", "log.vkey"), "utf8").trim(), key.vkey);
   const note = again.sign(textOf("log.example/a"));
   await accepts(note, key.vkey);
   assert.ok(key.isOwn(note));

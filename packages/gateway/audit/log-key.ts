@@ -125,12 +125,17 @@ function keyIn(
 ): SigningKey {
   const path = join(directory, `${file}.key`);
   const known = readKey(path, type);
-  if (known !== undefined) return known;
+  const verifier = join(directory, `${file}.vkey`);
+  if (known !== undefined) {
+    // A crash may have come between the two files, at the making or in a rotation.
+    if (readLines(verifier)?.[0] !== known.vkey) replaceFile(verifier, known.vkey);
+    return known;
+  }
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const text = makeSigningKey(name(), type, random);
   const key = parseSigningKey(text);
   replaceFile(path, text);
-  replaceFile(join(directory, `${file}.vkey`), key.vkey);
+  replaceFile(verifier, key.vkey);
   return key;
 }
 
