@@ -1,0 +1,164 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { createAnswerMask, scrubbedStatus } from "./answer-mask.ts";
+
+const CANARY = "c4nary-value";
+const ENCODED = Buffer.from(CANARY).toString("base64");
+
+function maskOf(
+  options: { isSecrets?: boolean; shown?: readonly string[]; field?: readonly string[] } = {},
+) {
+  const { field } = options;
+  return createAnswerMask({
+    isSecrets: options.isSecrets ?? false,
+    fields: field === undefined ? [] : [{ group: "", resource: "x", field, class: "secret.token" }],
+    shown: new Set(options.shown),
+    maskOf: () => "redact",
+  });
+}
+
+const apply = (value: unknown, options?: Parameters<typeof maskOf>[0]): string =>
+  maskOf(options)
+    .apply(Buffer.from(JSON.stringify(value)))
+    .toString();
+
+const secret = {
+  apiVersion: "v1",
+  kind: "Secret",
+  metadata: { name: "s" },
+  data: { key: ENCODED },
+};
+
+describe("masks in answers", () => {
+  const holding: Readonly<Record<string, unknown>> = {
+    "a secret": secret,
+    "a secret in a list": { kind: "List", items: [secret] },
+    "an event": { type: "ADDED", object: secret },
+    "a row of a table": { cells: ["s"], object: secret },
+    stringData: { ...secret, data: undefined, stringData: { key: CANARY } },
+    "data of a shape it never has": { ...secret, data: [CANARY] },
+    "a nested value": { ...secret, data: { key: { deeper: CANARY } } },
+    "an annotation that repeats it": {
+      ...secret,
+      data: {},
+      metadata: { annotations: { "example.com/copy": CANARY } },
+    },
+    "what was applied": {
+      kind: "Secret",
+      metadata: {
+        annotations: { "kubectl.kubernetes.io/last-applied-configuration": JSON.stringify(secret) },
+      },
+    },
+    "what was applied and is cut": {
+      kind: "Secret",
+      metadata: {
+        annotations: {
+          "kubectl.kubernetes.io/last-applied-configuration": `{"data":{"key":"${ENCODED}"`,
+        },
+      },
+    },
+    "a secret in a custom resource": { kind: "Sealed", spec: { template: secret } },
+    "an environment": {
+      kind: "Pod",
+      spec: { containers: [{ env: [{ name: "A", value: CANARY }] }] },
+    },
+    "an environment of a template": {
+      kind: "Widget",
+      spec: {
+        jobs: [
+          { template: { spec: { initContainers: [{ env: [{ name: "A", value: CANARY }] }] } } },
+        ],
+      },
+    },
+    "an environment that was applied": {
+      kind: "Deployment",
+      metadata: {
+        annotations: {
+          "kubectl.kubernetes.io/last-applied-configuration": JSON.stringify({
+            spec: { env: [{ value: CANARY }] },
+          }),
+        },
+      },
+    },
+  };
+  for (const [what, value] of Object.entries(holding))
+    it(`takes the value out of ${what}`, () => {
+      const masked = apply(value);
+      assert.ok(!masked.includes(CANARY) && !masked.includes(ENCODED), masked);
+      JSON.parse(masked);
+    });
+
+  it("keeps the data of a secret decodable", () => {
+    const { data } = JSON.parse(apply(secret)) as typeof secret;
+    assert.equal(Buffer.from(data.key, "base64").toString(), "[masked secret.k8s]");
+  });
+
+  it("masks what has no kind where secrets were asked for", () => {
+    assert.ok(
+      !apply({ metadata: {}, data: { key: ENCODED } }, { isSecrets: true }).includes(ENCODED),
+    );
+  });
+
+  it("sees members that are written with escapes", () => {
+    const escaped = Buffer.from(`{"\\u0065nv":[{"name":"A","value":"${CANARY}"}]}`);
+    assert.ok(!maskOf().apply(escaped).toString().includes(CANARY));
+  });
+
+  it("masks classified fields, by wildcard too, in an object, an event and what was applied", () => {
+    const object = { spec: { keys: [{ value: CANARY }, { value: CANARY }] } };
+    const applied = { "x/last-applied": JSON.stringify(object) };
+    for (const value of [
+      object,
+      { type: "ADDED", object },
+      { object: { metadata: { annotations: applied } } },
+    ])
+      assert.ok(
+        !apply(value, { field: ["spec", "keys", "*", "value"] }).includes(CANARY),
+        JSON.stringify(value),
+      );
+  });
+
+  it("shows a class that may be seen, and only that", () => {
+    assert.ok(apply(secret, { shown: ["secret.k8s"], isSecrets: true }).includes(ENCODED));
+    assert.ok(!apply(holding["an environment"], { shown: ["secret.k8s"] }).includes(CANARY));
+  });
+
+  it("leaves the bytes of everything else as they are, numbers beyond a double too", () => {
+    const text = `{"kind":"ConfigMap",  "data":{"a":"b"},"big":12345678901234567890,"one":1.0}`;
+    const bytes = Buffer.from(text);
+    assert.equal(maskOf().apply(bytes), bytes);
+    const masked = maskOf({ isSecrets: true }).apply(Buffer.from(text)).toString();
+    assert.match(masked, /"big":12345678901234567890,"one":1\.0/);
+  });
+
+  it("never lets a value through, wherever a secret is", () => {
+    const wrap = fc.letrec((tie) => ({
+      node: fc.oneof(
+        { depthSize: "small" },
+        fc.constant(secret as unknown),
+        fc.record({ items: fc.array(tie("node"), { maxLength: 2 }) }),
+        fc.record({ object: tie("node"), extra: fc.string() }),
+        fc.record({ spec: fc.record({ template: tie("node") }) }),
+      ),
+    })).node;
+    fc.assert(
+      fc.property(wrap, fc.boolean(), (value, isSecrets) => {
+        assert.ok(!apply(value, { isSecrets }).includes(ENCODED));
+      }),
+    );
+  });
+
+  it("takes the text out of an error and keeps its reason", () => {
+    const status = {
+      kind: "Status",
+      code: 422,
+      reason: "Invalid",
+      message: `bad value ${CANARY}`,
+      details: { causes: [{ message: CANARY }] },
+    };
+    const scrubbed = scrubbedStatus(Buffer.from(JSON.stringify(status)), "r-1").toString();
+    assert.ok(!scrubbed.includes(CANARY));
+    assert.equal((JSON.parse(scrubbed) as typeof status).code, 422);
+  });
+});

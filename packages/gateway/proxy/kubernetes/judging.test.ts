@@ -1,0 +1,305 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { requestInfo } from "@custody/wire/kubernetes/request-info.ts";
+import { parseRequestUrl } from "@custody/wire/kubernetes/request-url.ts";
+import { GatewayError } from "../../base/errors.ts";
+import { loadGrammars } from "../../command/load-grammars.ts";
+import type { KubernetesTarget } from "../../target/target.ts";
+import { bodyFacts, NO_FACTS } from "./body-facts.ts";
+import { judgeStream } from "./exec-operations.ts";
+import { addressedTo } from "./listener.ts";
+import { judgeRequest } from "./operations.ts";
+import { acceptable } from "./request.ts";
+import { readBody, UnsupportedBody } from "./request-body.ts";
+
+const target: KubernetesTarget = {
+  ...{ protocol: "kubernetes", name: "prod", server: "https://cluster", caFile: undefined },
+  fields: [
+    { group: "example.com", resource: "widgets", field: ["spec", "apiKey"], class: "secret.token" },
+  ],
+  accounts: [
+    {
+      name: "edit",
+      credential: { kind: "token", token: { from: "env", name: "X" } },
+      impersonate: undefined,
+    },
+  ],
+  tags: {},
+};
+
+function judge(method: string, path: string, body?: unknown, type = "application/json") {
+  const url = parseRequestUrl(path);
+  const facts =
+    body === undefined ? NO_FACTS : bodyFacts(readBody(Buffer.from(JSON.stringify(body)), type));
+  return judgeRequest(target, requestInfo(method, url), url, facts);
+}
+
+function effects(method: string, path: string, body?: unknown, type?: string): string[] {
+  const judged = judge(method, path, body, type);
+  if (judged.kind === "unknown") return [`unknown: ${judged.message}`];
+  return judged.operation.effects.map(({ action, resource }) => `${action} ${resource.path}`);
+}
+
+function uses(method: string, path: string, body?: unknown, type?: string): string[] {
+  const judged = judge(method, path, body, type);
+  if (judged.kind === "unknown") return ["unknown"];
+  return judged.operation.touches.map((touch) => `${touch.use} ${touch.class}`);
+}
+
+const rbac = "/apis/rbac.authorization.k8s.io/v1";
+
+describe("what a request does", () => {
+  const cases: readonly (readonly [string, string, readonly string[]])[] = [
+    ["GET", "/api/v1/namespaces/shop/pods/web-1", ["k8s:get shop/pods/web-1"]],
+    ["GET", "/api/v1/namespaces/shop/pods", ["k8s:list shop/pods/*"]],
+    ["GET", "/api/v1/pods?watch=1", ["k8s:watch -/pods/*"]],
+    ["GET", "/api/v1/namespaces/shop/pods/web-1/log", ["k8s:log shop/pods/web-1/log"]],
+    [
+      "DELETE",
+      "/apis/apps/v1/namespaces/shop/deployments",
+      ["k8s:deletecollection shop/deployments.apps/*"],
+    ],
+    ["GET", "/api/v1/nodes/n1/proxy/run", ["k8s:proxy -/nodes/n1/proxy"]],
+    ["GET", "/api/v1/proxy/namespaces/shop/pods/web-1", ["k8s:proxy shop/pods/web-1"]],
+    [
+      "POST",
+      "/api/v1/namespaces/shop/serviceaccounts/a/token",
+      ["k8s:create shop/serviceaccounts/a/token", "k8s:token shop/serviceaccounts/a/token"],
+    ],
+    [
+      "PATCH",
+      `${rbac}/clusterroles/edit`,
+      [
+        "k8s:patch -/clusterroles.rbac.authorization.k8s.io/edit",
+        "k8s:escalate -/clusterroles.rbac.authorization.k8s.io/edit",
+      ],
+    ],
+    [
+      "PUT",
+      `${rbac}/namespaces/shop/rolebindings/b`,
+      [
+        "k8s:update shop/rolebindings.rbac.authorization.k8s.io/b",
+        "k8s:bind shop/rolebindings.rbac.authorization.k8s.io/b",
+      ],
+    ],
+    [
+      "PATCH",
+      "/api/v1/namespaces/shop/pods/p/ephemeralcontainers",
+      [
+        "k8s:patch shop/pods/p/ephemeralcontainers",
+        "k8s:exec_code shop/pods/p/ephemeralcontainers",
+      ],
+    ],
+    [
+      "PUT",
+      "/apis/certificates.k8s.io/v1/certificatesigningrequests/c/approval",
+      [
+        "k8s:update -/certificatesigningrequests.certificates.k8s.io/c/approval",
+        "k8s:certify -/certificatesigningrequests.certificates.k8s.io/c/approval",
+      ],
+    ],
+    ["GET", "/version", ["k8s:get /version"]],
+    ["GET", "/debug/pprof/heap", ["k8s:proxy /debug/pprof/heap"]],
+    ["GET", "/logs/audit.log", ["k8s:proxy /logs/audit.log"]],
+  ];
+  for (const [method, path, expected] of cases)
+    it(`${method} ${path}`, () => assert.deepEqual(effects(method, path), expected));
+
+  it("is not known where the server would make something else of it", () => {
+    for (const [method, path] of [
+      ["GET", "/api/v1/namespaces/shop/pods/p/exec?command=id"],
+      ["POST", "/api/v1/namespaces/shop/pods/p/portforward"],
+      ["GET", "/api/v1/namespaces/shop/pods/p/log/x"],
+      ["TRACE", "/api/v1/namespaces/shop/pods/p"],
+      ["POST", "/version"],
+    ] as const)
+      assert.match(effects(method, path)[0] ?? "", /^unknown/, `${method} ${path}`);
+  });
+
+  it("takes a name from the body of what is made", () => {
+    const named = effects("POST", "/api/v1/namespaces/shop/configmaps", {
+      metadata: { name: "c" },
+    });
+    assert.deepEqual(named, ["k8s:create shop/configmaps/c"]);
+    const generated = effects("POST", "/api/v1/namespaces/shop/configmaps", {
+      metadata: { generateName: "c-" },
+    });
+    assert.deepEqual(generated, ["k8s:create shop/configmaps/c-*"]);
+  });
+});
+
+describe("classes a request touches", () => {
+  const secret = "/api/v1/namespaces/shop/secrets/s";
+  it("are shown masked in a plain answer", () => {
+    assert.deepEqual(uses("GET", secret), ["output secret.k8s"]);
+    assert.deepEqual(uses("GET", "/api/v1/namespaces/shop/pods"), ["output secret.k8s.env"]);
+    assert.deepEqual(uses("PATCH", secret, { metadata: {} }, "application/merge-patch+json"), [
+      "output secret.k8s",
+    ]);
+  });
+
+  it("are used within where the answer would tell", () => {
+    const patch = (operation: object) =>
+      uses("PATCH", secret, [operation], "application/json-patch+json");
+    for (const operation of [
+      { op: "test", path: "/data/key", value: "x" },
+      { op: "test", path: "", value: {} },
+      { op: "copy", from: "/data/key", path: "/metadata/labels/x" },
+      { op: "move", from: "/metadata/annotations", path: "/metadata/labels" },
+    ])
+      assert.deepEqual(patch(operation), ["inner secret.k8s"], JSON.stringify(operation));
+    assert.deepEqual(patch({ op: "test", path: "/metadata/resourceVersion", value: "1" }), [
+      "output secret.k8s",
+    ]);
+    assert.deepEqual(uses("PATCH", `${secret}?dryRun=All`, {}, "application/merge-patch+json"), [
+      "inner secret.k8s",
+    ]);
+    const selected = "/apis/example.com/v1/namespaces/shop/widgets?fieldSelector=spec.apiKey%3Dx";
+    assert.deepEqual(uses("GET", selected), ["inner secret.token", "output secret.k8s.env"]);
+  });
+
+  it("are never written as their mask", () => {
+    for (const value of [
+      "[masked secret.k8s]",
+      Buffer.from("[masked secret.k8s]").toString("base64"),
+      "x [masked pii.email] y",
+    ])
+      assert.deepEqual(effects("PUT", secret, { data: { key: value } }).length, 1);
+    assert.match(
+      effects("PUT", secret, { data: { key: "[masked secret.k8s]" } })[0] ?? "",
+      /mask of a value/,
+    );
+  });
+});
+
+describe("what a body says", () => {
+  const facts = (value: unknown, type = "application/json") =>
+    bodyFacts(readBody(Buffer.from(JSON.stringify(value)), type));
+  const spec = {
+    serviceAccountName: "robot",
+    hostNetwork: true,
+    containers: [{ image: "a:1", securityContext: { capabilities: { add: ["NET_ADMIN"] } } }],
+    volumes: [{ hostPath: { path: "/etc" } }],
+  };
+
+  it("is the same in a pod, a template, a custom resource, and a patch of each kind", () => {
+    const patch = Object.entries(spec).map(([name, value]) => ({
+      op: "add",
+      path: `/spec/template/spec/${name}`,
+      value,
+    }));
+    for (const found of [
+      facts({ spec }),
+      facts({ spec: { template: { spec } } }),
+      facts({ kind: "Rollout", anything: [{ deep: spec }] }),
+      facts({ spec }, "application/strategic-merge-patch+json"),
+      facts(patch, "application/json-patch+json"),
+    ]) {
+      const { images, serviceAccount, hostPaths, capabilities, privileged } = found;
+      assert.deepEqual(
+        { images, serviceAccount, hostPaths, capabilities, privileged },
+        {
+          ...{ images: ["a:1"], serviceAccount: "robot", hostPaths: ["/etc"] },
+          ...{ capabilities: ["NET_ADMIN"], privileged: true },
+        },
+      );
+    }
+  });
+
+  it("is found at the end of a pointer", () => {
+    const at = (path: string, value: unknown) =>
+      facts([{ op: "replace", path, value }], "application/json-patch+json");
+    assert.deepEqual(at("/spec/containers/0/image", "evil").images, ["evil"]);
+    assert.deepEqual(at("/spec/volumes/0/hostPath/path", "/").hostPaths, ["/"]);
+    assert.deepEqual(
+      at("/spec/containers/0/securityContext/capabilities/add/-", "ALL").capabilities,
+      ["ALL"],
+    );
+    assert.equal(at("/spec/containers/0/securityContext/privileged", true).privileged, true);
+  });
+
+  it("is sent on as it was judged", () => {
+    const twice = readBody(
+      Buffer.from(`{"kind":"A","kind":"B","n":12345678901234567890}`),
+      undefined,
+    );
+    assert.equal(twice.bytes?.toString(), `{"kind":"B","n":12345678901234567890}`);
+    const yaml = readBody(Buffer.from("kind: Pod\nspec: { a: [1, yes] }\n"), "application/yaml");
+    assert.equal(yaml.contentType, "application/json");
+    assert.equal(
+      readBody(Buffer.from("a: 1"), "application/apply-patch+yaml").bytes?.toString(),
+      `{"a":1}`,
+    );
+  });
+
+  it("is refused where it could be read in two ways or in none", () => {
+    for (const [text, type] of [
+      ["{", "application/json"],
+      ["a: 1\na: 2", "application/yaml"],
+      ["a: 1\n---\nb: 2", "application/yaml"],
+      ["[]", "application/merge-patch+json"],
+      ["{}", "application/json-patch+json"],
+      ["\xff", "application/json"],
+    ] as const)
+      assert.throws(() => readBody(Buffer.from(text, "latin1"), type), GatewayError, text);
+    for (const type of ["text/plain", "application/cbor", "application/vnd.kubernetes.protobuf"])
+      assert.throws(() => readBody(Buffer.from("{}"), type), UnsupportedBody, type);
+  });
+});
+
+describe("a command in a container", () => {
+  const grammars = loadGrammars();
+  const judged = (query: string) => {
+    const url = parseRequestUrl(`/api/v1/namespaces/shop/pods/p/exec?${query}`);
+    const info = requestInfo("POST", url);
+    assert.ok(info.isResource);
+    return judgeStream(target, info, "exec", url, grammars);
+  };
+  const acts = (query: string) =>
+    judged(query)?.operation.effects.map(({ action, resource }) => `${action} ${resource.path}`);
+
+  it("is judged by its words", () => {
+    assert.deepEqual(acts("command=ls&command=/srv&stdout=true"), [
+      "k8s:exec shop/pods/p/exec/ls /srv",
+    ]);
+    assert.match(acts("command=sh&command=-c&command=ls")?.join() ?? "", /exec\/ls/);
+  });
+
+  it("is code where its words are not all that runs", () => {
+    for (const query of [
+      "command=sh&command=-c&command=$(id)",
+      "command=bash",
+      "command=python3&command=-c&command=1",
+    ])
+      assert.ok(
+        acts(query)?.some((act) => act.startsWith("k8s:exec_code ")),
+        query,
+      );
+  });
+
+  it("is refused with parameters nobody knows, one twice, or no words", () => {
+    for (const query of ["stdout=true", "command=ls&tty=true&tty=false", "command=ls&user=root"])
+      assert.equal(judged(query), undefined, query);
+  });
+});
+
+describe("the way in", () => {
+  it("names target and account in the path", () => {
+    const { target: name, account, url } = addressedTo("/edit~prod/api/v1/pods?limit=1");
+    assert.deepEqual([name, account, url.segments], ["prod", "edit", ["api", "v1", "pods"]]);
+    for (const path of ["/", "/PROD/api", "/a~b~c/api", "/prod%2Fapi", "//prod/api"])
+      assert.throws(() => addressedTo(path), GatewayError, path);
+  });
+
+  it("asks for JSON, in shapes that are known", () => {
+    const table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    assert.equal(acceptable(undefined, true), "application/json");
+    assert.equal(
+      acceptable("application/vnd.kubernetes.protobuf, application/yaml", true),
+      "application/json",
+    );
+    assert.equal(acceptable(`${table},application/cbor`, true), `${table},application/json`);
+    assert.equal(acceptable(table, false), "application/json");
+    assert.equal(acceptable("application/json;as=Secret;v=v1", true), "application/json");
+  });
+});
