@@ -128,6 +128,15 @@ describe("the listener of an agent", () => {
     assert.ok(Array.isArray(chain[1]?.grant));
   });
 
+  test("goes on, an agent's agent too, past the time it was first given", async () => {
+    const whoami = `sleep 14; exec "${process.execPath}" "${CUSTODY}" whoami --json`;
+    const short = ["run", "--target", "orders:read", "--quiet", "--ttl", "6s", "--"];
+    const nested = [process.execPath, CUSTODY, ...short, "sh", "-c", whoami];
+    const done = await parts.as("engineer", [...short, ...nested]);
+    assert.equal(done.exitCode, 0, done.stderr);
+    assert.equal((done.json as { chain: unknown[] }).chain.length, 3);
+  });
+
   test("--direct: a credential that needs no key, at the gateway's own address", async () => {
     const tell = `#!/bin/sh
 printf '{"port":"%s","key":"%s"}' "$PGPORT" "$CUSTODY_KEY"

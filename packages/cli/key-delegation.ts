@@ -25,6 +25,8 @@ export interface AskedChild {
   /** A file for the child's new key; undefined: it is a bearer. */
   readonly keyOut: string | undefined;
   readonly ttlSeconds: number | undefined;
+  /** It is stated to live as long as its parent may be renewed, whatever its own time is. */
+  readonly renewable?: boolean;
 }
 
 export interface Child {
@@ -101,6 +103,10 @@ function state(
   const grant: unknown = JSON.parse(asked.details);
   const nowMs = Date.now();
   const left = parent.expiresAt - Math.ceil(nowMs / 1000);
+  if (asked.renewable === true && parent.renewableUntil !== undefined) {
+    const ttlSeconds = parent.renewableUntil - Math.ceil(nowMs / 1000);
+    return stateChild(key, issuer, parent, { actor, grant, key: child, ttlSeconds }, nowMs);
+  }
   const ttlSeconds = asked.ttlSeconds ?? Math.min(DEFAULT_SECONDS, left);
   if (ttlSeconds > left)
     throw new CliError("refused", `--ttl ${ttlSeconds}s is more than the ${left}s you have left`, {
@@ -122,7 +128,8 @@ async function placeOf(
     const { id, root, depth } = delegation;
     const expiresAt = Math.floor(Date.parse(delegation.expiresAt) / 1000);
     const { statement } = await client.call("delegation", { params: { id } });
-    return { parent: { id, root, depth, statement, expiresAt }, issuer };
+    const renewableUntil = Math.floor(Date.parse(delegation.renewableUntil) / 1000);
+    return { parent: { id, root, depth, statement, expiresAt, renewableUntil }, issuer };
   });
 }
 

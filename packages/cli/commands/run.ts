@@ -238,14 +238,8 @@ async function delegateTo(
   const details = JSON.stringify(grant);
   const { keyFile } = options;
   const ttlSeconds = secondsOf(options.ttl, own, invocation.io.nowMs());
-  // What is signed about it bounds its renewals, so it is signed for as long as the one above lives.
-  const signedSeconds = options.renew ? secondsLeft(own, invocation.io.nowMs()) : ttlSeconds;
-  const asked = {
-    actor,
-    details,
-    keyOut: keyFile,
-    ttlSeconds: Math.max(ttlSeconds, signedSeconds),
-  };
+  // What is signed about it bounds its renewals.
+  const asked = { actor, details, keyOut: keyFile, ttlSeconds, renewable: options.renew };
   const { subject, bindTo, statement } = await childOf(invocation, asked);
   const issued = await invocation.withClient(
     (binding) =>

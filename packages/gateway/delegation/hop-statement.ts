@@ -46,7 +46,8 @@ export interface StatedParent {
   readonly rootId: string;
   readonly depth: number;
   readonly createdAtMs: number;
-  readonly expiresAtMs: number;
+  /** Its children are stated to live no longer; offline it is the parent's end, else how far it may be renewed. */
+  readonly boundMs: number;
   readonly statement: string | undefined;
 }
 
@@ -114,7 +115,7 @@ export function whyUnfit(
   if (statement.issuedAtMs < parent.createdAtMs - SKEW_MS)
     return "iat: it was signed before its parent was made";
   if (statement.issuedAtMs > nowMs + SKEW_MS) return "iat: it is from the future";
-  if (statement.expiresAtMs > parent.expiresAtMs) return "exp: it outlives its parent";
+  if (statement.expiresAtMs > parent.boundMs) return "exp: it outlives its parent";
   if (statement.expiresAtMs <= nowMs) return "exp: it has expired";
   return undefined;
 }

@@ -10,6 +10,8 @@ import type { Principal } from "../identity/principal.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { expiryOf, rootOf } from "./chain.ts";
 import { type Grant, isSubset, parseGrant } from "./grant.ts";
+import type { HopStatement } from "./hop-statement.ts";
+import { newSigner } from "./signer.fixture.ts";
 import { createTree, isRefused, type Minted, type Refused, type Tree } from "./tree.ts";
 
 const HOUR_MS = 3_600_000;
@@ -203,6 +205,53 @@ describe("renewal", () => {
     const renewed = f.tree.renew(root.id, 11 * HOUR_MS);
     assert.ok(!isRefused(renewed));
     assert.ok(isRefused(f.tree.renew(root.id, 12 * HOUR_MS)));
+  });
+});
+
+describe("a child that its parent's key signed", () => {
+  test("may be stated as far as its parent can be renewed, ends with it, and is renewed no further", async () => {
+    await using f = await fixture();
+    const { key } = newSigner();
+    const binding = { key, offlineChildren: true };
+    const groupsUntilMs = f.clock.now + 6 * HOUR_MS;
+    const engineer = { ...ENGINEER, groupsUntilMs };
+    const root = minted(f.tree.signIn(engineer, HOUR_MS, "jwt", binding)).node;
+    assert.equal(root.renewableUntilMs, groupsUntilMs);
+    const stated = (expiresAtMs: number): HopStatement => ({
+      text: `statement of ${expiresAtMs}`,
+      delegationId: `d-${expiresAtMs}`,
+      rootId: root.id,
+      parentId: root.id,
+      parentDigest: undefined,
+      actor: { kind: "agent", name: "agent" },
+      key,
+      grant: grant(),
+      depth: 1,
+      issuedAtMs: f.clock.now,
+      expiresAtMs,
+    });
+    const until = f.clock.now + 5 * HOUR_MS;
+    const over = stated(groupsUntilMs + 1);
+    assert.match(refusal(f.tree.delegate(root.id, { ...child(), statement: over })), /outlives/);
+    const offline = { ...child(), statement: stated(until), offline: true };
+    assert.match(refusal(f.tree.delegate(root.id, offline)), /outlives/);
+    const ttlMs = 2 * HOUR_MS;
+    const made = minted(
+      f.tree.delegate(root.id, { ...child({ ttlMs }), statement: stated(until) }),
+    );
+    assert.equal(made.node.expiresAtMs, root.expiresAtMs, "it ends with its parent");
+    assert.ok(isRefused(f.tree.renew(made.node.id, ttlMs)));
+    assert.ok(!isRefused(f.tree.renew(root.id, 5.5 * HOUR_MS)));
+    const renewed = f.tree.renew(made.node.id, 5 * HOUR_MS);
+    assert.ok(!isRefused(renewed));
+    assert.equal(renewed.expiresAtMs, until);
+    // What the provider vouches for anew goes further; what was signed does not.
+    f.clock.now += HOUR_MS;
+    const later = f.clock.now + 10 * HOUR_MS;
+    f.tree.refresh(root.id, { ...engineer, verifiedAtMs: f.clock.now, groupsUntilMs: later });
+    assert.equal(f.tree.find(root.id)?.renewableUntilMs, later);
+    assert.ok(isRefused(f.tree.renew(made.node.id, 5 * HOUR_MS)));
+    assert.equal(f.tree.find(made.node.id)?.renewableUntilMs, until);
   });
 });
 

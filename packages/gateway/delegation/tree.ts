@@ -301,7 +301,10 @@ function whyNotStated(
   if (parent.key === undefined) return `${parent.id} has no key that a hop statement could fit`;
   if (deps.store.find(statement.delegationId) !== undefined)
     return "this hop statement was used before: sign a new one for another child";
-  return whyUnfit(statement, parent, nowMs);
+  // Signed at the gateway, it may say how far the child can be renewed: the child itself ends with its
+  // parent all the same. Offline there is no renewal.
+  const boundMs = child.offline === true ? parent.expiresAtMs : parent.renewableUntilMs;
+  return whyUnfit(statement, { ...parent, boundMs }, nowMs);
 }
 
 type ActorFields = Pick<
@@ -354,10 +357,11 @@ function childExpiry(
   nowMs: number,
 ): number | Refused {
   if (statement !== undefined) {
-    // That it ends before its parent does was checked with the rest of the statement.
-    if (statement.expiresAtMs - nowMs > limits.delegationMaxTtlMs)
+    // How far it may be renewed was checked with the rest of the statement.
+    if ((ttlMs ?? statement.expiresAtMs - nowMs) > limits.delegationMaxTtlMs)
       return tooLong("a delegation lives", limits.delegationMaxTtlMs);
-    return Math.min(statement.expiresAtMs, nowMs + (ttlMs ?? limits.delegationMaxTtlMs));
+    const askedMs = nowMs + (ttlMs ?? limits.delegationMaxTtlMs);
+    return Math.min(statement.expiresAtMs, parent.expiresAtMs, askedMs);
   }
   if (ttlMs === undefined) return Math.min(nowMs + limits.delegationTtlMs, parent.expiresAtMs);
   if (ttlMs > limits.delegationMaxTtlMs)

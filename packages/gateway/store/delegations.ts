@@ -89,8 +89,9 @@ export function createDelegationStore(database: Database): DelegationStore {
     },
     refreshRoot(id, next) {
       database.run(
+        // What a parent signed about its child stays the bound of it.
         `UPDATE delegations SET renewable_until = max(renewable_until, $renewable)
-         WHERE root_id = $id`,
+         WHERE root_id = $id AND statement IS NULL`,
         { id, renewable: next.renewableUntilMs },
       );
       database.run(
