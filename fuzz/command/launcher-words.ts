@@ -24,11 +24,11 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     ..."-type f -quit -true -false , /dev/null".split(" "),
   ],
   sh: [
-    ..."-c -e -u -x -l -ec -cx -- - +e evil -s -i".split(" "),
+    ..."-c -e -u -x -l -ec -cx -- - +e evil -s -i --version".split(" "),
     ...["p a", "p a; p b", "p 'a b' && p c"],
   ],
   bash: [
-    ..."-c -e -lc -o pipefail -euc -- - +e +O extglob --norc -s -i -O".split(" "),
+    ..."-c -e -lc -o pipefail -euc -- - +e +O extglob --norc -s -i -O --version".split(" "),
     ...["p a", "p a | p b"],
   ],
 };

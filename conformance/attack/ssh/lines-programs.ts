@@ -118,6 +118,7 @@ const REFUSED: readonly LineAttempt[] = [
     "sh-plus-first": "bash +O extglob -c 'p'",
     "sh-dashes": "sh -c -- 'p' evil",
     "sh-dash": "sh - -c p",
+    "sh-version": "p | sh --version",
     "sh-option-o": "bash -O expand_aliases -c p",
     "sh-option-history": "bash -o history -c p",
     "sh-nested-deep": nestedShell(12),
@@ -394,7 +395,14 @@ const CODE: readonly LineAttempt[] = attempts("code", "code", {
   "git-folder-by-env": "env -C /tmp/a git status",
   "git-folder-by-sudo": "sudo -D /tmp/a git status",
   "git-folder-by-find": "find /tmp -execdir git status ';'",
-  "zstd-out": "zgrep a b",
+  zgrep: "zgrep a b",
+  "script-named-version": "python3 version",
+  "target-named-version": "make version",
+  "target-dash-v": "just -v",
+  "interpreter-verbose": "python3 -v",
+  "database-named-version": "psql version",
+  "pidstat-runs": "pidstat -e evil",
+  "sar-writes": "sar -o /etc/passwd 1",
 });
 
 const SAME: readonly LineAttempt[] = attempts("launcher", "same", {
