@@ -2,22 +2,35 @@
 // arguments only the cases whose names contain one of them. The last line is
 // `N passed, N failed, N skipped`.
 
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { checkEvidence } from "../support/evidence-checker.ts";
 import { hasSshServer } from "../support/ssh-server.ts";
-import { runCases, type Tally } from "./checks.ts";
+import { runCases, type SshCase, type Tally } from "./checks.ts";
 import { OPENSSH } from "./openssh.ts";
 import { OTHERS } from "./others.ts";
+import { SFTP_ATTACKS } from "./sftp-attacks.ts";
 import { openSshStage } from "./stage.ts";
 
 const words = process.argv.slice(2);
-const wanted = [...OPENSSH, ...OTHERS].filter(
+const wanted = [...OPENSSH, ...OTHERS, ...SFTP_ATTACKS].filter(
   ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
 );
+/** The gateway has to have stopped for it: always the last. */
+const EVIDENCE: SshCase = {
+  name: "the whole log verifies, with an end for everything, and every recording opens",
+  async run(stage) {
+    await stage.gateway.process.stop();
+    const { leaves, problems } = await checkEvidence(stage.gateway.dataFolder);
+    assert.deepEqual(problems, []);
+    assert.ok(leaves.length > 0);
+  },
+};
 const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
 if (hasSshServer()) {
   const policies = readFileSync(new URL("policies.cedar", import.meta.url), "utf8");
   await using stage = await openSshStage({ policies });
-  await runCases(wanted, stage, tally);
+  await runCases([...wanted, EVIDENCE], stage, tally);
 } else {
   console.log("skipped  everything: there is no sshd with an sftp-server on this machine");
   tally.skipped = wanted.length;

@@ -216,6 +216,23 @@ export const OTHERS: readonly SshCase[] = [
     },
   },
   {
+    name: "a client that goes away while its command is held leaves nothing behind",
+    async run(stage) {
+      const client = await openWireClient({
+        port: Number(stage.port),
+        user: "web-1",
+        secret: stage.handles.data,
+      });
+      const file = join(stage.folder, "left-behind");
+      void client.exec(`touch ${file}`);
+      const id = await stage.nextRequest();
+      await client[Symbol.asyncDispose]();
+      await stage.operator(["approve", id, "--reason", "too late"]).catch(() => undefined);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      assert.equal(existsSync(file), false);
+    },
+  },
+  {
     name: "what ran is replayed from its recording, and every leaf is in the log",
     async run(stage) {
       const word = `replayed-${Date.now()}`;

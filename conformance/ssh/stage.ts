@@ -32,6 +32,8 @@ export interface SshStage extends AsyncDisposable {
   sftp(who: Who, batch: readonly string[]): Promise<Ran>;
   scp(who: Who, words: readonly string[]): Promise<Ran>;
   /** The operator decides on the next request that waits. */
+  /** Its id, once one waits. */
+  nextRequest(): Promise<string>;
   approveNext(reason: string): Promise<void>;
   denyNext(reason: string): Promise<void>;
   /** Of the gateway's SSH door. */
@@ -237,6 +239,7 @@ ${options.more ?? ""}`,
         input: `${batch.join("\n")}\n`,
       }),
     scp: (who, words) => run(handles[who], ["scp", ...clientOptions, ...words]),
+    nextRequest: () => nextRequest(operator),
     approveNext: async (reason) => {
       await operator(["approve", await nextRequest(operator), "--reason", reason]);
     },

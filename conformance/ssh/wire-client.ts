@@ -15,6 +15,11 @@ export interface Executed {
 
 export interface WireClient extends AsyncDisposable {
   exec(command: Uint8Array | string, more?: readonly ChannelRequest[]): Promise<Executed>;
+  /** Settles once it is started. */
+  subsystem(
+    name: string,
+    onData: (data: Buffer) => void,
+  ): Promise<{ readonly send: (data: Buffer) => void }>;
   /** Settles with the reason when the other side ends the connection. */
   readonly over: Promise<string>;
   readonly connection: SshConnection;
@@ -23,6 +28,7 @@ export interface WireClient extends AsyncDisposable {
 }
 
 interface Running {
+  readonly onData?: (data: Buffer) => void;
   readonly stdout: Buffer[];
   readonly stderr: Buffer[];
   status: number | undefined;
@@ -74,7 +80,9 @@ export async function openWireClient(options: {
         running.start();
         break;
       case "channel-data":
-        (event.stream === 0 ? running.stdout : running.stderr).push(Buffer.from(event.data));
+        if (event.stream === 0 && running.onData !== undefined)
+          running.onData(Buffer.from(event.data));
+        else (event.stream === 0 ? running.stdout : running.stderr).push(Buffer.from(event.data));
         connection.consumed(event.channel, event.data.length);
         break;
       case "channel-request":
@@ -110,6 +118,27 @@ export async function openWireClient(options: {
             for (const request of more) connection.requestChannel(channel, request);
             connection.requestChannel(channel, { kind: "exec", command: Buffer.from(command) });
             connection.sendEof(channel);
+          },
+        });
+        flush();
+      });
+    },
+    subsystem(name, onData) {
+      return new Promise((resolve, reject) => {
+        const channel = connection.openChannel({ kind: "session" });
+        channels.set(channel, {
+          ...{ onData, stdout: [], stderr: [], status: undefined },
+          done: () => reject(new Error(`the subsystem ${name} has ended`)),
+          start() {
+            connection.requestChannel(channel, { kind: "subsystem", name: Buffer.from(name) });
+            resolve({
+              send(data) {
+                // What the suites send fits into a window.
+                if (connection.sendData(channel, data) !== data.length)
+                  throw new Error("more than the window holds");
+                flush();
+              },
+            });
           },
         });
         flush();
