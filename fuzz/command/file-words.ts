@@ -28,7 +28,7 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   chmod: words("-R 600 u+x -v -c --reference a-x -- 755"),
   gzip: words("-k -d -f -c -r -t -l -1 -9 -n -v --"),
   xxd: words("-p -r -l 4 -c 2 -s 1 -plain -u -b"),
-  mktemp: words("-d -u -p -t --suffix x.XXX -q"),
+  mktemp: words("-d -u -p -t --suffix x.XXXX -q"),
   shred: words("-u -n 1 -z -s 2 -f -x -v"),
   find: words(
     "-name * -delete -type f -maxdepth 1 -print -fprint -fls -fprintf %p -fprint0 -newer -o ! ( ) " +

@@ -12,7 +12,6 @@ import {
 } from "./decide-command.ts";
 import { loadGrammars } from "./load-grammars.ts";
 import type { CommandEffect } from "./scope.ts";
-import { serverCommand } from "./server-command.ts";
 
 const grammars = loadGrammars();
 
@@ -287,34 +286,6 @@ test("a line as it is, is code of a shell", () => {
 test("the attributes are of the kinds that policies have", () => {
   const attributes = attributesOf(only("cat /a"));
   assert.deepEqual([attributes.user, attributes.host, attributes.subcommand], ["", "", ""]);
-});
-
-test("the server's half of a transfer is known, and which way it goes", () => {
-  const server = (line: string) => serverCommand(decided(line));
-  assert.deepEqual(server("scp -t /a"), { program: "scp", writes: true });
-  assert.deepEqual(server("scp -pr -f /a"), { program: "scp", writes: false });
-  assert.deepEqual(server("rsync --server -vlogDtpre.iLsfxCIvu . /a"), {
-    program: "rsync",
-    writes: true,
-  });
-  assert.deepEqual(server("rsync --server --sender -vlogDtpre.iLsfxCIvu . /a"), {
-    program: "rsync",
-    writes: false,
-  });
-  assert.deepEqual(server("git-receive-pack '/a.git'"), {
-    program: "git-receive-pack",
-    writes: true,
-  });
-  assert.deepEqual(server("git-upload-pack '/a.git'"), {
-    program: "git-upload-pack",
-    writes: false,
-  });
-  assert.deepEqual(server("/usr/lib/openssh/sftp-server"), {
-    program: "sftp-server",
-    writes: true,
-  });
-  for (const line of ["ls", "scp /a b:c", "rsync -a /a /b", "scp -t /a; id"])
-    assert.equal(server(line), undefined, line);
 });
 
 describe("grammars of operators", () => {
