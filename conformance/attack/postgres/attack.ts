@@ -19,6 +19,14 @@ import { openWire, type Told, type Wire } from "./wire.ts";
 
 /** A sentence each; none when the gateway held. */
 export async function attack(stage: AttackStage, attempt: Attempt): Promise<string[]> {
+  for (let left = attempt.retries ?? 0; ; left--) {
+    const wrong = await attackOnce(stage, attempt);
+    const leaked = wrong.some((sentence) => sentence.startsWith("LEAKED"));
+    if (wrong.length === 0 || leaked || left === 0) return wrong;
+  }
+}
+
+async function attackOnce(stage: AttackStage, attempt: Attempt): Promise<string[]> {
   const wires: Wire[] = [];
   try {
     return await play(stage, attempt, wires);

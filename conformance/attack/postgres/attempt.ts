@@ -54,6 +54,11 @@ export interface Attempt {
   readonly startup?: Readonly<Record<string, string>>;
   /** SQL beside the gateway that gives one row with one value: what must be true afterwards. */
   readonly holds?: string;
+  /**
+   * It is a race that the gateway may win in another way, by looking at the catalogue just then: so often it
+   * is tried again, as long as nothing leaked.
+   */
+  readonly retries?: number;
   /** Puts back what the attempt changed, as the superuser. */
   readonly undo?: string;
 }

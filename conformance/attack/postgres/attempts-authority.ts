@@ -215,6 +215,7 @@ const STATE: Attempt[] = [
     ],
   }).map((attempt) => ({
     ...attempt,
+    retries: 4,
     undo: "alter table if exists orders_away rename to orders_back; do $$ begin if exists (select from pg_class where relname = 'orders_back') then alter table orders rename to customers; alter table orders_back rename to orders; end if; end $$; drop view swapped; create view swapped as select id, name as label from customers; grant select on swapped to attacked",
   })),
   ...each("DDL between", "denied", {

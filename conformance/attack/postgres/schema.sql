@@ -39,6 +39,10 @@ create table logins (id int primary key, secret text);
 create table devices (id int, login text unique);
 create table uses (id int, device text references devices (login));
 create unique index on measured (lower(mail), id);
+create table lowered (
+  id int, mail text, other int, small text generated always as (lower(mail)) stored unique,
+  size int generated always as (length(mail)) stored, unique (other, size), check (other <> size)
+);
 create table lapsed (id int, mail text);
 create unique index on lapsed (id) where mail > 'm';
 create table jobs (id int, word text);
@@ -106,6 +110,7 @@ insert into holders values (1, row(:canary_contact, 'x'));
 insert into pairs values (1, :canary_token, 1), (2, :canary_token, 2);
 insert into devices values (1, 'one'), (2, 'two');
 insert into uses values (1, 'one');
+insert into lowered (id, mail, other) values (1, :canary_email, 1);
 insert into lapsed values (1, :canary_email), (2, null);
 refresh materialized view mailing;
 select lo_from_bytea(4711, convert_to(:canary_email, 'UTF8'));

@@ -48,6 +48,7 @@ export const CLASSES: readonly (readonly [string, string])[] = [
   ["public.pairs.token", "secret.token"],
   ["public.uses.device", "pii.device"],
   ["public.lapsed.mail", "pii.email"],
+  ["public.lowered.mail", "pii.email"],
 ];
 
 const POLICIES = `

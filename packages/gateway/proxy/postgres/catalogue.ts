@@ -183,6 +183,13 @@ const SQL = {
       UNION ALL SELECT d.refobjsubid::int4 FROM pg_catalog.pg_depend d
         WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
+      -- A generated column is indexed instead of the columns it is made of.
+      UNION ALL SELECT d.refobjsubid::int4 FROM unnest(i.indkey::int2[]) AS k(attribute)
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attribute
+          AND a.attgenerated <> ''
+        JOIN pg_catalog.pg_attrdef g ON g.adrelid = a.attrelid AND g.adnum = a.attnum
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = g.oid
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
       UNION ALL SELECT d.refobjsubid::int4 FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_depend d
           ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid
         WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x')

@@ -7,7 +7,7 @@ import type { RelationInfo } from "./catalogue.ts";
 import type { ClassedColumn } from "./catalogue-resolve.ts";
 import type { Context } from "./lineage-context.ts";
 import { isConstant } from "./lineage-expression.ts";
-import { viewOrigin } from "./lineage-view.ts";
+import { relationRows, viewOrigin } from "./lineage-view.ts";
 import { child, isTree } from "./parse.ts";
 
 /** What a column is given: a constant, nothing (NULL, DEFAULT), or what is computed from rows. */
@@ -36,13 +36,13 @@ export function isNull(node: unknown): boolean {
 export function constraintTouches(context: Context, of: RelationInfo, by: Written): void {
   const { relation, written } = throughViews(context, of, by);
   const { catalogue } = context;
-  const classesOf = (oid: number, attribute: number) =>
+  const classesAt = (oid: number, attribute: number) =>
     catalogue.classes.get(oid)?.get(attribute) ?? [];
   if (written.how !== "delete") {
     for (const unique of relation.uniques) uniqueTouches(context, relation, unique, written);
     for (const key of relation.foreignKeys)
       for (const [index, attribute] of key.attributes.entries())
-        for (const classed of classesOf(key.table, key.referenced[index] ?? 0))
+        for (const classed of classesAt(key.table, key.referenced[index] ?? 0))
           for (const given of written.values.get(attribute) ?? []) guess(context, classed, given);
   }
   if (written.how === "update")
@@ -56,7 +56,7 @@ export function constraintTouches(context: Context, of: RelationInfo, by: Writte
         written.how === "delete" || key.referenced.some((one) => written.values.has(one));
       if (kept)
         for (const attribute of key.attributes)
-          for (const classed of classesOf(oid, attribute)) context.touches.add("inner", classed);
+          for (const classed of classesAt(oid, attribute)) context.touches.add("inner", classed);
     }
 }
 
@@ -68,9 +68,9 @@ function uniqueTouches(
   { how, values }: Written,
 ): void {
   if (!unique.some((attribute) => values.has(attribute))) return;
-  const classes = context.catalogue.classes.get(relation.oid);
+  const classes = classesOf(context, relation);
   for (const attribute of unique)
-    for (const classed of classes?.get(attribute) ?? []) {
+    for (const classed of classes.get(attribute) ?? []) {
       const given = values.get(attribute);
       if (given === undefined && how === "update") context.touches.add("inner", classed);
       for (const one of given ?? []) guess(context, classed, one);
@@ -86,10 +86,24 @@ function checkTouches(
 ): void {
   const all = check.includes(0) ? relation.columns.map(({ attribute }) => attribute) : check;
   if (!all.some((attribute) => values.has(attribute))) return;
-  const classes = context.catalogue.classes.get(relation.oid);
+  const classes = classesOf(context, relation);
   for (const attribute of all)
     if (!values.has(attribute))
-      for (const classed of classes?.get(attribute) ?? []) context.touches.add("inner", classed);
+      for (const classed of classes.get(attribute) ?? []) context.touches.add("inner", classed);
+}
+
+/** Of generated columns too: what they are made of. */
+function classesOf(
+  context: Context,
+  relation: RelationInfo,
+): ReadonlyMap<number, readonly ClassedColumn[]> {
+  const { columns } = relationRows(context, relation);
+  return new Map(
+    relation.columns.map(({ attribute }, index) => {
+      const { classes = [], derived = [] } = columns[index] ?? {};
+      return [attribute, [...classes, ...derived]] as const;
+    }),
+  );
 }
 
 /** One constant a statement; a list of them is a search. */
