@@ -1,5 +1,6 @@
 // Our SSH transport against golang.org/x/crypto/ssh, in both roles: the one peer on a Debian of today that
-// has ML-KEM. Skipped, with the reason, where there is no Go.
+// has ML-KEM. Skipped, with the reason, where there is no Go
+// or its modules cannot be had.
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
@@ -17,7 +18,8 @@ import {
   testFolder,
 } from "@custody/wire/ssh/peer-harness.ts";
 
-const skip = spawnSync("go", ["version"]).status === 0 ? false : "there is no Go on the path";
+const folder = new URL("./go", import.meta.url);
+const skip = lackingGo();
 const peer = join(testFolder({ after }), "peer");
 const GCM = "aes128-gcm@openssh.com";
 const SUITES: readonly (readonly [kex: string, cipher: string, mac: string])[] = [
@@ -31,9 +33,14 @@ const SUITES: readonly (readonly [kex: string, cipher: string, mac: string])[] =
 ];
 const SIZE = 1_000_000;
 
+function lackingGo(): string | false {
+  if (spawnSync("go", ["version"]).status !== 0) return "there is no Go on the path";
+  const modules = spawnSync("go", ["mod", "download"], { cwd: folder });
+  return modules.status === 0 ? false : "Go's modules cannot be had";
+}
+
 before(() => {
   if (skip !== false) return;
-  const folder = new URL("./go", import.meta.url);
   const build = spawnSync("go", ["build", "-o", peer, "."], { cwd: folder, encoding: "utf8" });
   assert.equal(build.status, 0, build.stderr);
 });
