@@ -2,14 +2,28 @@
 
 import { readFile } from "node:fs/promises";
 import { loadGrammars } from "../command/load-grammars.ts";
-import { type KubernetesListener, listenKubernetes } from "../proxy/kubernetes/listener.ts";
+import type { Config } from "../config/config.ts";
+import {
+  type KubernetesListener,
+  type KubernetesListenerDeps,
+  listenKubernetes,
+} from "../proxy/kubernetes/listener.ts";
 import type { RecordedSession, Recorder } from "../recording/recorder.ts";
 import type { KubernetesTarget } from "../target/target.ts";
-import type { DataSideDeps } from "./data-side.ts";
 import type { Address } from "./listeners.ts";
 
+/** Of what every listener is given; see data-side.ts. */
+export interface KubernetesDoorDeps
+  extends Pick<
+    KubernetesListenerDeps,
+    "access" | "certificate" | "clock" | "control" | "journal" | "log"
+  > {
+  readonly config: () => Config;
+  readonly processes: number;
+}
+
 export function listenForKubernetes(
-  deps: DataSideDeps,
+  deps: KubernetesDoorDeps,
   at: Address,
   openRecorder: (session: RecordedSession) => Recorder,
 ): Promise<KubernetesListener> {

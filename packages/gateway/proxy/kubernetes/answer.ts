@@ -69,7 +69,8 @@ export async function relayAnswer(
     return { status, bytes: out.bytes, rows: out.rows };
   } catch (thrown) {
     answer.body.destroy();
-    throw thrown;
+    if (thrown instanceof GatewayError || plan.signal.aborted) throw thrown;
+    throw unavailable("the API server's answer broke off", thrown);
   }
 }
 

@@ -8,6 +8,7 @@ import { KubernetesWireError } from "@custody/wire/kubernetes/errors.ts";
 import { type RequestInfo, requestInfo } from "@custody/wire/kubernetes/request-info.ts";
 import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { Denial, Operation, Permit } from "../../access/operation.ts";
+import { isPermit } from "../../access/permit.ts";
 import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
@@ -71,6 +72,7 @@ const MAX_REMEMBERED = 4096;
 /** So often a client is told to ask again before it is told no. */
 const MAX_LATE = 5;
 const RETRY_AFTER_SECONDS = 5;
+const BODILESS = new Set(["GET", "HEAD"]);
 const READS = new Set(["get", "list", "watch"]);
 
 export async function serveRequest(
@@ -136,6 +138,8 @@ function prepare(
   try {
     info = requestInfo(request.method, request.url);
     body = readBody(request.body, one(request.headers["content-type"]));
+    if (body.bytes !== undefined && BODILESS.has(request.method))
+      return deny("a request", `a ${request.method} has no body`);
   } catch (thrown) {
     if (thrown instanceof UnsupportedBody) {
       deny("a request", thrown.message);
@@ -252,6 +256,7 @@ async function forward(
   const mask = maskFor(deps, session, info, obligations.unmask);
   try {
     signal.throwIfAborted();
+    if (!isPermit(permit)) throw new GatewayError("internal", "a request without a permit");
     const answer = await session.upstream.request({
       method: request.method,
       path,

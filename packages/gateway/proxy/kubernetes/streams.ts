@@ -9,6 +9,7 @@ import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import { type ResourceRequest, requestInfo } from "@custody/wire/kubernetes/request-info.ts";
 import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { Denial, Permit } from "../../access/operation.ts";
+import { isPermit } from "../../access/permit.ts";
 import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
@@ -192,6 +193,7 @@ async function run(
   const exit = new ExitReader();
   try {
     signal.throwIfAborted();
+    if (!isPermit(permit)) throw new GatewayError("internal", "a stream without a permit");
     const upstream = await session.upstream.upgrade({
       method: stream.method,
       path: stream.path,

@@ -7,7 +7,7 @@
 import { request as httpsRequest, type RequestOptions } from "node:https";
 import type { Duplex, Readable } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
-import { Pool } from "undici";
+import { errors, Pool } from "undici";
 import { GatewayError } from "../../base/errors.ts";
 import type { UpstreamCredential } from "../../session/control.ts";
 
@@ -78,13 +78,19 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
   const own = credentialHeaders(credential);
   return {
     async request({ method, path, headers, body, signal }) {
-      try {
-        const answer = await pool.request({
+      const ask = () =>
+        pool.request({
           method: method as "GET",
           path,
           headers: headerLines({ ...headers, ...own }),
           body: body ?? null,
           signal,
+        });
+      try {
+        // A pooled connection may have ended just now. Only what reads is asked for again.
+        const answer = await ask().catch((error: unknown) => {
+          if (method !== "GET" || signal.aborted || !hasEnded(error)) throw error;
+          return ask();
         });
         return { status: answer.statusCode, headers: answer.headers, body: answer.body };
       } catch (cause) {
@@ -109,6 +115,10 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
     },
     [Symbol.asyncDispose]: () => pool.destroy(),
   };
+}
+
+function hasEnded(error: unknown): boolean {
+  return error instanceof errors.SocketError;
 }
 
 /** What shows who asks; set last, over whatever else there was. */

@@ -1,0 +1,414 @@
+import assert from "node:assert/strict";
+import { connect as connectHttp2, constants } from "node:http2";
+import { createServer as createHttpsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { after, before, beforeEach, describe, it } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { Agent, fetch } from "undici";
+import { createTestAuthority } from "../../../../conformance/support/certificates.ts";
+import type { Access, Decision } from "../../access/operation.ts";
+import { issuePermit } from "../../access/permit.ts";
+import type { LeafDraft } from "../../audit/journal.ts";
+import { systemClock } from "../../base/clock.ts";
+import { GatewayError } from "../../base/errors.ts";
+import { Secret } from "../../base/secret.ts";
+import { loadGrammars } from "../../command/load-grammars.ts";
+import type { Chain } from "../../delegation/chain.ts";
+import type { Control, SessionEvents } from "../../session/control.ts";
+import type { KubernetesTarget } from "../../target/target.ts";
+import { type KubernetesListener, listenKubernetes } from "./listener.ts";
+
+// A light API server of canned answers; what they look like is held against the real one by
+// `npm run conformance:kubernetes`. Control and access are doubles at the data side's two edges.
+
+const authority = createTestAuthority();
+const server = createHttpsServer(authority.issue(["127.0.0.1"]));
+const seen: {
+  method: string;
+  url: string;
+  headers: NodeJS.Dict<string | string[]>;
+  body: string;
+}[] = [];
+let leaves: LeafDraft[] = [];
+let verdict: "permit" | "deny" | "hold" = "permit";
+const sessions: SessionEvents[] = [];
+const closed: string[] = [];
+let listener: KubernetesListener;
+let origin = "";
+const agent = new Agent({ connect: { ca: authority.cert }, allowH2: false });
+
+server.on("request", async (request, answer) => {
+  let body = "";
+  for await (const chunk of request) body += String(chunk);
+  const { method = "", url = "", headers } = request;
+  seen.push({ method, url, headers, body });
+  const json = (status: number, value: unknown) => {
+    answer.writeHead(status, { "content-type": "application/json" });
+    answer.end(JSON.stringify(value));
+  };
+  if (url.includes("watch=")) {
+    answer.writeHead(200, { "content-type": "application/json" });
+    answer.write(
+      `{"type":"ADDED","object":{"kind":"Secret","apiVersion":"v1","data":{"k":"czNjcjN0"}}}\n`,
+    );
+  } else if (url.includes("/secrets?limit=big")) {
+    answer.writeHead(200, { "content-type": "application/json" });
+    answer.write(`{"kind":"SecretList","apiVersion":"v1","metadata":{},"items":[`);
+    for (let index = 0; index < 2000; index++)
+      answer.write(
+        `${index === 0 ? "" : ","}{"metadata":{"name":"s${index}"},"data":{"k":"czNjcjN0"}}`,
+      );
+    answer.end("]}");
+  } else if (url.includes("/yaml")) {
+    answer
+      .writeHead(200, { "content-type": "application/yaml" })
+      .end("kind: Secret\ndata: { k: czNjcjN0 }\n");
+  } else if (url.includes("/unauthorized")) json(401, { kind: "Status", code: 401 });
+  else if (url.includes("/elsewhere"))
+    answer.writeHead(302, { location: "https://elsewhere/" }).end();
+  else if (url.includes("/cut-late")) {
+    answer.writeHead(200, { "content-type": "application/json" });
+    answer.write(`{"kind":"PodList","apiVersion":"v1","metadata":{},"items":[{"a":1},{"b":`);
+    setTimeout(() => answer.destroy(), 100);
+  } else if (url.includes("/cut-early")) {
+    answer.writeHead(200, { "content-type": "application/json" });
+    answer.write(
+      `{"kind":"SecretList","apiVersion":"v1","metadata":{},"items":[{"data":{"k":"czNj`,
+    );
+    setTimeout(() => answer.destroy(), 100);
+  } else
+    json(200, {
+      kind: "Secret",
+      apiVersion: "v1",
+      metadata: { name: "s" },
+      data: { k: "czNjcjN0" },
+    });
+});
+
+const chain: Chain = {
+  hops: [
+    {
+      ...{ delegationId: "d-1", id: "corp/ann", name: "ann", subject: "corp/1" },
+      kind: "user",
+      ...{
+        groups: [],
+        provenance: "attested",
+        grant: undefined,
+        expiresAtMs: Date.now() + 3_600_000,
+      },
+    },
+  ],
+};
+
+const access: Access = {
+  policyVersion: "v1",
+  forget: () => undefined,
+  authorize: (_subject, operation): Decision => {
+    const obligations = {
+      unmask: new Set<string>(),
+      maxRows: undefined,
+      maxBytes: undefined,
+      timeoutMs: undefined,
+    };
+    if (verdict === "permit")
+      return {
+        verdict,
+        permit: issuePermit({ operation, obligations, policyIds: [], policyVersion: "v1" }),
+      };
+    if (verdict === "hold")
+      return { verdict, requirements: [], what: operation.summary, policyVersion: "v1" };
+    const denial = {
+      kind: "forbidden" as const,
+      what: operation.summary,
+      policyId: "no",
+      message: "not here",
+      hop: 0,
+      hopLabel: "depth 0",
+    };
+    return { verdict, denial, policyVersion: "v1" };
+  },
+  authorizeApproved: (subject, operation) => {
+    verdict = "permit";
+    return access.authorize(subject, operation);
+  },
+};
+
+let holdState:
+  | { state: "waiting"; approvals: 0; quorum: 1; forWhom: "" }
+  | { state: "approved"; met: []; approvers: ["corp/otto"] } = {
+  ...{ state: "waiting", approvals: 0, quorum: 1, forWhom: "" },
+};
+
+const control: Control = {
+  async openSession({ credential, target }, events) {
+    if (!(credential instanceof Secret) || credential.reveal() !== "good")
+      throw new GatewayError("unauthenticated", "this credential is not one of this gateway's");
+    if (target !== "prod") throw new GatewayError("not_found", "there is no such target");
+    sessions.push(events);
+    return {
+      ...{ sessionId: `s-test${sessions.length}aaaaaaa`.slice(0, 14), chain, account: "edit" },
+      expiresAtMs: Date.now() + 3_600_000,
+      upstream: {
+        ...{
+          kind: "kubernetes",
+          user: "custody:corp/ann",
+          token: new Secret("of-the-cluster"),
+          certificate: undefined,
+        },
+        impersonate: {
+          user: "custody:corp/ann",
+          groups: ["one", "two"],
+          extra: { "custody-chain": ["corp/ann"] },
+        },
+      },
+    };
+  },
+  attachBackend: () => undefined,
+  closeSession: async (_id, reason) => {
+    closed.push(reason);
+  },
+  requestApproval: async () => ({
+    holdId: "h-1",
+    expiresAtMs: Date.now() + 60_000,
+    current: holdState,
+  }),
+  leaveHold: () => undefined,
+  spendApproval: async () => true,
+  noteDenial: () => undefined,
+};
+
+before(async () => {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const target: KubernetesTarget = {
+    ...{ protocol: "kubernetes", name: "prod", caFile: undefined, fields: [], tags: {} },
+    server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    accounts: [
+      {
+        name: "edit",
+        credential: { kind: "token", token: { from: "env", name: "X" } },
+        impersonate: undefined,
+      },
+    ],
+  };
+  const own = authority.issue(["127.0.0.1"]);
+  const nothing = () => undefined;
+  listener = await listenKubernetes({
+    ...{ host: "127.0.0.1", port: 0, access, control, clock: systemClock, log: nothing },
+    certificate: () => own,
+    targets: () => new Map([["prod", target]]),
+    journal: {
+      append: (leaf) => leaves.push(leaf),
+      appendContent: nothing,
+      beforeFlush: nothing,
+      barrier: (_durability, done) => setImmediate(done),
+      [Symbol.asyncDispose]: async () => undefined,
+    },
+    openRecorder: () => ({
+      ...{
+        command: nothing,
+        response: nothing,
+        event: nothing,
+        typed: nothing,
+        data: nothing,
+        endData: nothing,
+      },
+      room: () => true,
+      end: () => ({ pieces: 0, digest: "" }),
+    }),
+    targetCa: async () => authority.cert,
+    grammars: loadGrammars(),
+    maskOf: () => "redact",
+    ...{ sessionIdleMs: 60_000, targetConnectTimeoutMs: 5000, maxSessions: 10, maxConnections: 50 },
+    ...{ startupTimeoutMs: 5000, maxBodyBytes: 10_000 },
+    limits: { holdWaitMs: 200, holdReminderMs: 1000, maxObjectBytes: 100_000 },
+  });
+  origin = `https://127.0.0.1:${listener.port}`;
+});
+
+after(async () => {
+  await listener[Symbol.asyncDispose]();
+  await agent.destroy();
+  server.closeAllConnections();
+  server.close();
+});
+
+beforeEach(() => {
+  [seen.length, leaves, verdict] = [0, [], "permit"];
+  holdState = { state: "waiting", approvals: 0, quorum: 1, forWhom: "" };
+});
+
+function ask(
+  path: string,
+  options: {
+    method?: string;
+    headers?: Record<string, string>;
+    body?: string;
+    signal?: AbortSignal;
+  } = {},
+) {
+  const headers = { authorization: "Bearer good", ...options.headers };
+  return fetch(`${origin}/prod${path}`, { ...options, headers, dispatcher: agent });
+}
+
+const status = async (answer: { json(): Promise<unknown> }) =>
+  (await answer.json()) as { code: number; reason: string; message: string };
+const secret = "/api/v1/namespaces/shop/secrets/s";
+
+describe("the door for clients of Kubernetes", () => {
+  it("sends on what it judged and nothing else of the client's", async () => {
+    const answer = await ask(`${secret}/?pretty=a+b`, {
+      headers: { "x-anything": "1", cookie: "a=b", accept: "application/yaml" },
+    });
+    assert.equal(
+      ((await answer.json()) as { data: { k: string } }).data.k,
+      Buffer.from("[masked secret.k8s]").toString("base64"),
+    );
+    const [sent] = seen;
+    assert.equal(sent?.url, `${secret}?pretty=a%20b`);
+    assert.equal(sent.headers.authorization, "Bearer of-the-cluster");
+    assert.equal(sent.headers["impersonate-user"], "custody:corp/ann");
+    assert.equal(sent.headers.accept, "application/json");
+    assert.equal(sent.headers["x-anything"] ?? sent.headers.cookie, undefined);
+    assert.match(String(sent.headers["audit-id"]), /^r-/);
+  });
+
+  it("writes the intent before and the outcome after, with what was masked", async () => {
+    await (await ask(secret)).text();
+    await pause(20);
+    assert.deepEqual(
+      leaves.map(({ event }) => event),
+      ["command.intent", "command.outcome"],
+    );
+    assert.deepEqual(leaves[0]?.effects, [`k8s:get prod/shop/secrets/s`]);
+    assert.deepEqual([leaves[1]?.outcome, leaves[1]?.masked], ["ok", ["secret.k8s"]]);
+  });
+
+  it("masks each of a long list as it comes", async () => {
+    const list = (await (await ask("/api/v1/namespaces/shop/secrets?limit=big")).json()) as {
+      items: { data: { k: string } }[];
+    };
+    assert.equal(list.items.length, 2000);
+    assert.ok(list.items.every(({ data }) => data.k !== "czNjcjN0"));
+  });
+
+  it("tells a denial as a Status with its policy and request, and sends nothing", async () => {
+    verdict = "deny";
+    const answer = await ask(secret);
+    assert.equal(answer.status, 403);
+    const { message, reason } = await status(answer);
+    assert.equal(reason, "Forbidden");
+    assert.match(
+      message,
+      /^Custody denied get on secrets s in namespace shop: not here\. Policy no\. Hop: depth 0\. Request r-\S+\. Next: custody explain r-/,
+    );
+    assert.equal(seen.length, 0);
+    assert.deepEqual(
+      leaves.map(({ event }) => event),
+      ["command.denied"],
+    );
+  });
+
+  it("tells a client that waited to ask again, and runs what was approved once", async () => {
+    verdict = "hold";
+    const late = await ask(secret, { method: "DELETE" });
+    assert.deepEqual([late.status, late.headers.get("retry-after")], [429, "5"]);
+    assert.match((await status(late)).message, /waits for approval[\s\S]*Not executed/);
+    assert.equal(seen.length, 0);
+    holdState = { state: "approved", met: [], approvers: ["corp/otto"] };
+    assert.equal((await ask(secret, { method: "DELETE" })).status, 200);
+    assert.deepEqual(leaves.find(({ event }) => event === "command.intent")?.detail, {
+      approvedBy: ["corp/otto"],
+    });
+  });
+
+  it("tells a client no in the end", async () => {
+    verdict = "hold";
+    const codes: number[] = [];
+    for (let round = 0; round < 7; round++)
+      codes.push((await ask(`${secret}2`, { method: "DELETE" })).status);
+    assert.deepEqual(codes, [429, 429, 429, 429, 429, 403, 403]);
+  });
+
+  for (const [what, path, code] of [
+    ["a form that cannot be masked", "/api/v1/namespaces/shop/yaml/s", 503],
+    ["a refused credential of the gateway's", "/api/v1/namespaces/shop/unauthorized/s", 503],
+    ["a way to elsewhere", "/api/v1/namespaces/shop/elsewhere/s", 503],
+  ] as const)
+    it(`does not hand on ${what}`, async () => {
+      const answer = await ask(path);
+      assert.equal(answer.status, code);
+      assert.ok(!(await answer.text()).includes("czNj"));
+    });
+
+  it("breaks an answer that broke, and lets nothing of it through", async () => {
+    const early = await ask("/api/v1/namespaces/shop/cut-early");
+    assert.equal(early.status, 503);
+    assert.ok(!(await early.text()).includes("czNj"));
+    await assert.rejects(ask("/api/v1/namespaces/shop/cut-late").then((answer) => answer.text()));
+  });
+
+  it("ends a watch with its session, and opens another one afterwards", async () => {
+    const answer = await ask("/api/v1/namespaces/shop/secrets?watch=1");
+    const reader = (answer.body ?? assert.fail("no body")).getReader();
+    const first = Buffer.from((await reader.read()).value as Uint8Array).toString();
+    assert.ok(first.includes("ADDED") && !first.includes("czNjcjN0"));
+    const before = sessions.length;
+    sessions
+      .at(-1)
+      ?.onEnd({ code: "revoked", message: "the delegation was revoked", hint: undefined });
+    const begun = performance.now();
+    await assert.rejects(async () => {
+      while (!(await reader.read()).done);
+    });
+    assert.ok(performance.now() - begun < 1000);
+    await ask(secret);
+    assert.equal(sessions.length, before + 1);
+    assert.ok(closed.includes("the delegation was revoked"));
+  });
+
+  for (const [what, headers, code] of [
+    ["another identity", { "impersonate-user": "system:admin" }, 403],
+    ["a remote user", { "x-remote-user": "system:admin" }, 403],
+    ["no credential", { authorization: "" }, 401],
+    ["another's credential", { authorization: "Bearer bad" }, 401],
+  ] as const)
+    it(`refuses ${what}`, async () => {
+      const answer = await ask(secret, { headers });
+      assert.equal(answer.status, code);
+      assert.equal((await status(answer)).code, code);
+      assert.equal(seen.length, 0);
+    });
+
+  it("refuses a body beyond the limit, one in a form nobody decodes, and one where there is none", async () => {
+    const post = (body: string, type: string) =>
+      ask("/api/v1/namespaces/shop/configmaps", {
+        method: "POST",
+        body,
+        headers: { "content-type": type },
+      });
+    assert.equal((await post(`{"a":"${"x".repeat(20_000)}"}`, "application/json")).status, 429);
+    assert.equal((await post("x", "application/cbor")).status, 415);
+    assert.equal(seen.length, 0);
+  });
+
+  it("speaks HTTP/2, many requests on a connection", async () => {
+    const client = connectHttp2(origin, { ca: authority.cert });
+    const answers = Array.from({ length: 20 }, () => {
+      const stream = client.request({
+        [constants.HTTP2_HEADER_PATH]: `/prod${secret}`,
+        authorization: "Bearer good",
+      });
+      return new Promise<string>((resolve, reject) => {
+        let text = "";
+        stream.setEncoding("utf8").on("data", (part: string) => {
+          text += part;
+        });
+        stream.on("end", () => resolve(text));
+        stream.on("error", reject);
+      });
+    });
+    for (const text of await Promise.all(answers))
+      assert.ok(text.includes('"kind":"Secret"') && !text.includes("czNjcjN0"));
+    client.destroy();
+  });
+});
