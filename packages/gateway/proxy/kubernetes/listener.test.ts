@@ -341,10 +341,10 @@ describe("the door for clients of Kubernetes", () => {
     });
 
   it("breaks an answer that broke, and lets nothing of it through", async () => {
-    const early = await ask("/api/v1/namespaces/shop/cut-early");
-    assert.equal(early.status, 503);
-    assert.ok(!(await early.text()).includes("czNj"));
-    await assert.rejects(ask("/api/v1/namespaces/shop/cut-late").then((answer) => answer.text()));
+    for (const path of ["cut-early", "cut-late"]) {
+      const answer = await ask(`/api/v1/namespaces/shop/${path}`);
+      await assert.rejects(answer.text(), path);
+    }
   });
 
   it("ends a watch with its session, and opens another one afterwards", async () => {
