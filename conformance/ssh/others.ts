@@ -154,6 +154,29 @@ export const OTHERS: readonly SshCase[] = [
     },
   },
   {
+    name: "clients with windows of a gigabyte that stop reading cost the gateway little memory",
+    async run(stage) {
+      await using clients = new AsyncDisposableStack();
+      const resident = () =>
+        Number(
+          /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${stage.gateway.pid}/status`, "utf8"))?.[1],
+        );
+      const before = resident();
+      for (let n = 0; n < 4; n += 1) {
+        const client = clients.use(
+          await openWireClient({
+            ...{ port: Number(stage.port), user: "web-1", secret: stage.handles.data },
+            stalls: true,
+          }),
+        );
+        void client.exec("head -c 2000000000 /dev/zero");
+      }
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      const grownMiB = (resident() - before) / 1024;
+      assert.ok(grownMiB < 96, `it grew by ${Math.round(grownMiB)} MiB`);
+    },
+  },
+  {
     name: "command bytes with NUL, line ends, escapes and what is no UTF-8 reach no host",
     async run(stage) {
       await using client = await openWireClient({

@@ -40,6 +40,8 @@ export async function openWireClient(options: {
   readonly port: number;
   readonly user: string;
   readonly secret: string;
+  /** What is never consumed, this client never reads. */
+  readonly stalls?: boolean;
 }): Promise<WireClient> {
   const connection = new SshConnection({
     role: "client",
@@ -48,10 +50,12 @@ export async function openWireClient(options: {
     // Other cases check the gateway's key.
     hostKeyAccepted: () => true,
     nowMs: () => performance.now(),
+    ...(options.stalls === true ? { limits: { windowBytes: 1 << 30 } } : {}),
   });
   const socket: Socket = connect({ host: "127.0.0.1", port: options.port, noDelay: true });
   const ready = Promise.withResolvers<void>();
   const over = Promise.withResolvers<string>();
+  let isStalled = false;
   const channels = new Map<number, Running>();
   const ended = (why: string) => {
     ready.reject(new Error(why));
@@ -97,6 +101,10 @@ export async function openWireClient(options: {
     }
   };
   socket.on("data", (chunk: Buffer) => {
+    if (isStalled) {
+      socket.pause();
+      return;
+    }
     connection.receive(chunk);
     for (let event = connection.next(); event !== undefined; event = connection.next())
       handle(event);
@@ -118,6 +126,7 @@ export async function openWireClient(options: {
             for (const request of more) connection.requestChannel(channel, request);
             connection.requestChannel(channel, { kind: "exec", command: Buffer.from(command) });
             connection.sendEof(channel);
+            isStalled = options.stalls === true;
           },
         });
         flush();

@@ -10,7 +10,7 @@ import { GatewayError } from "../../base/errors.ts";
 import { readExec } from "./exec.ts";
 import { type ChannelEnd, Flow } from "./flow.ts";
 import type { Asked, Verdict } from "./judge.ts";
-import { accountOperation, sftpOperation, variableOperation } from "./operations.ts";
+import { sftpOperation, shellOperation, variableOperation } from "./operations.ts";
 import type {
   ChannelHandler,
   ClientSide,
@@ -198,7 +198,7 @@ export class SessionChannel implements ChannelHandler {
       case "shell":
         return {
           asked: {
-            operation: accountOperation(site, "shell"),
+            operation: shellOperation(site),
             ...{ command: "", bound: ["shell", ...around], durability: "strict" },
           },
           start: { request, mode: "shell", argv: [] },
