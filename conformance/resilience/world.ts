@@ -35,7 +35,7 @@ export interface Subject extends AsyncDisposable {
   /** A session of node-postgres, its errors kept. */
   connect(options?: ConnectOptions): Promise<pg.Client>;
   restart(): Promise<void>;
-  /** SIGKILL, and its end. */
+  /** SIGKILL of all its processes, and its end. */
   kill(): Promise<void>;
   /** `custody …` as the engineer who is signed in. */
   custody(args: readonly string[]): Promise<CommandResult>;
@@ -225,7 +225,11 @@ limits: ${JSON.stringify(limits)}
     custody,
     connect: (connection = {}) => connectClient(subject, connection),
     async kill() {
-      process.kill(subject.gateway.pid, "SIGKILL");
+      // Its data processes too, where it has some: this one first, as nothing else would stop them.
+      const { pid } = subject.gateway;
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
+      for (const one of [pid, ...children.split(" ").filter(Number).map(Number)])
+        process.kill(one, "SIGKILL");
       await subject.gateway.process.exited;
     },
     async restart() {
