@@ -159,7 +159,7 @@ function kubeconfigText(server: string, caFile: string, token: string): string {
 }
 
 const APPROVERS = `
-@id("operators-approve")
+@id("cluster-operators-approve")
 permit (principal in Custody::Group::"corp/operators", action == Custody::Action::"approve", resource);
 `;
 

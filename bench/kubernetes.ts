@@ -1,0 +1,269 @@
+// Kubernetes through the gateway against the API server direct, `kubectl proxy` and nginx where this machine
+// has one, all in one run: `npm run bench:kubernetes [-- --json]`. Figures of a small machine on which the
+// API server, the gateway and the clients share the cores; the ratios count.
+
+import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { request } from "node:https";
+import { join } from "node:path";
+import { Agent, fetch } from "undici";
+import { kubectls, runKubectl } from "../conformance/kubernetes/clients.ts";
+import { type KubernetesStage, openKubernetesStage } from "../conformance/kubernetes/stage.ts";
+import { clusterProblem, freePort } from "../conformance/support/kubernetes-server.ts";
+import { startWatched } from "../conformance/support/watched-process.ts";
+import { median, printRows, type Row } from "./rows.ts";
+
+const RUNS = 3;
+const GET_MS = 1500;
+const CLIENTS = 8;
+const WATCHES = 1000;
+const EVENTS = 20;
+const NGINX = "/usr/sbin/nginx";
+
+interface Peer {
+  readonly name: string;
+  /** Up to where the API's paths begin. */
+  readonly base: string;
+  readonly agent: Agent;
+  readonly token: string | undefined;
+}
+
+const problem = clusterProblem();
+if (problem !== undefined) {
+  process.stdout.write(`${problem}\n`);
+  process.exit(0);
+}
+await using stage = await openKubernetesStage();
+await using parts = new AsyncDisposableStack();
+const { cluster } = stage;
+const handle = await stage.delegate("engineer", "bench", "k8s:data", "*");
+const agentOf = (ca: string | undefined) =>
+  parts.adopt(
+    new Agent({
+      connections: 2000,
+      allowH2: false,
+      ...(ca === undefined ? {} : { connect: { ca } }),
+    }),
+    (one) => one.destroy(),
+  );
+const direct: Peer = {
+  name: "direct",
+  base: cluster.server,
+  agent: agentOf(cluster.ca),
+  token: cluster.adminToken,
+};
+const custody: Peer = {
+  name: "custody",
+  base: stage.address,
+  agent: agentOf(readFileSync(stage.gateway.caFile, "utf8")),
+  token: handle,
+};
+const peers = [direct, ...(await startProxies(stage))];
+await fill();
+const rows = [...(await gets()), ...(await lists()), await watches(), ...(await execs())];
+printRows(rows, process.argv.includes("--json"));
+
+/** 10 MB of configmaps and 10 MB of Secrets, in namespaces of their own. */
+async function fill(): Promise<void> {
+  for (const [namespace, kind, value] of [
+    ["plain", "configmaps", () => randomBytes(37_500).toString("base64")],
+    [
+      "secret",
+      "secrets",
+      () => Buffer.from(randomBytes(28_100).toString("base64")).toString("base64"),
+    ],
+  ] as const) {
+    await cluster.call("POST", "/api/v1/namespaces", { metadata: { name: namespace } });
+    for (let index = 0; index < 200; index++)
+      await cluster.call("POST", `/api/v1/namespaces/${namespace}/${kind}`, {
+        metadata: { name: `o${index}` },
+        data: { value: value() },
+      });
+  }
+  await cluster.call("POST", "/api/v1/namespaces/shop/configmaps", {
+    metadata: { name: "small" },
+    data: { a: "b" },
+  });
+}
+
+async function get({ agent, base, token }: Peer, path: string): Promise<number> {
+  const headers: Record<string, string> = { accept: "application/json" };
+  if (token !== undefined) headers.authorization = `Bearer ${token}`;
+  const answer = await fetch(base + path, { dispatcher: agent, headers });
+  const bytes = (await answer.arrayBuffer()).byteLength;
+  if (answer.status !== 200) throw new Error(`${path}: ${answer.status}`);
+  return bytes;
+}
+
+async function gets(): Promise<Row[]> {
+  const path = "/api/v1/namespaces/shop/configmaps/small";
+  const rate = async (peer: Peer) => {
+    let count = 0;
+    const untilMs = performance.now() + GET_MS;
+    await Promise.all(
+      Array.from({ length: CLIENTS }, async () => {
+        while (performance.now() < untilMs) {
+          await get(peer, path);
+          count++;
+        }
+      }),
+    );
+    return (count * 1000) / GET_MS;
+  };
+  return compare(`small gets, ${CLIENTS} clients`, "gets/s", peers, rate);
+}
+
+async function lists(): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [what, path] of [
+    ["list of 10 MB, nothing masked", "/api/v1/namespaces/plain/configmaps"],
+    ["list of 10 MB, all of it masked", "/api/v1/namespaces/secret/secrets"],
+  ] as const) {
+    const rate = async (peer: Peer) => {
+      const begun = performance.now();
+      await get(peer, path);
+      return 1000 / (performance.now() - begun);
+    };
+    rows.push(...(await compare(what, "lists/s", [direct], rate)));
+  }
+  return rows;
+}
+
+async function compare(
+  name: string,
+  unit: string,
+  others: readonly Peer[],
+  measure: (peer: Peer) => Promise<number>,
+): Promise<Row[]> {
+  const values = new Map<string, number[]>();
+  for (const peer of [custody, ...others]) await measure(peer);
+  for (let run = 0; run < RUNS; run++)
+    for (const peer of [custody, ...others])
+      values.set(peer.name, [...(values.get(peer.name) ?? []), await measure(peer)]);
+  const value = median(values.get("custody") ?? []);
+  return others.map((peer) => ({
+    ...{ name, unit, value, against: peer.name, runs: RUNS },
+    ratio: value / median(values.get(peer.name) ?? []),
+  }));
+}
+
+/** What the gateway adds until an event is seen, with so many watches open through it. */
+async function watches(): Promise<Row> {
+  const path =
+    "/api/v1/namespaces/shop/configmaps?watch=1&resourceVersion=0&fieldSelector=metadata.name%3Dmoving";
+  const open: { destroy(): void }[] = [];
+  const seen = new Map<string, (at: number) => void>();
+  const watch = ({ base, token }: Peer, ca: string, onData: (text: string) => void) =>
+    new Promise<void>((resolve, reject) => {
+      const asked = request(
+        base + path,
+        { ca, agent: false, headers: { authorization: `Bearer ${token}` } },
+        (answer) => {
+          answer.setEncoding("utf8").on("data", onData);
+          answer.on("error", () => undefined);
+          resolve();
+        },
+      );
+      asked.on("error", reject);
+      asked.end();
+      open.push(asked);
+    });
+  const gatewayCa = readFileSync(stage.gateway.caFile, "utf8");
+  const told = (by: string) => (text: string) => {
+    for (const [, mark] of text.matchAll(/"mark":"(\w+)"/g))
+      seen.get(`${by} ${mark}`)?.(performance.now());
+  };
+  await watch(custody, gatewayCa, told("custody"));
+  await watch(direct, cluster.ca, told("direct"));
+  for (let begun = 0; begun < WATCHES; begun += 50)
+    await Promise.all(Array.from({ length: 50 }, () => watch(custody, gatewayCa, () => undefined)));
+  const added: number[] = [];
+  await cluster.call("POST", "/api/v1/namespaces/shop/configmaps", {
+    metadata: { name: "moving" },
+  });
+  for (let index = 0; index < EVENTS; index++) {
+    const mark = randomBytes(6).toString("hex");
+    const at = (by: string) => new Promise<number>((resolve) => seen.set(`${by} ${mark}`, resolve));
+    const both = Promise.all([at("custody"), at("direct")]);
+    await cluster.call("PATCH", "/api/v1/namespaces/shop/configmaps/moving", { data: { mark } });
+    const [one, other] = await both;
+    added.push(one - other);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  for (const one of open) one.destroy();
+  return {
+    ...{ name: `event, ${WATCHES} watches open`, unit: "ms more", value: median(added) },
+    ...{ against: "direct", ratio: undefined, runs: EVENTS },
+  };
+}
+
+async function execs(): Promise<Row[]> {
+  const kubectl = kubectls().at(-1);
+  if (kubectl === undefined) return [];
+  const configs = {
+    custody: stage.kubeconfig(handle),
+    direct: stage.kubeconfig(cluster.adminToken, true),
+  };
+  const rate = async (peer: Peer) => {
+    const begun = performance.now();
+    const ran = await runKubectl(
+      kubectl,
+      peer.name === "custody" ? configs.custody : configs.direct,
+      ["exec", "web-1", "--", "ls", "/"],
+    );
+    if (ran.code !== 0) throw new Error(ran.stderr);
+    return 1000 / (performance.now() - begun);
+  };
+  return compare(`kubectl ${kubectl.version} exec`, "execs/s", [direct], rate);
+}
+
+async function startProxies({ folder, kubeconfig }: KubernetesStage): Promise<Peer[]> {
+  const found: Peer[] = [];
+  const kubectl = kubectls().at(-1);
+  const start = (command: readonly string[]) => {
+    const started = parts.use(
+      startWatched(command, { env: { HOME: folder, PATH: "/usr/bin:/bin" }, cwd: folder }),
+    );
+    started.child.stdout?.resume();
+    started.child.stderr?.resume();
+  };
+  if (kubectl !== undefined) {
+    const port = await freePort();
+    start([
+      kubectl.program,
+      "--kubeconfig",
+      kubeconfig(cluster.adminToken, true),
+      "proxy",
+      `--port=${port}`,
+    ]);
+    found.push({
+      name: "kubectl proxy",
+      base: `http://127.0.0.1:${port}`,
+      agent: agentOf(undefined),
+      token: undefined,
+    });
+  }
+  if (existsSync(NGINX)) {
+    const port = await freePort();
+    writeFileSync(join(folder, "nginx.conf"), nginxConf(folder, port));
+    start([NGINX, "-p", folder, "-c", join(folder, "nginx.conf")]);
+    found.push({
+      name: "nginx",
+      base: `http://127.0.0.1:${port}`,
+      agent: agentOf(undefined),
+      token: cluster.adminToken,
+    });
+  }
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  return found;
+}
+
+function nginxConf(folder: string, port: number): string {
+  return `daemon off; pid ${folder}/nginx.pid; error_log ${folder}/nginx.log; worker_processes 1;
+events { worker_connections 1024; }
+http { access_log off;
+  upstream api { server ${cluster.server.replace("https://", "")}; keepalive 32; }
+  server { listen 127.0.0.1:${port};
+    location / { proxy_pass https://api; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_ssl_session_reuse on; } } }
+`;
+}
