@@ -52,6 +52,7 @@ import {
   healthSchema,
   readySchema,
   recordingLineSchema,
+  recordingQuerySchema,
   sessionListQuerySchema,
   sessionListSchema,
   sessionSchema,
@@ -272,6 +273,7 @@ export const endpoints = {
   session: get("/v1/sessions/:id", "One session", sessionSchema),
   recording: {
     ...get("/v1/sessions/:id/recording", "Replay a session", recordingLineSchema),
+    query: recordingQuerySchema,
     answer: "ndjson",
   },
   endSession: post(

@@ -56,6 +56,11 @@ export const endSessionResponseSchema = z.object({
   ended: z.boolean(),
 });
 
+export const recordingQuerySchema = z.strictObject({
+  /** Milliseconds since the session's start to begin at. */
+  from: z.coerce.number().int().min(0).optional(),
+});
+
 /** One line of a recording: `t` milliseconds since the Unix epoch; bytes as base64. */
 export const recordingLineSchema = z.looseObject({ t: z.number(), kind: z.string() });
 export type RecordingLine = z.infer<typeof recordingLineSchema>;

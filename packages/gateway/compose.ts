@@ -172,7 +172,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         journal: journalsOf(journal, dataSides),
         logDirectory: auditLog.directory,
         vkey: () => auditLog.vkey,
-        readRecording: (sessionId) => provedRecording(recordings, sessionId),
+        readRecording: (sessionId, fromMs) => provedRecording(recordings, sessionId, fromMs),
         saidIn: (sessionId, text) => holdsText(provedRecording(recordings, sessionId), text),
         leaves: (window, words) => leavesWithin(auditLog.directory, window, words),
         erasures: createErasures({

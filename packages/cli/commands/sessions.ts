@@ -134,7 +134,10 @@ async function end(invocation: Invocation, id: string, reason: string | undefine
 async function replay(invocation: Invocation, id: string, options: ReplayOptions): Promise<void> {
   const { io } = invocation;
   await invocation.withClient(async (client) => {
-    const lines = client.lines("recording", { params: { id } });
+    // The gateway begins in the middle by itself; a command is looked for in what comes.
+    const seconds = Number(options.from ?? "");
+    const query = seconds > 0 ? { from: Math.floor(seconds * 1000) } : {};
+    const lines = client.lines("recording", { params: { id }, query });
     if (!invocation.json) return replayLines(io, lines, options);
     for await (const line of lines) io.stdout(`${JSON.stringify(line)}\n`);
   });

@@ -99,6 +99,11 @@ export interface Frame {
   readonly payload: Buffer;
 }
 
+/** Milliseconds since the start of the first frame of an opened piece, which may go on from another. */
+export function beginOf(plain: Buffer): number {
+  return plain.length < 5 ? 0 : plain.readUInt32BE(1);
+}
+
 /** Joins frames that go on; keeps what is not complete for the next call. */
 export function createFrameReader(sessionId: string): (plain: Buffer) => Frame[] {
   let parts: Buffer[] = [];

@@ -39,22 +39,25 @@ export function* readEvents(
   key: Buffer,
   pieces: Iterable<Buffer>,
   proof: RecordingProof = {},
+  /** `pieces` begin with this one, and what was before this time is passed over. */
+  from?: { readonly piece: number; readonly t: number },
 ): Generator<RecordingEvent> {
   const readFrames = createFrameReader(sessionId);
   let digest: Buffer = Buffer.alloc(32);
-  let count = 0;
+  let count = (from?.piece ?? 1) - 1;
   for (const piece of pieces) {
     count += 1;
     if (pieceCounter(piece) !== count) throw damaged(sessionId, `piece ${count} is missing`);
     digest = chainDigest(digest, piece);
     for (const frame of readFrames(openPiece(key, sessionId, piece))) {
+      if (from !== undefined && frame.t < from.t) continue;
       const event = toEvent(sessionId, frame);
       verifyCommand(sessionId, event, proof);
       yield event;
     }
   }
   const { summary } = proof;
-  if (summary === undefined) return;
+  if (summary === undefined || from !== undefined) return;
   if (summary.pieces !== count || summary.digest !== digest.toString("hex"))
     throw damaged(sessionId, "it is not the one whose digest is in the log");
 }

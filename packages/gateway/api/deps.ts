@@ -119,8 +119,8 @@ export interface EvidenceParts {
   readonly logDirectory: string;
   /** The log's verifier key, one line. */
   readonly vkey: () => string;
-  /** One event a value, to be sent as JSON. Throws GatewayError "not_found". */
-  readonly readRecording: (sessionId: string) => AsyncIterable<object>;
+  /** One event a value, to be sent as JSON; from this millisecond of the session on. Throws GatewayError "not_found". */
+  readonly readRecording: (sessionId: string, fromMs?: number) => AsyncIterable<object>;
   /** Whether the text is in it. Rejects as reading it does. */
   readonly saidIn: (sessionId: string, text: string) => Promise<boolean>;
   /** Leaves of the published log about that time whose text has one of the words. */

@@ -38,7 +38,7 @@ export function addSessionRoutes(router: Router, deps: ApiDeps): void {
     const ended = registry.end(row.id, { code: "revoked", message, hint: undefined });
     return { session: view(store.find(row.id) ?? row), ended };
   });
-  router.stream("recording", async ({ chain, parameters, reply }) => {
+  router.stream("recording", async ({ chain, parameters, query, reply }) => {
     const row = store.find(parameters.id ?? "");
     if (row === undefined || !deps.authority.mayReplay(chain, row.target)) {
       const seen = row !== undefined && isOwn(chain, row);
@@ -52,7 +52,8 @@ export function addSessionRoutes(router: Router, deps: ApiDeps): void {
       chain: leafChain(chain),
     });
     await deps.evidence.journal.settled();
-    return sendLines(reply, linesOf(deps.evidence.readRecording(row.id), deps.outside.onFault));
+    const events = deps.evidence.readRecording(row.id, query.from);
+    return sendLines(reply, linesOf(events, deps.outside.onFault));
   });
 }
 

@@ -19,6 +19,7 @@ export interface RecordingSources {
 export async function* provedRecording(
   sources: RecordingSources,
   sessionId: string,
+  fromMs?: number,
 ): AsyncGenerator<RecordingEvent> {
   const row = sources.sessions.find(sessionId);
   const window = {
@@ -26,5 +27,5 @@ export async function* provedRecording(
     toMs: row?.closedAtMs ?? sources.clock.nowMs(),
   };
   const proof = await sessionProof(sources.logDirectory, sessionId, window);
-  yield* readRecording(sources, sessionId, proof);
+  yield* readRecording(sources, sessionId, proof, fromMs);
 }

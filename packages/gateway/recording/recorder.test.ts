@@ -310,6 +310,41 @@ test("what is not yet on disk is bounded: room comes when it is", async () => {
   );
 });
 
+test("a recording begins anywhere: what was before is not read, what goes on across pieces is whole", async () => {
+  const { directory, journal, keys, replay, log } = await place();
+  let nowMs = 0;
+  const clock = { nowMs: systemClock.nowMs, monotonicMs: () => nowMs };
+  const recorder = openRecorder(
+    { journal, clock, keys, random: systemRandom },
+    { sessionId: "s-1", subject: "corp/ann", data: {}, maxResponseBytes: 1 << 30 },
+  );
+  const large = Buffer.alloc(200_000, "abcdefg");
+  for (let second = 1; second <= 40; second++) {
+    nowMs = second * 1000;
+    recorder.command(`r-${second}`, `select ${second}`, undefined);
+    recorder.data(`r-${second}`, 0, "stdout", second % 3 === 0 ? large : Buffer.from("small"));
+  }
+  recorder.end();
+  await strict(journal);
+  const all = await replay("s-1");
+  const check = async (): Promise<void> => {
+    for (const fromMs of [1, 1000, 2999, 3000, 3001, 20_500, 39_000, 40_000, 41_000]) {
+      const events: RecordingEvent[] = [];
+      const deps = { dataDirectory: directory, keys };
+      for await (const event of readRecording(deps, "s-1", {}, fromMs)) events.push(event);
+      assert.deepEqual(
+        events,
+        all.filter(({ t }) => t >= fromMs),
+        `from ${fromMs}`,
+      );
+    }
+  };
+  await check();
+  const running = await log();
+  await running.sync();
+  await check();
+});
+
 test("a recording shows no text, and every altered byte of it is found", async () => {
   const { directory, journal, record, replay, log } = await place();
   const recorder = record("s-1");

@@ -9,10 +9,11 @@ import { mkdir, open, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
 import {
+  beginOf,
   COUNTER_BYTES,
+  openPiece,
   pieceCounter,
   RecordingError,
-  readPieces,
 } from "@custody/evidence/node/recording-format.ts";
 import { type RecordingProof, readEvents } from "@custody/evidence/node/recording-reader.ts";
 import { isSessionId, recordingsDirectory } from "../audit/content-store.ts";
@@ -28,6 +29,7 @@ import {
   sha256,
 } from "../audit/journal-format.ts";
 import { GatewayError } from "../base/errors.ts";
+import { openPieceFile } from "./piece-file.ts";
 import type { RecordingKeys } from "./recording-keys.ts";
 
 export interface ReplayDeps {
@@ -37,16 +39,21 @@ export interface ReplayDeps {
 
 /**
  * The events so far, in order. Throws GatewayError: "not_found" when there is no recording, or it was
- * erased; "invalid" when a piece or digest does not verify.
+ * erased; "invalid" when a piece or digest does not verify. From `fromMs` of the session on, commands are held
+ * against their digests, and the whole is not: its beginning is not read.
  */
 export async function* readRecording(
   deps: ReplayDeps,
   sessionId: string,
   proof: RecordingProof = {},
+  fromMs = 0,
 ): AsyncGenerator<RecordingEvent> {
-  const { key, pieces } = await openRecording(deps, sessionId);
+  using stored = await openStored(deps.dataDirectory, sessionId);
+  const key = deps.keys.unwrap(sessionId, stored.wrappedKey);
   try {
-    yield* readEvents(sessionId, key, pieces, proof);
+    const from = fromMs <= 0 ? undefined : pieceBefore(stored, sessionId, key, fromMs);
+    const pieces = allFrom(stored, from?.piece ?? 1);
+    yield* readEvents(sessionId, key, pieces, proof, from);
   } catch (thrown) {
     if (!(thrown instanceof RecordingError)) throw thrown;
     throw new GatewayError("invalid", thrown.message, { cause: thrown.cause });
@@ -61,8 +68,12 @@ export async function openRecording(
   deps: ReplayDeps,
   sessionId: string,
 ): Promise<{ readonly key: Buffer; readonly pieces: readonly Buffer[] }> {
-  const stored = await collect(deps.dataDirectory, sessionId);
-  return { key: deps.keys.unwrap(sessionId, stored.wrappedKey), pieces: stored.pieces };
+  using stored = await openStored(deps.dataDirectory, sessionId);
+  const key = deps.keys.unwrap(sessionId, stored.wrappedKey);
+  const pieces = [...allFrom(stored, 1)];
+  const gap = pieces.findIndex((piece, at) => pieceCounter(piece) !== at + 1);
+  if (gap >= 0) throw missing(sessionId, gap + 1);
+  return { key, pieces };
 }
 
 /** Deletes the session's key, which erases the content for good. For sessions that have ended. */
@@ -77,15 +88,16 @@ export async function eraseRecording(dataDirectory: string, sessionId: string): 
   syncDirectory(directory);
 }
 
-interface Stored {
+interface Stored extends Disposable {
   readonly wrappedKey: Buffer;
-  /** Counters 1, 2, … without a gap. */
-  readonly pieces: readonly Buffer[];
+  readonly count: number;
+  /** From 1, without a gap; its counter is to be looked at. */
+  piece(number: number): Buffer;
 }
 
 const ATTEMPTS = 5;
 
-async function collect(dataDirectory: string, sessionId: string): Promise<Stored> {
+async function openStored(dataDirectory: string, sessionId: string): Promise<Stored> {
   if (!isSessionId(sessionId)) throw notFound(sessionId);
   const base = join(recordingsDirectory(dataDirectory), sessionId);
   for (let attempt = 1; ; attempt++) {
@@ -94,22 +106,52 @@ async function collect(dataDirectory: string, sessionId: string): Promise<Stored
     }
     // The journal before the file: what leaves the journal in between is in the file already.
     const fresh = await readJournalContent(dataDirectory, sessionId);
-    const file = await orNone(readFile(`${base}.rec`));
+    const file = await openPieceFile(`${base}.rec`, sessionId);
     const wrappedKey = (await orNone(readFile(`${base}.key`))) ?? fresh.wrappedKey;
-    const pieces = file === undefined ? [] : readPieces(file).pieces;
-    for (const piece of fresh.pieces)
-      if (pieceCounter(piece) > lastCounter(pieces)) pieces.push(piece);
-    const gap = pieces.findIndex((piece, at) => pieceCounter(piece) !== at + 1);
-    if (wrappedKey !== undefined && gap < 0) return { wrappedKey, pieces };
+    const inFile = file?.count ?? 0;
+    const later = fresh.pieces.filter((piece) => pieceCounter(piece) > inFile);
+    const gap = later.findIndex((piece, at) => pieceCounter(piece) !== inFile + at + 1);
+    if (wrappedKey !== undefined && gap < 0) {
+      return {
+        wrappedKey,
+        count: inFile + later.length,
+        piece: (number) => later[number - inFile - 1] ?? file!.piece(number),
+        [Symbol.dispose]: () => file?.[Symbol.dispose](),
+      };
+    }
+    file?.[Symbol.dispose]();
     if (attempt < ATTEMPTS) continue;
     if (wrappedKey === undefined) throw notFound(sessionId);
-    throw new GatewayError("invalid", `recording of ${sessionId}: piece ${gap + 1} is missing`);
+    throw missing(sessionId, inFile + gap + 1);
   }
 }
 
-function lastCounter(pieces: readonly Buffer[]): number {
-  const last = pieces.at(-1);
-  return last === undefined ? 0 : pieceCounter(last);
+function* allFrom(stored: Stored, first: number): Generator<Buffer> {
+  for (let number = first; number <= stored.count; number++) yield stored.piece(number);
+}
+
+/**
+ * The piece before the first that begins at or after this time: what begins in it then is whole, and what
+ * goes on in it from earlier ones is too early to be asked for.
+ */
+function pieceBefore(
+  stored: Stored,
+  sessionId: string,
+  key: Buffer,
+  fromMs: number,
+): { readonly piece: number; readonly t: number } {
+  let low = 1;
+  let high = stored.count + 1;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (beginOf(openPiece(key, sessionId, stored.piece(middle))) >= fromMs) high = middle;
+    else low = middle + 1;
+  }
+  return { piece: Math.max(1, low - 1), t: fromMs };
+}
+
+function missing(sessionId: string, number: number): GatewayError {
+  return new GatewayError("invalid", `recording of ${sessionId}: piece ${number} is missing`);
 }
 
 async function readJournalContent(
