@@ -278,6 +278,11 @@ class DataSideProcesses implements DataProcesses {
     const target = this.#deps.settings().config.targets.get(String(name));
     if (target === undefined || !speaks(target, "postgres"))
       throw new GatewayError("not_found", "the target was taken away");
+    if (target.databases?.includes(String(database)) === false)
+      throw new GatewayError(
+        "not_found",
+        `target ${target.name} has no such database for sessions`,
+      );
     const { catalogue } = this.#deps;
     if (what === "definitions") return await catalogue.definitions(target, String(database), ids);
     return await catalogue[what](target, String(database));
