@@ -1,7 +1,7 @@
 // What evidence costs: encrypted durable records a second at several numbers of sessions, leaves through the
 // tree, megabytes recorded, and what one plain read pays on the data path. Short runs: the disk's flush and
 // whatever else the machine does are in the figures; `ratio` is against what was set out to be reached.
-//   node bench/evidence.ts [--json] [--seconds N] [--sessions 1,64,256,4096] [--leaves N]
+//   node bench/evidence.ts [--json] [--seconds N] [--sessions 1,64,256,4096] [--leaves N] [--megabytes N]
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,18 +11,23 @@ import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import { type OpenJournal, openJournal } from "@custody/gateway/audit/journal-writer.ts";
 import { createLogFiles } from "@custody/gateway/audit/log-files.ts";
 import { loadLogKey } from "@custody/gateway/audit/log-key.ts";
-import { openSequencer } from "@custody/gateway/audit/sequencer.ts";
+import { type DurablePlace, openSequencer } from "@custody/gateway/audit/sequencer.ts";
 import { systemClock } from "@custody/gateway/base/clock.ts";
 import { newId, systemRandom } from "@custody/gateway/base/ids.ts";
 import { openRecorder, type Recorder } from "@custody/gateway/recording/recorder.ts";
-import { loadRecordingKeys } from "@custody/gateway/recording/recording-keys.ts";
-import { printRows, type Row } from "./rows.ts";
+import {
+  loadRecordingKeys,
+  type RecordingKeys,
+} from "@custody/gateway/recording/recording-keys.ts";
+import { readRecording } from "@custody/gateway/recording/replay.ts";
+import { median, printRows, type Row } from "./rows.ts";
 
 const { values } = parseArgs({
   options: {
     json: { type: "boolean", default: false },
     seconds: { type: "string", default: "2" },
     sessions: { type: "string", default: "1,64,256,4096" },
+    megabytes: { type: "string", default: "256" },
     leaves: { type: "string", default: "60000" },
   },
 });
@@ -43,6 +48,7 @@ const ALONE = { against: "nothing", ratio: undefined };
 interface Place extends AsyncDisposable {
   readonly directory: string;
   readonly journal: OpenJournal;
+  readonly keys: RecordingKeys;
   record(sessionId: string, maxResponseBytes?: number): Recorder;
 }
 
@@ -58,6 +64,7 @@ async function openPlace(): Promise<Place> {
   return {
     directory,
     journal,
+    keys,
     record: (sessionId, maxResponseBytes = 1 << 20) =>
       openRecorder(deps, { sessionId, subject: CHAIN[0].s, data: {}, maxResponseBytes }),
     async [Symbol.asyncDispose]() {
@@ -129,10 +136,7 @@ async function leavesInTree(count: number): Promise<Row> {
     if (number % 5000 === 0) await journal.settled();
   }
   await journal.settled();
-  const position = Atomics.load(journal.durable, 0);
-  const durable = new Map([
-    [0, { segment: Number(position >> 32n), offset: Number(position & 0xffffffffn) }],
-  ]);
+  const durable = placeOf(journal);
   const key = loadLogKey(directory, systemRandom);
   const sequencer = openSequencer({ dataDirectory: directory, key, files: createLogFiles() });
   const started = performance.now();
@@ -163,6 +167,54 @@ async function recordedBytes(): Promise<Row> {
   const perSecond = bytes / 1e6 / ((performance.now() - started) / 1000);
   const runs = Math.round(bytes / chunk.length);
   return { name: "recorded, one stream", unit: "MB/s", value: perSecond, runs, ...ALONE };
+}
+
+/** From asking to the first event, anywhere in a long recording: the median of several places. */
+async function seek(megabytes: number): Promise<Row> {
+  await using place = await openPlace();
+  const { journal, directory, keys } = place;
+  let nowMs = 0;
+  const clock = { nowMs: systemClock.nowMs, monotonicMs: () => nowMs };
+  const recorder = openRecorder(
+    { journal, clock, keys, random: systemRandom },
+    { sessionId: "s-bench", subject: "d", data: {}, maxResponseBytes: 1 << 40 },
+  );
+  const chunk = systemRandom(50_000);
+  const key = loadLogKey(directory, systemRandom);
+  const sequencer = openSequencer({ dataDirectory: directory, key, files: createLogFiles() });
+  for (let bytes = 0; bytes < megabytes * 1e6; bytes += chunk.length) {
+    nowMs += 100;
+    recorder.data("r-1", 0, "stdout", chunk);
+    await new Promise<void>((done) => {
+      if (recorder.room(done)) done();
+    });
+    if (bytes % (64 * chunk.length) === 0) while (sequencer.step(placeOf(journal)));
+  }
+  recorder.end();
+  await journal.settled();
+  while (sequencer.step(placeOf(journal)));
+  sequencer.close();
+  const places = Array.from({ length: 21 }, (_, at) => Math.floor((nowMs * (at + 0.5)) / 21));
+  const took: number[] = [];
+  for (const fromMs of places) {
+    const started = performance.now();
+    const deps = { dataDirectory: directory, keys };
+    for await (const event of readRecording(deps, "s-bench", {}, fromMs)) {
+      if (event.t < fromMs) throw new Error("it began too early");
+      break;
+    }
+    took.push(performance.now() - started);
+  }
+  const value = median(took);
+  const goal = { against: "to reach: 100 ms", ratio: value / 100 };
+  return { name: `seek in ${megabytes} MB recorded`, unit: "ms", value, runs: 21, ...goal };
+}
+
+function placeOf(journal: OpenJournal): Map<number, DurablePlace> {
+  const position = Atomics.load(journal.durable, 0);
+  return new Map([
+    [0, { segment: Number(position >> 32n), offset: Number(position & 0xffffffffn) }],
+  ]);
 }
 
 /** Processor time of this thread for what a plain read adds: two leaves, its text, its answer. */
@@ -203,4 +255,5 @@ const rows: Row[] = [];
 for (const sessions of values.sessions.split(",").map(Number))
   rows.push(...(await durableRecords(sessions)));
 rows.push(await leavesInTree(Number(values.leaves)), await recordedBytes(), await dataPath());
+rows.push(await seek(Number(values.megabytes)));
 printRows(rows, values.json);
