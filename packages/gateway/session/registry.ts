@@ -1,10 +1,9 @@
 // Live sessions, indexed by every delegation of their chains, so that revoking or expiring one node
 // finds all of them at once (I9).
 //
-// Owns the live state; rows of the store (session/store.ts) are history. An end is told to every session
-// first, each of which writes its client the reason in the same turn, then the targets are asked, in one
-// call, to stop what still runs there; what is left to do for a session that ended comes after that. The
-// targets first was tried: ending a thousand server processes takes the processor from the telling.
+// Owns the live state; rows of the store (session/store.ts) are history. An end asks the targets first, in
+// one call, to stop what runs there; while they do, and in the same turn, every session is told and writes
+// its client the reason; what is left to do for a session that ended comes after that.
 //
 // Expiry is looked at every SWEEP_MS: that is the bound we publish for it. Revocation waits for nothing.
 
@@ -92,8 +91,9 @@ export function createRegistry(deps: RegistryDeps): Registry {
   const endAll = (entries: readonly Entry[], end: SessionEnd): number => {
     const ended = entries.filter((entry) => entry.ending === undefined);
     for (const entry of ended) entry.ending = end;
+    const ids = ended.map(({ id }) => id);
+    if (ids.length > 0) guardedly(deps, () => void deps.endBackends(ids).catch(deps.onFault));
     for (const entry of ended) guardedly(deps, () => entry.events.onEnd(end));
-    if (ended.length > 0) deps.endBackends(ended.map(({ id }) => id)).catch(deps.onFault);
     return ended.length;
   };
   const sweep = (): void => {

@@ -168,7 +168,7 @@ describe("opening", () => {
 });
 
 describe("revoking", () => {
-  test("ends every session at or below, all of them first and then the targets in one call", async () => {
+  test("ends every session at or below: the targets in one call, and then all of them in the same turn", async () => {
     const broker = recordingBroker();
     await using side = await startControlSide({ broker });
     const root = signIn(side);
@@ -187,7 +187,7 @@ describe("revoking", () => {
     await open(sibling.handle, "sibling");
     await open(root.handle, "root");
     const done = side.lifecycle.revoke(root.chain, job.id, "gone wrong");
-    assert.deepEqual(seen, ["job after 0 calls", "agent after 0 calls"]);
+    assert.deepEqual(seen, ["job after 1 calls", "agent after 1 calls"]);
     assert.deepEqual(broker.ended, [ids]);
     assert.equal(done.revoked, 2);
     assert.equal(done.sessionsEnded, 2);
