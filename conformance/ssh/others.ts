@@ -107,6 +107,57 @@ export const OTHERS: readonly SshCase[] = [
     },
   },
   {
+    name: "lftp over SFTP: mirror there and back",
+    needs: ["/usr/bin/lftp"],
+    async run(stage) {
+      const { config } = (await stage.engineer(["ssh-config"])) as { config: string };
+      const from = join(stage.folder, "lftp-from");
+      mkdirSync(from);
+      writeFileSync(join(from, "a"), randomBytes(100_000));
+      const there = join(stage.folder, "lftp-there");
+      const back = join(stage.folder, "lftp-back");
+      const script = [
+        "set net:max-retries 1; set net:timeout 10",
+        `set sftp:connect-program "ssh -a -x -F ${config}"`,
+        "open sftp://web-1:@web-1",
+        `mirror -R ${from} ${there}`,
+        `mirror ${there} ${back}`,
+        "bye",
+      ];
+      const ran = await stage.run("", ["lftp", "-c", script.join("; ")]);
+      assert.equal(ran.code, 0, ran.stderr + ran.stdout);
+      assert.equal(digest(readFileSync(join(back, "a"))), digest(readFileSync(join(from, "a"))));
+    },
+  },
+  {
+    name: "ansible: raw for agents, modules for people who may run code",
+    needs: ["/usr/bin/ansible"],
+    async run(stage) {
+      const { config } = (await stage.engineer(["ssh-config"])) as { config: string };
+      const home = join(stage.folder, "ansible-agent");
+      mkdirSync(home);
+      const own = (await stage.agent(stage.handles.data, home, ["ssh-config"])) as {
+        config: string;
+      };
+      const ansible = (file: string, ...words: string[]) =>
+        stage.run("", ["ansible", "all", "-i", "web-1,", ...words], {
+          env: {
+            ...{ ANSIBLE_SSH_ARGS: `-F ${file}`, ANSIBLE_HOST_KEY_CHECKING: "true" },
+            ...{ ANSIBLE_PYTHON_INTERPRETER: "/usr/bin/python3", ANSIBLE_LOCALHOST_WARNING: "0" },
+            ...{ ANSIBLE_PIPELINING: "false", ANSIBLE_NOCOLOR: "1" },
+          },
+          timeoutMs: 60_000,
+        });
+      const raw = await ansible(own.config, "-m", "raw", "-a", "id -un");
+      assert.match(raw.stdout.toString(), new RegExp(stage.server.user), raw.stderr);
+      const agent = await ansible(own.config, "-m", "command", "-a", "id -un");
+      assert.notEqual(agent.code, 0, "a module is code");
+      const person = await ansible(config, "-m", "command", "-a", "id -un");
+      assert.equal(person.code, 0, person.stdout.toString() + person.stderr);
+      assert.match(person.stdout.toString(), new RegExp(stage.server.user));
+    },
+  },
+  {
     name: "a certificate from the command line: ssh and scp by the target's own name",
     async run(stage) {
       const { config } = (await stage.engineer(["ssh-config"])) as { config: string };
