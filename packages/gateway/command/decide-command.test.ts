@@ -128,6 +128,9 @@ describe("effects", () => {
     for (const line of ["/usr/bin/ls", "git log", "bash5 -c id"])
       assert.equal(decided(line).effects.at(-1)?.kind, "exec", line);
     assert.equal(only("/tmp/ls").known, false);
+    // Of the same kind as what it is named for, as far as that refuses, and not known for it.
+    assert.equal(only("cp2 /a /b").kind, "exec_code");
+    assert.match(refusal("bash5 -c 'id; $(id)'"), /substitution/);
   });
 
   test("what is not known of paths is said", () => {

@@ -56,7 +56,8 @@ export function interpret(
   else readUse(grammar, work, 1);
   return {
     ...{ words: work.words, reads: work.reads, writes: work.writes, code: work.code },
-    ...{ pathsKnown: work.pathsKnown, known: grammar !== undefined },
+    // A grammar of its kind tells what it may not be; only its own tells what it is.
+    ...{ pathsKnown: work.pathsKnown, known: scope.grammars.programs.has(base) },
     ...{ subcommand: work.subcommand, options: [...work.options] },
   };
 }
