@@ -30,12 +30,17 @@ export function resolvePostgres(
       message: "is missing: without a session-role account the gateway needs a login of its own",
     });
   const isTransparent = postgres.mode === "transparent-for-tests-only";
-  if (isTransparent && shared.classify.length > 0)
+  if (isTransparent && (shared.classify.length > 0 || postgres.detect !== undefined))
     context.findings.push({
       path: [...path, "mode"],
       message: "a target with classified columns cannot be transparent: nothing would be masked",
     });
+  const detect = Object.entries(postgres.detect ?? {}).map(([name, kind]) => ({
+    class: name,
+    kind,
+  }));
   return {
+    ...(detect.length > 0 ? { detect } : {}),
     ...(isTransparent ? { transparent: true as const } : {}),
     protocol: "postgres",
     name,

@@ -56,6 +56,15 @@ export const postgres = z.strictObject({
       "`transparent-for-tests-only` judges, masks and pins nothing; it exists for PostgreSQL's own test suites and is refused where a class is configured.",
     )
     .default("enforcing"),
+  detect: z
+    .record(
+      text.regex(/^[a-z0-9]+([.-][a-z0-9]+)*$/, "a class is like pii.email"),
+      z.enum(["card-number", "email", "provider-key"]),
+    )
+    .describe(
+      "What is looked for in text, JSON and XML without a class, and replaced inside it: `pii.card: card-number` (with a right check digit), `email`, `provider-key`. A net beside `classify`; COPY … TO is then refused.",
+    )
+    .optional(),
   databases: z
     .array(text)
     .min(1)

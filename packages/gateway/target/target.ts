@@ -1,6 +1,7 @@
 // A target as the operator described it, parsed (config/) and typed. Names are `[a-z0-9-]+`.
 
 import type { SecretReference } from "../credential/reference.ts";
+import type { Detection } from "../masking/detect.ts";
 import {
   ENVIRONMENT_CLASS,
   type KubernetesAccount,
@@ -78,6 +79,8 @@ export interface PostgresTarget extends TargetBase {
   /** Reads the catalogue. Defaults to the first account's standing login. */
   readonly catalogue: StandingLogin;
   readonly classify: readonly Classification[];
+  /** What is looked for in text without a class. Absent: nothing. */
+  readonly detect?: readonly Detection[];
 }
 
 export interface SshTarget extends TargetBase, SshHost {

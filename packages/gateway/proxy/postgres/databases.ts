@@ -126,7 +126,7 @@ async function openDatabase(
     deps.log(
       `target ${target.name}: ${entryName(one)} (${one.class}) is called otherwise by now in database ${database}; it keeps its class, and the configuration should say its name`,
     );
-  return { classifier, masks: createResultMasks(classifier, deps.masks) };
+  return { classifier, masks: createResultMasks(classifier, deps.masks, target.detect) };
 }
 
 /**

@@ -44,7 +44,8 @@ const WRITES: Effect = {
 };
 
 /** Instead of the ones that judge by marks. */
-export type HarnessParts = Partial<Pick<PostgresListenerDeps, "classifierFor" | "access">>;
+export type HarnessParts = Partial<Pick<PostgresListenerDeps, "classifierFor" | "access">> &
+  Partial<Pick<PostgresTarget, "detect">>;
 
 export async function startRelay(
   postgres: TestPostgres,
@@ -56,7 +57,8 @@ export async function startRelay(
   const recorded: string[] = [];
   const holds: RelayHarness["holds"] = [];
   const sessions = new Map<string, SessionEvents>();
-  const target = targetOf(postgres);
+  const { detect, ...deps } = parts;
+  const target = { ...targetOf(postgres), ...(detect === undefined ? {} : { detect }) };
   const listener = await listenPostgres({
     host: "127.0.0.1",
     port: 0,
@@ -97,7 +99,7 @@ export async function startRelay(
       },
     }),
     targetCa: async () => postgres.ca,
-    ...parts,
+    ...deps,
     limits: {
       maxConnections: 50,
       startupTimeoutMs: 5_000,

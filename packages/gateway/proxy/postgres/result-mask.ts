@@ -3,6 +3,7 @@
 // then each classified column is replaced by its mask (DESIGN.md, "Masking SQL soundly").
 
 import type { ReplaceValue } from "@custody/wire/postgres/data-row.ts";
+import type { Detector } from "../../masking/detect.ts";
 import { type MaskName, textMask } from "../../masking/masks.ts";
 import type { OutputColumn, StatementPlan } from "./plan.ts";
 
@@ -82,6 +83,9 @@ function usedInside(plan: StatementPlan, name: string): boolean {
 /** text, varchar, bpchar, name, unknown: the same bytes in the text and the binary format. */
 const TEXT_TYPES = new Set([25, 1043, 1042, 19, 705]);
 
+/** And json, jsonb, xml: a mask has no character that would need to be quoted in them. */
+const NET_TYPES = new Set([...TEXT_TYPES, 114, 3802, 142]);
+
 export interface RowMask {
   /** Each once. */
   readonly maskedClasses: readonly string[];
@@ -97,6 +101,32 @@ export interface RowMask {
 
 /** `classes` from verifyRowDescription; `unmask` from the decision's obligations. */
 export function createRowMask(
+  described: readonly DescribedColumn[],
+  classes: readonly (string | undefined)[],
+  unmask: ReadonlySet<string>,
+  masks: ReadonlyMap<string, MaskName>,
+  detect?: Detector,
+): RowMask {
+  const mask = classMask(described, classes, unmask, masks);
+  if (detect === undefined) return mask;
+  // The net is for text nobody classified; what a mask is put on has nothing left to find.
+  const nets = described.map(
+    ({ typeOid }, index) => NET_TYPES.has(typeOid) && !mask.columns.includes(index),
+  );
+  if (!nets.includes(true)) return mask;
+  return {
+    ...mask,
+    columns: described.flatMap((_, index) =>
+      nets[index] === true || mask.columns.includes(index) ? [index] : [],
+    ),
+    replace(column, buffer, offset, length) {
+      if (nets[column] !== true) return mask.replace?.(column, buffer, offset, length);
+      return length < 0 ? undefined : detect(buffer.subarray(offset, offset + length));
+    },
+  };
+}
+
+function classMask(
   described: readonly DescribedColumn[],
   classes: readonly (string | undefined)[],
   unmask: ReadonlySet<string>,

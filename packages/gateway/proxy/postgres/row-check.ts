@@ -3,6 +3,7 @@
 // plan is checked once.
 
 import { decodeRowDescription } from "@custody/wire/postgres/backend.ts";
+import { createDetector, type Detection } from "../../masking/detect.ts";
 import type { MaskName } from "../../masking/masks.ts";
 import type { PostgresClassifier } from "./classify.ts";
 import type { StatementPlan } from "./plan.ts";
@@ -16,7 +17,7 @@ import {
 export type RowCheck = RowMask;
 
 export interface ResultMasks {
-  /** False when nothing in the database is classified: then rows need no description. */
+  /** False when nothing in the database is classified or looked for: then rows need no description. */
   readonly needed: boolean;
   /** buffer[start,end) is a RowDescription; `plan` undefined: rows of something unknown. */
   check(
@@ -40,11 +41,13 @@ interface Checked {
 export function createResultMasks(
   classifier: PostgresClassifier,
   masks: () => ReadonlyMap<string, MaskName>,
+  detections: readonly Detection[] = [],
 ): ResultMasks {
+  const detect = detections.length === 0 ? undefined : createDetector(detections);
   const checked = new WeakMap<StatementPlan, Checked>();
   return {
     get needed() {
-      return classifier.classifiedByOid.size > 0;
+      return detect !== undefined || classifier.classifiedByOid.size > 0;
     },
     check(buffer, start, end, plan, unmask) {
       const known = plan === undefined ? undefined : checked.get(plan);
@@ -60,7 +63,7 @@ export function createResultMasks(
       const columns = decodeRowDescription(buffer, start, end);
       const verified = verifyRowDescription(columns, plan, classified);
       if (!verified.ok) return { disagree: verified.why };
-      const check = createRowMask(columns, verified.classes, unmask, masks());
+      const check = createRowMask(columns, verified.classes, unmask, masks(), detect);
       if (plan !== undefined) {
         const description = Buffer.from(buffer.subarray(start, end));
         checked.set(plan, { description, classified, unmask, masks: masks(), check });

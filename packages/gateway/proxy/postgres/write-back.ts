@@ -4,7 +4,7 @@
 import { type GivenMasks, MAX_MASK_LENGTH } from "../../masking/given-masks.ts";
 import type { Exchange, Portal } from "./exchange.ts";
 import type { StatementError } from "./faults.ts";
-import type { QueryPlan } from "./plan.ts";
+import type { QueryPlan, StatementPlan } from "./plan.ts";
 import type { RelayContext } from "./relay-state.ts";
 
 const STORES = new Set(["sql:insert", "sql:update", "sql:copy_in"]);
@@ -15,17 +15,21 @@ const storing = new WeakMap<QueryPlan, boolean>();
 export class StoredMasks {
   readonly #given: GivenMasks;
   readonly #classes: ReadonlySet<string>;
+  readonly #detects: boolean;
   /** The COPY under way, and the end of what was looked through of it. */
   #copying: Exchange | undefined;
   #tail: Buffer = NOTHING;
 
   constructor({ given, target }: Pick<RelayContext, "given" | "target">) {
     this.#given = given;
-    this.#classes = new Set(target.classify.map((one) => one.class));
+    const detect = target.detect ?? [];
+    this.#classes = new Set([...target.classify, ...detect].map((one) => one.class));
+    this.#detects = detect.length > 0;
   }
 
   /** Why the command may not run; undefined when it stores no mask. */
   inCommand(plan: QueryPlan, portal: Portal | undefined): StatementError | undefined {
+    if (this.#detects && plan.statements.some(copiesOut)) return copiesUnseen();
     if (this.#classes.size === 0 || !stores(plan)) return undefined;
     let found = this.#given.findIn(plan.text, this.#classes);
     for (const value of portal?.bind.parameters ?? [])
@@ -64,6 +68,20 @@ function stores(plan: QueryPlan): boolean {
     storing.set(plan, known);
   }
   return known;
+}
+
+function copiesOut({ kind }: StatementPlan): boolean {
+  return kind.kind === "copy" && kind.direction === "out";
+}
+
+function copiesUnseen(): StatementError {
+  return {
+    sqlState: "42501",
+    message: "Custody denied COPY … TO: values are looked for in results of this target",
+    detail: "Rows of COPY are of one piece, and nothing could be replaced in them.",
+    hint: "use SELECT",
+    position: undefined,
+  };
 }
 
 function storesMask(found: string): StatementError {
