@@ -11,6 +11,9 @@ import { openLineJudge } from "./judge-lines.ts";
 import { LITERAL } from "./lines-literal.ts";
 import { PROGRAMS } from "./lines-programs.ts";
 
+/** What every peer takes in one packet (RFC 4253, section 6.1); longer lines are read alone. */
+const MAX_SENT_BYTES = 32_000;
+
 const words = process.argv.slice(2);
 const attempts = [...LITERAL, ...PROGRAMS].filter(
   ({ id }) => words.length === 0 || words.some((word) => id.includes(word)),
@@ -33,6 +36,10 @@ if (hasSshServer()) {
   for (const shell of host.shells) {
     const before = passed;
     for (const attempt of attempts) {
+      if (Buffer.byteLength(attempt.line) > MAX_SENT_BYTES) {
+        skipped += 1;
+        continue;
+      }
       const wrong = await host.attack(shell, attempt);
       if (wrong.length === 0) passed += 1;
       else failed += 1;
