@@ -193,9 +193,17 @@ async function targetSetup(
     throw new CliError("usage", `target ${name} has no account ${account}`, {
       hint: `it has: ${names.join(", ")}`,
     });
+  const wanted = account === undefined ? names : [account];
+  if (target.protocol === "ssh") {
+    const { sshSetupText } = await import("@custody/gateway/credential/ssh-setup.ts");
+    const texts = wanted.map((one) => ({ account: one, text: sshSetupText(target, one) }));
+    invocation.print({ target: name, setup: texts }, () =>
+      texts.map(({ text }) => text).join("\n"),
+    );
+    return;
+  }
   if (target.protocol !== "postgres")
     throw new CliError("usage", `target ${name} is no PostgreSQL server; there is no SQL for it`);
-  const wanted = account === undefined ? names : [account];
   const setup = wanted.map((one) => ({ account: one, sql: postgresSetupSql(target, one) }));
   invocation.print({ target: name, setup }, () => setup.map(({ sql }) => sql).join("\n"));
 }
