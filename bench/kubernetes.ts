@@ -33,7 +33,7 @@ if (problem !== undefined) {
   process.stdout.write(`${problem}\n`);
   process.exit(0);
 }
-await using stage = await openKubernetesStage();
+await using stage = await openKubernetesStage({ configuration: "limits: { connections: 3000 }" });
 await using parts = new AsyncDisposableStack();
 const { cluster } = stage;
 const handle = await stage.delegate("engineer", "bench", "k8s:data", "*");

@@ -53,7 +53,7 @@ async function same(context: CaseContext, args: readonly string[]): Promise<void
   assert.deepEqual([one.code, plain(one.stdout)], [other.code, plain(other.stdout)], one.stderr);
 }
 
-const nameOf = ({ kubectl }: CaseContext, what: string) =>
+const nameOf = ({ kubectl }: Pick<CaseContext, "kubectl">, what: string) =>
   `${what}-${kubectl.version.replace(".", "-")}`;
 
 const READS: readonly (readonly string[])[] = [
@@ -298,6 +298,36 @@ spec:
       const env = { ...home, PATH: `${dirname(process.execPath)}:/usr/bin:/bin` };
       const ran = await runKubectl(kubectl, file, ["get", "pods", "-o", "name"], { env });
       assert.equal(ran.stdout, "pod/web-1\n", ran.stderr);
+    },
+  },
+  {
+    name: "a revocation ends an exec, a watch and followed logs at once",
+    async run({ kubectl, stage }) {
+      const handle = await stage.delegate(
+        "engineer",
+        nameOf({ kubectl }, "revoked"),
+        "k8s:data",
+        "*",
+      );
+      const config = stage.kubeconfig(handle);
+      const timeoutMs = 30_000;
+      const running = [
+        ["exec", "-i", "web-1", "--", "sleep", "60"],
+        ["get", "pods", "--watch"],
+        ["logs", "-f", "web-1"],
+      ].map((args) => runKubectl(kubectl, config, args, { timeoutMs }));
+      await new Promise((resolve) => setTimeout(resolve, 4000));
+      const id = `d-${/^cst_([a-z0-9]+)_/.exec(handle)?.[1]}`;
+      await stage.as("engineer", ["revoke", id]);
+      const revokedMs = performance.now();
+      await Promise.all(
+        running.map((one) =>
+          one.then((ran) => assert.notEqual(ran.code, -1, "it was never ended")),
+        ),
+      );
+      assert.ok(performance.now() - revokedMs < 5000);
+      const after = await runKubectl(kubectl, config, ["get", "pods"]);
+      assert.notEqual(after.code, 0);
     },
   },
   {
