@@ -15,6 +15,7 @@ policies: ./policies
 listen:
   postgres: 127.0.0.1:7432
   https: 127.0.0.1:7443
+#  ssh: 127.0.0.1:7422
 # hostnames: [custody.example.com]
 
 # Who vouches for people and workloads. The name is the prefix of every id: corp/ann@example.com
@@ -49,6 +50,15 @@ targets: {}
 #              admin: { user: custody_gateway, password: "env:ORDERS_ADMIN", database: shop }
 #    classify:
 #      - { column: public.customers.email, class: pii.email }
+#    tags: { env: prod }
+#  web-1:                                   # clients say: ssh web-1 (custody ssh-config)
+#    ssh:
+#      host: web-1.internal
+#      hostKeys: ["ssh-ed25519 AAAA..."]    # /etc/ssh/ssh_host_ed25519_key.pub; never learned
+#      accounts:
+#        deploy:
+#          shell: bash
+#          credential: { certificate: {} }  # custody ssh-ca; custody target setup web-1
 #    tags: { env: prod }
 
 # What replaces a value of a class: redact (default), null, email-domain, last4.
