@@ -92,7 +92,6 @@ export function openChannel<Own extends Methods, Theirs extends Methods>(
   const waiting = new Map<number, Waiting>();
   const ended = Promise.withResolvers<void>();
   let lastCall = 0;
-  let queued = 0;
   let closed = false;
 
   const close = (): void => {
@@ -108,17 +107,9 @@ export function openChannel<Own extends Methods, Theirs extends Methods>(
     options.onFault(new GatewayError("internal", what, { cause }));
     close();
   };
+  const queue = createQueue(port, limits.queued, fail);
   const send = (envelope: Envelope): void => {
-    if (closed) return;
-    if (queued >= limits.queued) {
-      fail("the other side of the gateway takes no messages");
-      return;
-    }
-    queued += 1;
-    port.send(envelope, (error) => {
-      queued -= 1;
-      if (error !== null) fail("a message to the other side of the gateway was not taken", error);
-    });
+    if (!closed) queue.send(envelope);
   };
   const answer = async (call: number, name: string, argument: unknown): Promise<void> => {
     try {
@@ -164,7 +155,7 @@ export function openChannel<Own extends Methods, Theirs extends Methods>(
     },
     tell: (name, argument) => send({ v: VERSION, tell: name, argument }),
     offer(name, argument) {
-      if (closed || queued >= limits.queued * BEHIND) return false;
+      if (closed || queue.isBehind) return false;
       send({ v: VERSION, tell: name, argument });
       return true;
     },
@@ -173,6 +164,31 @@ export function openChannel<Own extends Methods, Theirs extends Methods>(
     },
     closed: ended.promise,
     close,
+  };
+}
+
+/** What the port has not taken yet, counted. */
+function createQueue(
+  port: MessagePort,
+  limit: number,
+  fail: (what: string, cause?: unknown) => void,
+) {
+  let queued = 0;
+  return {
+    get isBehind() {
+      return queued >= limit * BEHIND;
+    },
+    send(envelope: Envelope): void {
+      if (queued >= limit) {
+        fail("the other side of the gateway takes no messages");
+        return;
+      }
+      queued += 1;
+      port.send(envelope, (error) => {
+        queued -= 1;
+        if (error !== null) fail("a message to the other side of the gateway was not taken", error);
+      });
+    },
   };
 }
 

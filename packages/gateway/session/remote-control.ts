@@ -90,32 +90,40 @@ export function createRemoteControl(deps: RemoteControlDeps): RemoteControl {
   };
   return {
     control,
-    handlers: {
-      sessionEnds(told) {
-        const { key, end } = told as Told<"sessionEnds">;
-        sessions.get(key)?.onEnd(end);
-      },
-      sessionWarned(told) {
-        const { key, message } = told as Told<"sessionWarned">;
-        sessions.get(key)?.onWarning(message);
-      },
-      sessionChain(told) {
-        const { key, chain } = told as Told<"sessionChain">;
-        const events = sessions.get(key);
-        if (events?.onChain !== undefined) events.onChain(chain);
-        else events?.onEnd(OTHER_CHAIN);
-      },
-      sessionLeaf(told) {
-        deps.record((told as Told<"sessionLeaf">).leaf);
-      },
-      // Later than whoever got the hold by an answer that came just before: it listens by then.
-      holdChanged(told) {
-        const { key, state } = told as Told<"holdChanged">;
-        setImmediate(() => waiters.get(key)?.onChange(state));
-      },
-    },
+    handlers: handlersOf(sessions, waiters, deps.record),
     endAll(end) {
       for (const events of [...sessions.values()]) events.onEnd(end);
+    },
+  };
+}
+
+function handlersOf(
+  sessions: ReadonlyMap<number, SessionEvents>,
+  waiters: ReadonlyMap<number, Waiter>,
+  record: RemoteControlDeps["record"],
+): Handlers<SessionMethods> {
+  return {
+    sessionEnds(told) {
+      const { key, end } = told as Told<"sessionEnds">;
+      sessions.get(key)?.onEnd(end);
+    },
+    sessionWarned(told) {
+      const { key, message } = told as Told<"sessionWarned">;
+      sessions.get(key)?.onWarning(message);
+    },
+    sessionChain(told) {
+      const { key, chain } = told as Told<"sessionChain">;
+      const events = sessions.get(key);
+      if (events?.onChain !== undefined) events.onChain(chain);
+      else events?.onEnd(OTHER_CHAIN);
+    },
+    sessionLeaf(told) {
+      record((told as Told<"sessionLeaf">).leaf);
+    },
+    // Later than whoever got the hold by an answer that came just before: it listens by then.
+    holdChanged(told) {
+      const { key, state } = told as Told<"holdChanged">;
+      setImmediate(() => waiters.get(key)?.onChange(state));
     },
   };
 }
