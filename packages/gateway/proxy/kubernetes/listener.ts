@@ -12,7 +12,6 @@ import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { KubernetesWireError } from "@custody/wire/kubernetes/errors.ts";
 import { parseRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
-import type { Operation } from "../../access/operation.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { ClientAnswer } from "./answer.ts";
 import { statusOf } from "./faults.ts";
@@ -97,7 +96,7 @@ class Door implements AsyncDisposable {
     );
     this.#tls.on("tlsClientError", (_error, socket) => socket.destroy());
     this.#sessions = new HttpSessions(deps);
-    this.#requests = { ...deps, remembered: new Map<string, Operation>() };
+    this.#requests = { ...deps, remembered: new WeakMap() };
     this.#http.on("request", (request, answer) => this.#serve(request, answer));
     this.#http.on("upgrade", (request, socket, head) => {
       const address = addressOf(request);

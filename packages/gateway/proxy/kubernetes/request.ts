@@ -16,6 +16,7 @@ import type { MaskName } from "../../masking/masks.ts";
 import type { Control } from "../../session/control.ts";
 import { type HeldDecision, HoldWait, whoMayApprove } from "../../session/hold-wait.ts";
 import type { BookedCommand } from "../../session/session-book.ts";
+import type { KubernetesTarget } from "../../target/target.ts";
 import { type AnswerForm, type ClientAnswer, relayAnswer } from "./answer.ts";
 import { type AnswerMask, createAnswerMask } from "./answer-mask.ts";
 import { bodyFacts } from "./body-facts.ts";
@@ -44,8 +45,11 @@ export interface RequestDeps {
   readonly clock: Clock;
   readonly limits: RequestLimits;
   readonly maskOf: (className: string) => MaskName;
-  /** A read's operation is one object as long as it is remembered: decisions are cached by it. */
-  readonly remembered: Map<string, Operation>;
+  /**
+   * A read's operation is one object as long as it is remembered: decisions are cached by it. By the
+   * target as it was configured, for its classes are part of the operation.
+   */
+  readonly remembered: WeakMap<KubernetesTarget, Map<string, Operation>>;
   readonly log: (message: string, error?: unknown) => void;
 }
 
@@ -166,13 +170,14 @@ function remember(
   judge: () => Judged,
 ): Judged {
   if (body.value !== undefined) return judge();
-  const key = `${target.name} ${line}`;
-  const known = remembered.get(key);
+  const own = remembered.get(target) ?? new Map<string, Operation>();
+  remembered.set(target, own);
+  const known = own.get(line);
   if (known !== undefined) return { kind: "operation", operation: known };
   const judged = judge();
   if (judged.kind === "unknown") return judged;
-  if (remembered.size >= MAX_REMEMBERED) remembered.clear();
-  remembered.set(key, judged.operation);
+  if (own.size >= MAX_REMEMBERED) own.clear();
+  own.set(line, judged.operation);
   return judged;
 }
 
