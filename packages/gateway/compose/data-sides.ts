@@ -25,7 +25,10 @@ export interface DataSides {
 }
 
 export interface DataSidesDeps
-  extends Omit<DataSideDeps, "processes" | "cancelElsewhere" | "secureContext" | "certificate" | "config">,
+  extends Omit<
+      DataSideDeps,
+      "processes" | "cancelElsewhere" | "secureContext" | "certificate" | "config"
+    >,
     Pick<DataProcessesDeps, "catalogue" | "endBackends" | "onDurable" | "onFault" | "onFailure"> {
   readonly settings: () => Settings;
   readonly certificates: Certificates;
