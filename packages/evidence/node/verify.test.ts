@@ -15,9 +15,11 @@ import { after, test } from "node:test";
 import { formatCheckpoint } from "../core/checkpoint.ts";
 import { encodeLeaf, type Leaf } from "../core/leaf.ts";
 import { createTreeBuilder, EMPTY_EDGE, leafHash, TILE_WIDTH } from "../core/merkle.ts";
-import { ED25519, formatKey, keyId, signatureLine } from "../core/note.ts";
+import { ED25519, formatKey, keyId, parseKey, signatureLine } from "../core/note.ts";
 import { encodeBundle, tileBytes, tilePath } from "../core/tile.ts";
+import { formatTlogProof, parseTlogProof, verifyTlogProof } from "../core/tlog-proof.ts";
 import { nodeSha256 } from "./node-sha256.ts";
+import { logRecords, proveRecord } from "./prove.ts";
 import { type LogReport, verifyLog } from "./verify.ts";
 
 const origin = "log.example/test";
@@ -205,6 +207,46 @@ test("all keys asked for must have signed", async () => {
   assert.match(messages(await verify(both, [witness.vkey])).join(), /is of another log/);
   await assert.rejects(verify(one, []), /no key/);
   await assert.rejects(verify(one, [`${key.vkey}x`]), /verifier key|key/);
+});
+
+test("a cosigned head that is of another tree, larger, or not the log's own is found", async () => {
+  const entries = leaves(300).map(encodeLeaf);
+  const whole = writeLog("cosigned", entries);
+  const headOf = (name: string, count: number, by = key) => {
+    const other = entries.slice(0, count - 1).concat(encodeLeaf(leaves(400)[count]!));
+    const of = name === "true" ? entries.slice(0, count) : other;
+    return readFileSync(join(writeLog(`cosigned-${name}-${count}`, of, [by]), "checkpoint"));
+  };
+  const found = async (head: Buffer) => {
+    writeFileSync(join(whole, "cosigned"), head);
+    return messages(await verify(whole)).join();
+  };
+  assert.equal(await found(headOf("true", 7)), "");
+  assert.equal(await found(headOf("true", 300)), "");
+  assert.match(await found(headOf("other", 7)), /what witnesses have seen is not this log/);
+  assert.match(await found(headOf("other", 350)), /what witnesses have seen is not this log/);
+  assert.match(await found(headOf("forged", 7, signer(origin))), /cosigned: not signed by/);
+});
+
+test("a proof made from the folder holds for its record, and for no other and no other place", async () => {
+  const entries = leaves(700).map(encodeLeaf);
+  const directory = writeLog("proved", entries);
+  const policy = { log: [parseKey(key.vkey)], witnesses: [], quorum: 0 };
+  for (const index of [0, 1, 255, 256, 511, 512, 699]) {
+    const text = formatTlogProof(proveRecord(directory, { index, entry: entries[index]! }));
+    const proof = parseTlogProof(text);
+    assert.equal((await verifyTlogProof(proof, entries[index]!, policy)).size, 700);
+    await assert.rejects(verifyTlogProof(proof, entries[index ^ 1]!, policy), /is not record/);
+    const moved = { ...proof, index: index ^ 1 };
+    await assert.rejects(verifyTlogProof(moved, entries[index]!, policy), /is not record/);
+    const cut = { ...proof, path: proof.path.slice(1) };
+    await assert.rejects(verifyTlogProof(cut, entries[index]!, policy), /is not record/);
+    const witnesses = [parseKey(signer("witness.example").vkey)];
+    const asked = { ...policy, witnesses, quorum: 1 };
+    await assert.rejects(verifyTlogProof(proof, entries[index]!, asked), /0 witnesses/);
+  }
+  assert.equal([...logRecords(directory)].length, 700);
+  assert.throws(() => proveRecord(directory, { index: 700, entry: entries[0]! }), /no record 700/);
 });
 
 test("records that break the rules are named", async () => {

@@ -78,6 +78,8 @@ const MAX_PROBLEMS = 1000;
 /** Never throws for what it finds in the directory; throws NoteError for a malformed key. */
 export async function verifyLog(directory: string, options: VerifyOptions): Promise<LogReport> {
   const found = new Findings();
+  // Before the checkpoint: in the folder of a gateway that runs it is then never the newer one.
+  const cosignedNote = await readOrNone(join(directory, "cosigned"));
   const checkpoint = await readCheckpoint(directory, options.keys, found);
   if (checkpoint === undefined) return found.report(undefined, [], NOTHING_OPEN, undefined);
   const tree = await readTree(directory, checkpoint, found, options.onLeaf);
@@ -85,7 +87,7 @@ export async function verifyLog(directory: string, options: VerifyOptions): Prom
     found.add({ file: "checkpoint", what: "its root is not the root of the log's records" });
   }
   const unpublished = await checkOtherFiles(directory, checkpoint, tree, found);
-  const cosigned = await checkCosigned(directory, options, checkpoint, tree, found);
+  const cosigned = await checkCosigned(cosignedNote, options, checkpoint, tree, found);
   return found.report(checkpoint, unpublished, tree.open, cosigned);
 }
 
@@ -338,14 +340,13 @@ async function compareUpperTiles(
 
 /** `cosigned`: the log's own, no larger than it is, the same tree; and cosigned by who was asked for. */
 async function checkCosigned(
-  directory: string,
+  bytes: Uint8Array | undefined,
   options: VerifyOptions,
   checkpoint: Checkpoint,
   tree: Tree,
   found: Findings,
 ): Promise<CosignedHead | undefined> {
   const file = "cosigned";
-  const bytes = await readOrNone(join(directory, file));
   const witnesses = (options.witnesses ?? []).map(parseKey);
   const quorum = options.quorum ?? witnesses.length;
   if (bytes === undefined) {
