@@ -60,7 +60,7 @@ test("its commented examples are right: uncommented, they load", () => {
   mkdirSync(join(root, "policies"));
   const loaded = parseConfig(join(root, "custody.yaml"), uncommented);
   assert.ok(loaded.ok, loaded.ok ? "" : loaded.problems.map(describeProblem).join("\n"));
-  assert.deepEqual([...loaded.config.targets.keys()], ["orders"]);
+  assert.deepEqual([...loaded.config.targets.keys()], ["orders", "web-1"]);
   assert.deepEqual([...loaded.config.providers.keys()], ["corp", "github"]);
   assert.equal(loaded.config.people.size, 1);
   assert.equal(loaded.config.masks.size, 1);

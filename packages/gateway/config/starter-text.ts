@@ -54,7 +54,8 @@ targets: {}
 #  web-1:                                   # clients say: ssh web-1 (custody ssh-config)
 #    ssh:
 #      host: web-1.internal
-#      hostKeys: ["ssh-ed25519 AAAA..."]    # /etc/ssh/ssh_host_ed25519_key.pub; never learned
+#      # /etc/ssh/ssh_host_ed25519_key.pub of the host; a key is never learned
+#      hostKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFJ1bGVzIGFyZSB0aGUgb25seSB3YXkgdG8gYmUgdXNl"]
 #      accounts:
 #        deploy:
 #          shell: bash
