@@ -102,7 +102,7 @@ async function replayed(play: Play): Promise<string> {
   play.screen.asked("dba1", `$ custody replay ${session.id}`);
   const ran = await runCustody(["replay", session.id], { home: dba.home });
   must(/systemctl restart nginx/.test(ran.stdout), `the replay does not show it: ${ran.stdout}`);
-  for (const line of ran.stdout.trim().split("\n").slice(0, 8)) play.screen.answer(line);
+  for (const line of ran.stdout.trim().split("\n").slice(0, 14)) play.screen.answer(line);
   return "the command, who approved it, what it answered and its status";
 }
 
