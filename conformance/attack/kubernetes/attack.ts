@@ -13,7 +13,7 @@ export interface Attacked {
   readonly canaries: readonly string[];
 }
 
-const READ_MS = 4000;
+const READ_MS = 15_000;
 
 /** What is wrong about what came back; empty: nothing. */
 export async function attack(at: Attacked, attempt: Attempt): Promise<string[]> {
@@ -51,7 +51,12 @@ function exchange({ host, port, ca, token }: Attacked, attempt: Attempt): Promis
     const socket = connect({ host, port, ca, ALPNProtocols: ["http/1.1"] }, () => {
       socket.write(Buffer.concat([Buffer.from(head, "latin1"), bytes]));
     });
-    const timer = setTimeout(() => socket.destroy(), attempt.readMs ?? READ_MS);
+    let timer = setTimeout(() => socket.destroy(), READ_MS);
+    socket.once("data", () => {
+      if (attempt.readMs === undefined) return;
+      clearTimeout(timer);
+      timer = setTimeout(() => socket.destroy(), attempt.readMs);
+    });
     socket.on("data", (part: Buffer) => parts.push(part));
     socket.on("error", reject);
     socket.on("close", () => {

@@ -19,7 +19,7 @@ export interface Attempt {
   readonly path: string;
   readonly headers?: readonly (readonly [name: string, value: string])[];
   readonly body?: string | Buffer;
-  /** The answer goes on; so much of it is read. */
+  /** The answer goes on; so long it is read once it has begun. */
   readonly readMs?: number;
   /** In the place of the target's part of the path. */
   readonly prefix?: string;

@@ -75,7 +75,7 @@ function reads(kind: Kind): Attempt[] {
         must: form.includes("metadata") ? "quiet" : "masked",
         ...{ threat: THREAT, method: "GET", path },
         ...(accept === undefined ? {} : { headers: [["accept", accept]] }),
-        ...(isWatch ? { readMs: 1000 } : {}),
+        ...(isWatch ? { readMs: 500 } : {}),
       };
     }),
   );
