@@ -127,10 +127,10 @@ async function refreshCases(cases: Cases, stage: Stage): Promise<void> {
       const home = stage.home("runner");
       const env = stage.browser("browser-program", "engineer");
       const login = ["login", stage.gateway.url, "--ca-fingerprint", stage.gateway.fingerprint];
-      await succeed([...login, "--provider", "corp", "--ttl", "6s"], home, env);
+      await succeed([...login, "--provider", "corp", "--ttl", "20s"], home, env);
       // Longer than the sign-in was to last.
-      const inside = `sleep 9; exec "${process.execPath}" "${CUSTODY}" whoami --json`;
-      const args = ["run", "--target", "shop:read", "--ttl", "3s", "--", "sh", "-c", inside];
+      const inside = `sleep 24; exec "${process.execPath}" "${CUSTODY}" whoami --json`;
+      const args = ["run", "--target", "shop:read", "--ttl", "8s", "--", "sh", "-c", inside];
       const done = await runCustody(args, { home });
       assert.equal(done.exitCode, 0, done.stderr);
       assert.equal(Object(done.json).chain.length, 2);
