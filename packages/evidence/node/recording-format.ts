@@ -79,7 +79,10 @@ export function chainDigest(before: Buffer, piece: Buffer): Buffer {
 /** Throws RecordingError. */
 export function openPiece(key: Buffer, sessionId: string, piece: Buffer): Buffer {
   const counter = pieceCounter(piece);
-  const decipher = createDecipheriv("aes-256-gcm", key, nonceOf(piece));
+  const decipher = createDecipheriv("aes-256-gcm", key, nonceOf(piece), {
+    // Else a piece cut short would be opened by a shorter tag, which can be guessed.
+    authTagLength: TAG_BYTES,
+  });
   decipher.setAAD(Buffer.from(sessionId, "latin1"));
   try {
     decipher.setAuthTag(piece.subarray(-TAG_BYTES));

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { createHash, createSecretKey } from "node:crypto";
 import {
   cpSync,
   mkdirSync,
@@ -15,12 +15,14 @@ import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
 import { commandDigest, parametersDigest } from "@custody/evidence/node/command-digest.ts";
+import { openPiece } from "@custody/evidence/node/recording-format.ts";
 import type { RecordingProof } from "@custody/evidence/node/recording-reader.ts";
 import { type OpenJournal, openJournal } from "../audit/journal-writer.ts";
 import { type AuditLog, openLog } from "../audit/log.ts";
 import { systemClock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import { systemRandom } from "../base/ids.ts";
+import { sealPiece } from "./content-format.ts";
 import { openRecorder, type Recorder } from "./recorder.ts";
 import { loadRecordingKeys, type RecordingKeys } from "./recording-keys.ts";
 import { eraseRecording, readRecording } from "./replay.ts";
@@ -397,6 +399,14 @@ test("erasing takes the content and leaves nothing to open it with", async () =>
   rmSync(join(directory, "recordings", "s-1.erased"));
   rmSync(join(directory, "journal"), { recursive: true });
   await assert.rejects(replay("s-1"), /no recording/);
+});
+
+test("a piece that was cut to a shorter tag is not opened", () => {
+  const key = Buffer.alloc(32, 7);
+  const piece = sealPiece(createSecretKey(key), "s-1", 1, Buffer.alloc(0));
+  assert.equal(openPiece(key, "s-1", piece).length, 0);
+  for (const bytes of [8, 12, 20, 23])
+    assert.throws(() => openPiece(key, "s-1", piece.subarray(0, bytes)), /piece 1 was altered/);
 });
 
 test("another session's key or id opens nothing", async () => {
