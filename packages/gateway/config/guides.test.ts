@@ -34,12 +34,13 @@ test("the configuration of the first steps is valid", () => {
 });
 
 test("the accounts and classes of the page on targets are valid", () => {
-  const [one, other, classes, ...more] = blocks("target-setup.md", "yaml");
+  const [one, other, classes, detection, ...more] = blocks("target-setup.md", "yaml");
   assert.equal(more.length, 0);
   const target = (accounts: string | undefined) =>
     `version: 1\ntargets:\n  orders:\n    postgres:\n      host: db\n${indented(accounts, 6)}\n`;
   for (const accounts of [one, other]) mustLoad(target(accounts));
   mustLoad(target(one) + indented(classes, 4));
+  mustLoad(target(one) + indented(detection, 6));
 });
 
 function indented(block: string | undefined, by: number): string {

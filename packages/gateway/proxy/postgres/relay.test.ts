@@ -197,7 +197,7 @@ test("a hold waits, tells so, and runs once approved; a cancel ends it", async (
   client.on("notice", ({ message }) => notices.push(String(message)));
   await client.connect();
   const held = client.query("select 7 as seven /* hold */");
-  while (relay.holds.length === 0) await delay(5);
+  while (relay.holds.length === 0 || notices.length === 0) await delay(5);
   assert.match(notices[0] ?? "", /waits for approval by corp\/dba/);
   relay.holds[0]?.settle({ state: "approved", met: ["marks-wait"], approvers: ["corp/dba1"] });
   assert.deepEqual((await held).rows, [{ seven: 7 }]);
