@@ -24,6 +24,7 @@ import { EXIT, faultLines, type Lines, shown } from "./wording.ts";
 const MAX_VARIABLES = 64;
 const MAX_VARIABLE_BYTES = 8192;
 const MAX_JUSTIFICATION_LENGTH = 500;
+const NOTHING = Buffer.alloc(0);
 const JUSTIFICATION = "CUSTODY_JUSTIFICATION";
 /** What changes how programs start, load or look things up: no policy makes these harmless. */
 const NEVER =
@@ -41,6 +42,9 @@ export class SessionChannel implements ChannelHandler {
   #isOver = false;
   #running: RunningChannel | undefined;
   #cancelWait: (() => void) | undefined;
+  /** What came before anything runs. What runs reads it (SFTP decides on it), so it waits unread. */
+  #early: { readonly stream: number; readonly data: Buffer }[] = [];
+  #hasEarlyEnd = false;
 
   /** `onGone`: nothing is to be told to it any more. */
   constructor(context: RelayContext, end: ChannelEnd, onGone: () => void) {
@@ -70,12 +74,13 @@ export class SessionChannel implements ChannelHandler {
 
   onData(stream: number, data: Buffer): void {
     if (this.#running !== undefined) this.#running.onClientData(stream, data);
-    else this.#toTarget.push(stream, data, data.length);
+    else if (this.#isOver) this.#toTarget.push(0, NOTHING, data.length);
+    else this.#early.push({ stream, data });
   }
 
   onEof(): void {
     if (this.#running !== undefined) this.#running.onClientEof();
-    else this.#toTarget.end();
+    else this.#hasEarlyEnd = true;
   }
 
   onWritable(): void {
@@ -230,11 +235,16 @@ export class SessionChannel implements ChannelHandler {
       ...{ terminal: this.#terminal, environment: this.#environment },
       close: (lines, exit) => this.#close(lines, exit),
     };
-    this.#running = new RunningChannel(
+    const running = new RunningChannel(
       this.#context,
       { ...start, requestId, permit, level },
       client,
     );
+    this.#running = running;
+    const early = this.#early;
+    this.#early = [];
+    for (const { stream, data } of early) running.onClientData(stream, data);
+    if (this.#hasEarlyEnd) running.onClientEof();
   }
 
   #tell(lines: Lines): void {
@@ -246,6 +256,8 @@ export class SessionChannel implements ChannelHandler {
     this.#isOver = true;
     this.#tell(lines);
     // What the client still sends is nobody's.
+    for (const { data } of this.#early) this.#toTarget.push(0, NOTHING, data.length);
+    this.#early = [];
     this.#toTarget.drop();
     this.#toClient.finish(() => {
       const { channel, peer } = this.#end;
