@@ -175,7 +175,7 @@ class Door {
       limits: { maxChannels: CHANNELS_PER_SESSION },
       nowMs: () => clock.monotonicMs(),
     });
-    const peer = new SshPeer(socket, connection);
+    const peer = new SshPeer(socket, connection, this.#deps.log);
     this.#peers.add(peer);
     const timer = setTimeout(
       () => peer.disconnect(DISCONNECT_REASON.protocol, "signing in took too long"),
@@ -247,10 +247,10 @@ class Door {
       },
     );
     try {
-      const { limits, clock } = this.#deps;
+      const { limits, clock, log } = this.#deps;
       const target = this.#target(destination.target);
       const upstream = await connectUpstream(target, session.upstream, {
-        ...{ clock, software: SOFTWARE, connectTimeoutMs: limits.targetConnectTimeoutMs },
+        ...{ clock, log, software: SOFTWARE, connectTimeoutMs: limits.targetConnectTimeoutMs },
       });
       const parts = this.#assemble(client, upstream, target, session, clientAddress);
       ({ relay, book } = parts);

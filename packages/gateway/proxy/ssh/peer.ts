@@ -1,5 +1,6 @@
 // One SSH connection on one socket: bytes in, events out, and what the codec has to say written in as
-// few writes as there are turns. A peer that does not read what it is sent is not read either.
+// few writes as there are turns. A peer that does not read what it is sent is not read either. Whatever is
+// thrown on the way in from the socket ends this connection, is logged, and goes no further.
 //
 // Who owns the state: the peer owns the socket from here on; the codec (wire/ssh) all of the protocol's.
 
@@ -13,6 +14,8 @@ export interface PeerHandler {
   onGone(why: string): void;
 }
 
+export type LogFault = (message: string, error?: unknown) => void;
+
 /** Beyond this the other side's windows are not opened further. */
 const CONGESTED_BYTES = 1 << 20;
 /** Beyond this nothing more is read of a peer whose answers pile up. */
@@ -23,6 +26,7 @@ const LINGER_MS = 2000;
 export class SshPeer {
   readonly connection: SshConnection;
   readonly #socket: Socket;
+  readonly #log: LogFault;
   readonly #drained = new Set<() => void>();
   #handler: PeerHandler | undefined;
   #isScheduled = false;
@@ -30,16 +34,17 @@ export class SshPeer {
   #isGone = false;
   #why = "";
 
-  constructor(socket: Socket, connection: SshConnection) {
+  constructor(socket: Socket, connection: SshConnection, log: LogFault) {
     this.#socket = socket;
     this.connection = connection;
+    this.#log = log;
     socket.on("data", (chunk: Buffer) => {
       if (this.#isGone) return;
       connection.receive(chunk);
       this.pump();
       if (socket.writableLength > STUCK_BYTES) socket.pause();
     });
-    socket.on("drain", () => this.#onDrain());
+    socket.on("drain", () => this.#guarded(() => this.#onDrain()));
     socket.on("end", () => {
       if (this.#isGone) return;
       connection.inputEnded();
@@ -74,20 +79,9 @@ export class SshPeer {
   pump(): void {
     if (this.#isPumping) return;
     this.#isPumping = true;
-    try {
-      for (;;) {
-        const handler = this.#handler;
-        if (handler === undefined) break;
-        const event = this.connection.next();
-        if (event === undefined) break;
-        handler.onEvent(event);
-        if (event.kind === "failed") this.destroySoon(event.error.message);
-        if (event.kind === "disconnected") this.destroySoon(event.text || "the peer disconnected");
-      }
-    } finally {
-      this.#isPumping = false;
-    }
-    this.#write();
+    this.#guarded(() => this.#takeEvents());
+    this.#isPumping = false;
+    this.#guarded(() => this.#write());
   }
 
   /** Something was said to the codec: it is written at the end of this turn. */
@@ -126,6 +120,28 @@ export class SshPeer {
     this.#gone("the connection was closed");
   }
 
+  #takeEvents(): void {
+    for (;;) {
+      const handler = this.#handler;
+      if (handler === undefined) return;
+      const event = this.connection.next();
+      if (event === undefined) return;
+      handler.onEvent(event);
+      if (event.kind === "failed") this.destroySoon(event.error.message);
+      if (event.kind === "disconnected") this.destroySoon(event.text || "the peer disconnected");
+    }
+  }
+
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (thrown) {
+      this.#log("an SSH connection ended by a fault", thrown);
+      this.#socket.destroy();
+      this.#gone("internal error");
+    }
+  }
+
   #write(): void {
     if (this.connection.outputBytes === 0 || this.#socket.destroyed) return;
     this.#socket.cork();
@@ -146,6 +162,10 @@ export class SshPeer {
     this.#isGone = true;
     this.#why = why;
     this.#drained.clear();
-    this.#handler?.onGone(why);
+    try {
+      this.#handler?.onGone(why);
+    } catch (thrown) {
+      this.#log("the end of an SSH connection was a fault", thrown);
+    }
   }
 }

@@ -113,14 +113,20 @@ export class SignIn {
       );
       return;
     }
-    this.#deps.open(credential, destination).then(
-      () => {
-        if (this.#peer.isGone) return;
-        this.#peer.connection.acceptAuth();
-        this.#peer.touch();
-      },
-      (thrown) => this.#fail(toGatewayError(thrown)),
-    );
+    this.#deps
+      .open(credential, destination)
+      .then(
+        () => {
+          if (this.#peer.isGone) return;
+          this.#peer.connection.acceptAuth();
+          this.#peer.touch();
+        },
+        (thrown) => this.#fail(toGatewayError(thrown)),
+      )
+      .catch((thrown) => {
+        this.#deps.log("an SSH connection ended by a fault", thrown);
+        this.#peer.destroy();
+      });
   }
 
   /** Another credential may do where this one did not; nothing else would help. */

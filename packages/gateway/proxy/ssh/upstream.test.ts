@@ -14,9 +14,13 @@ import { connectUpstream } from "./upstream.ts";
 
 type Prompt = { readonly text: string; readonly echo: boolean };
 const PASSWORD: Prompt = { text: "Password: ", echo: false };
+const faults: string[] = [];
 
 /** A host that takes prompts only, these rounds of them, and what it was answered. */
-async function signIn(rounds: readonly (readonly Prompt[])[]): Promise<readonly string[]> {
+async function signIn(
+  rounds: readonly (readonly Prompt[])[],
+  methods: readonly string[] = ["keyboard-interactive"],
+): Promise<readonly string[]> {
   const answers: string[] = [];
   const left = [...rounds];
   const hostKey = ed25519();
@@ -32,8 +36,9 @@ async function signIn(rounds: readonly (readonly Prompt[])[]): Promise<readonly 
         answers.push(event.answers.map(String).join(","));
         ask(connection);
       } else if (event.kind === "auth-request") {
-        if (event.attempt.method === "keyboard-interactive") ask(connection);
-        else connection.rejectAuth(["keyboard-interactive"]);
+        const asks = methods.includes("keyboard-interactive");
+        if (asks && event.attempt.method === "keyboard-interactive") ask(connection);
+        else connection.rejectAuth(methods);
       }
       return true;
     },
@@ -46,7 +51,10 @@ async function signIn(rounds: readonly (readonly Prompt[])[]): Promise<readonly 
       ...{ hostAuthorities: [], hostNames: [], accounts: [], tags: {} },
     } satisfies SshTarget;
     const credential = { kind: "password", user: "web", password: new Secret("geheim") } as const;
-    const deps = { clock: systemClock, connectTimeoutMs: 5000, software: "OpenSSH_test" };
+    const deps = {
+      ...{ clock: systemClock, connectTimeoutMs: 5000, software: "OpenSSH_test" },
+      log: (message: string) => void faults.push(message),
+    };
     peer = await connectUpstream(target, credential, deps);
   } finally {
     peer?.destroy();
@@ -67,4 +75,12 @@ test("a host that asks for more than a password, or twice, hears nothing more", 
     code: "target_unavailable",
     message: /asks again/,
   });
+});
+
+test("a host that refuses and names no way in is given nothing more, and ends nothing but its connection", async () => {
+  await assert.rejects(signIn([], []), {
+    code: "target_unavailable",
+    message: /does not let the gateway in/,
+  });
+  assert.deepEqual(faults, []);
 });

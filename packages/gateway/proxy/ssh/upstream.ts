@@ -25,7 +25,7 @@ import type { Clock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { UpstreamCredential } from "../../session/control.ts";
 import type { SshTarget } from "../../target/target.ts";
-import { SshPeer } from "./peer.ts";
+import { type LogFault, SshPeer } from "./peer.ts";
 import { parsePrivateKey } from "./private-key.ts";
 import { plain } from "./wording.ts";
 
@@ -34,6 +34,7 @@ export interface UpstreamDeps {
   readonly connectTimeoutMs: number;
   /** What the gateway calls itself in its version line. */
   readonly software: string;
+  readonly log: LogFault;
 }
 
 /** Signed in; nothing handles its events yet. Throws GatewayError "target_unavailable". */
@@ -57,7 +58,7 @@ export async function connectUpstream(
         return hostProblem === undefined;
       },
     });
-    peer = new SshPeer(await open(target, deps.connectTimeoutMs), connection);
+    peer = new SshPeer(await open(target, deps.connectTimeoutMs), connection, deps.log);
     await signIn(peer, attempts, deps.connectTimeoutMs);
     return peer;
   } catch (thrown) {
@@ -116,11 +117,14 @@ async function signIn(
     reject(new GatewayError("target_unavailable", why, hint === undefined ? {} : { hint }));
   const timer = setTimeout(() => fail("signing in took too long"), timeoutMs);
   const left = [...attempts];
+  let isFirst = true;
   const { connection } = peer;
   peer.handle({
     onEvent(event: SshEvent) {
       switch (event.kind) {
         case "authenticated":
+          // What comes behind it is for whoever has the connection next.
+          peer.pause();
           resolve();
           return;
         case "auth-prompts":
@@ -132,10 +136,10 @@ async function signIn(
           left.shift()?.try(connection);
           return;
         case "auth-wanted": {
+          // Before the first attempt a host has said nothing of its methods.
           const { methods } = event;
-          const next = left.findIndex(
-            ({ method }) => methods.length === 0 || methods.includes(method),
-          );
+          const next = left.findIndex(({ method }) => isFirst || methods.includes(method));
+          isFirst = false;
           const attempt = left[next];
           if (attempt === undefined)
             return fail(
