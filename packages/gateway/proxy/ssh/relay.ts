@@ -30,6 +30,7 @@ export class Relay {
   #active = false;
   #draining: GatewayError | undefined;
   #hasEnded = false;
+  #why: string | undefined;
   #resolveEnd: (reason: string) => void = () => undefined;
 
   constructor(client: SshPeer, upstream: SshPeer, deps: RelayDeps) {
@@ -67,10 +68,12 @@ export class Relay {
     return ended;
   }
 
-  /** Ends the session and says why, on every channel that shows it. */
+  /** Ends the session and says why, on every channel that shows it. Nothing on the way stops it (I9). */
   end(error: GatewayError): void {
     if (this.#hasEnded) return;
-    for (const session of this.#sessions) session.end(error);
+    // Disconnecting is an end of its own, whose reason this is.
+    this.#why ??= error.code;
+    for (const session of this.#sessions) this.#inOrder(() => session.end(error));
     this.#client.disconnect(DISCONNECT_REASON[error.code], disconnectText(error));
     this.#finish(error.code);
   }
@@ -226,18 +229,21 @@ export class Relay {
     }
   }
 
+  #inOrder(work: () => void): void {
+    try {
+      work();
+    } catch (thrown) {
+      this.#context.log("an SSH channel could not be closed in order", thrown);
+    }
+  }
+
   #finish(reason: string): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    for (const handler of [...this.#ofClient.values(), ...this.#ofTarget.values()]) {
-      try {
-        handler.onClosed();
-      } catch (thrown) {
-        this.#context.log("an SSH channel could not be closed in order", thrown);
-      }
-    }
+    for (const handler of [...this.#ofClient.values(), ...this.#ofTarget.values()])
+      this.#inOrder(() => handler.onClosed());
     this.#upstream.disconnect(DISCONNECT_REASON.revoked, "the session has ended");
     this.#client.destroySoon();
-    this.#resolveEnd(reason);
+    this.#resolveEnd(this.#why ?? reason);
   }
 }

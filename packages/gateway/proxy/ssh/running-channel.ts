@@ -35,6 +35,7 @@ export class RunningChannel implements ChannelHandler {
   #outputBytes = 0;
   #timer: NodeJS.Timeout | undefined;
   #eofTimer: NodeJS.Timeout | undefined;
+  #isOpen = false;
   #isRunning = false;
   #isOver = false;
 
@@ -102,16 +103,17 @@ export class RunningChannel implements ChannelHandler {
     this.#over("disconnected");
   }
 
-  /** The session ends: what runs is told to. */
+  /** The session ends: what runs is told to. A host that has not opened the channel runs nothing. */
   kill(): void {
     if (this.#isOver) return;
-    for (const signal of ["TERM", "KILL"]) this.#ask({ kind: "signal", signal });
+    if (this.#isOpen) for (const signal of ["TERM", "KILL"]) this.#ask({ kind: "signal", signal });
     this.#end.peer.connection.closeChannel(this.#end.channel);
     this.#end.peer.touch();
     this.#over("ended");
   }
 
   onOpened(): void {
+    this.#isOpen = true;
     const { terminal, environment } = this.#client;
     for (const variable of environment) this.#ask({ kind: "env", ...variable });
     if (terminal !== undefined) this.#ask({ kind: "pty-req", ...terminal });

@@ -1,0 +1,147 @@
+// A session between a real client and hosts that do not behave, over sockets; what decides is a stand-in.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import test from "node:test";
+import { SshConnection } from "@custody/wire/ssh/connection.ts";
+import type { SshEvent } from "@custody/wire/ssh/events.ts";
+import { publicKeyBlob, publicKeyLine } from "@custody/wire/ssh/keys.ts";
+import { type Driven, ed25519, nowMs, startServer } from "@custody/wire/ssh/peer-harness.ts";
+import { systemClock } from "../../base/clock.ts";
+import { GatewayError } from "../../base/errors.ts";
+import { Secret } from "../../base/secret.ts";
+import { loadGrammars } from "../../command/load-grammars.ts";
+import { SshPeer } from "./peer.ts";
+import { Relay, type RelayDeps } from "./relay.ts";
+import { connectUpstream } from "./upstream.ts";
+
+interface Staged extends AsyncDisposable {
+  readonly client: SshConnection;
+  readonly relay: Relay;
+  readonly ended: Promise<string>;
+  /** Why the client was disconnected. */
+  readonly told: Promise<string>;
+  readonly faults: readonly string[];
+  readonly outcomes: readonly string[];
+  flush(): void;
+}
+
+/** `misbehave`: true for an event of the host's that it deals with itself. */
+async function staged(misbehave: (event: SshEvent, host: Driven) => boolean): Promise<Staged> {
+  await using parts = new AsyncDisposableStack();
+  const hostKey = ed25519();
+  const host = await startServer({
+    hostKeys: [{ privateKey: hostKey }],
+    handle(event, driven) {
+      if (event.kind !== "auth-request") return misbehave(event, driven);
+      driven.connection.acceptAuth();
+      return true;
+    },
+  });
+  parts.defer(() => host.close());
+  const faults: string[] = [];
+  const outcomes: string[] = [];
+  const log = (message: string, error?: unknown) => void faults.push(`${message}: ${error}`);
+  const upstream = await connectUpstream(
+    {
+      ...{ protocol: "ssh", name: "web-1", host: "127.0.0.1", port: host.port },
+      hostKeys: [publicKeyLine(publicKeyBlob(hostKey))],
+      ...{ hostAuthorities: [], hostNames: [], accounts: [], tags: {} },
+    },
+    { kind: "password", user: "web", password: new Secret("geheim") },
+    { clock: systemClock, connectTimeoutMs: 5000, software: "OpenSSH_test", log },
+  );
+  const [door, wire] = await pairOfSockets();
+  parts.defer(() => void wire.destroy());
+  const server = new SshConnection({
+    ...{ role: "server", software: "OpenSSH_test", nowMs },
+    hostKeys: [{ privateKey: ed25519() }],
+  });
+  const inside = new SshPeer(door, server, log);
+  const client = new SshConnection({
+    ...{ role: "client", software: "OpenSSH_test", user: "web", nowMs },
+    hostKeyAccepted: () => true,
+  });
+  const isIn = Promise.withResolvers<void>();
+  const told = Promise.withResolvers<string>();
+  const outside = new SshPeer(wire, client, log);
+  outside.handle({
+    onEvent(event) {
+      if (event.kind === "auth-wanted") client.authenticateNone();
+      if (event.kind === "authenticated") isIn.resolve();
+      if (event.kind === "disconnected") told.resolve(event.text);
+    },
+    onGone: told.resolve,
+  });
+  inside.handle({
+    onEvent(event) {
+      if (event.kind === "auth-request") server.acceptAuth();
+      if (event.kind === "authenticated") inside.pause();
+    },
+    onGone: () => undefined,
+  });
+  await isIn.promise;
+  const relay = new Relay(inside, upstream, { ...standIns(outcomes), log });
+  const ended = relay.run();
+  const all = parts.move();
+  return {
+    ...{ client, relay, ended, told: told.promise, faults, outcomes },
+    flush: () => outside.touch(),
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+}
+
+function standIns(outcomes: string[]): Omit<RelayDeps, "log"> {
+  const permitted = { verdict: "permit", requestId: "r-1", permit: { obligations: {} } };
+  const book = { endCommand: ({ outcome }: { outcome: string }) => void outcomes.push(outcome) };
+  return {
+    site: { target: "web-1", account: "deploy" },
+    shell: "bash",
+    judge: { book, judge: async () => permitted, mayBe: () => true } as never,
+    recorder: { room: () => true, typed: () => undefined, data: () => undefined } as never,
+    grammars: loadGrammars(),
+    clock: systemClock,
+    isOwnTarget: async () => false,
+  };
+}
+
+async function pairOfSockets(): Promise<readonly [Socket, Socket]> {
+  const listener = createServer().listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const accepting = once(listener, "connection") as Promise<[Socket]>;
+  const socket = connect((listener.address() as AddressInfo).port, "127.0.0.1");
+  const [accepted] = await accepting;
+  listener.close();
+  return [accepted, socket];
+}
+
+test("a session ends at once although its host never opens the channel that was asked for", async () => {
+  const asked = Promise.withResolvers<void>();
+  await using stage = await staged((event) => {
+    if (event.kind !== "channel-open") return false;
+    asked.resolve();
+    return true;
+  });
+  const channel = stage.client.openChannel({ kind: "session" });
+  stage.flush();
+  await untilOpen(stage, channel);
+  stage.client.requestChannel(channel, { kind: "exec", command: Buffer.from("uptime") });
+  stage.flush();
+  await asked.promise;
+  stage.relay.end(new GatewayError("revoked", "the delegation was revoked"));
+  assert.equal(await stage.ended, "revoked");
+  assert.match(await stage.told, /revoked/);
+  assert.deepEqual([stage.faults, stage.outcomes], [[], ["ended"]]);
+});
+
+async function untilOpen({ client }: Staged, channel: number): Promise<void> {
+  for (;;) {
+    try {
+      client.sendableBytes(channel);
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
