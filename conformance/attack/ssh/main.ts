@@ -3,13 +3,17 @@
 // arguments only lines whose ids contain one of them. The last line is `N passed, N failed, N skipped`.
 //
 // Before that the same lines are read without a server, and those that are refused are given to shells as
-// they are, to show how many of them are tricks that work.
+// they are, to show how many of them are tricks that work. After that what surrounds lines: early input,
+// files, and the time people take (session-attacks.ts).
 
+import { runCases } from "../../ssh/checks.ts";
+import { openSshStage } from "../../ssh/stage.ts";
 import { hasSshServer } from "../../support/ssh-server.ts";
 import { openAttackedHost } from "./attacked-host.ts";
 import { openLineJudge } from "./judge-lines.ts";
 import { LITERAL } from "./lines-literal.ts";
 import { PROGRAMS } from "./lines-programs.ts";
+import { SESSION_ATTACKS, SESSION_POLICIES } from "./session-attacks.ts";
 
 /** What every peer takes in one packet (RFC 4253, section 6.1); longer lines are read alone. */
 const MAX_SENT_BYTES = 32_000;
@@ -48,8 +52,16 @@ if (hasSshServer()) {
     }
     console.log(`through the gateway, ${shell.name}: ${passed - before} of ${attempts.length}`);
   }
+  await using stage = await openSshStage({ policies: SESSION_POLICIES });
+  const tally = { passed: 0, failed: 0, skipped: 0 };
+  const cases = SESSION_ATTACKS.filter(
+    ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
+  );
+  await runCases(cases, stage, tally);
+  passed += tally.passed;
+  failed += tally.failed;
 } else {
-  skipped = attempts.length;
+  skipped = attempts.length + SESSION_ATTACKS.length;
   console.log("skipped  the way through a host: there is no sshd on this machine");
 }
 console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);

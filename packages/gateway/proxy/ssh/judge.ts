@@ -48,6 +48,8 @@ export type Verdict =
       readonly requestId: string;
       readonly permit: Permit;
       readonly level: RecordingLevel | undefined;
+      /** People consented, so time has passed since it was asked. */
+      readonly isApproved: boolean;
     }
   | {
       readonly verdict: "deny";
@@ -139,7 +141,10 @@ export class Judge {
     book.beginCommand({ requestId, operation, digest }, permit, approvedBy);
     return new Promise((resolve) => {
       journal.barrier(asked.durability, () =>
-        resolve({ verdict: "permit", requestId, permit, level }),
+        resolve({
+          ...{ verdict: "permit", requestId, permit, level },
+          isApproved: approvedBy !== undefined,
+        }),
       );
     });
   }

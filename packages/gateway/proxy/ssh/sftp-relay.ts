@@ -169,6 +169,10 @@ export class SftpRelay {
       .finally(() => {
         this.#isBusy = false;
         this.#advance();
+      })
+      .catch((thrown) => {
+        this.#context.log("an SFTP channel ended by a fault", thrown);
+        this.#on.fail("Custody: internal error; the channel was closed");
       });
   }
 
@@ -205,6 +209,9 @@ export class SftpRelay {
         if (request.kind === "close") this.#files.delete(request.handle.toString("latin1"));
         this.#forward(packet, request.id, request.kind === "read" ? file : undefined, (answer) => {
           if (request.kind === "close") this.#closeFile(file, outcomeOf(answer));
+          const to = request.kind === "copy-data" ? this.#pathOf(request.toHandle) : [];
+          if (request.kind === "copy-data" || request.kind === "fsetstat")
+            this.#event(file, request, [file.path, ...to], outcomeOf(answer));
         });
         return;
       }
@@ -212,6 +219,11 @@ export class SftpRelay {
         refuse(STATUS.unsupported, "Custody does not know this request");
         return;
     }
+  }
+
+  #pathOf(handle: Buffer): readonly string[] {
+    const file = this.#files.get(handle.toString("latin1"));
+    return file === undefined ? [] : [file.path];
   }
 
   /** sftp-server lets attributes be changed by way of a file opened for reading. */
@@ -244,7 +256,10 @@ export class SftpRelay {
       paths.push(path);
       sent[field] = Buffer.from(path, "utf8");
     }
-    const verdict = await this.#judge(request, uses, paths);
+    // Where a link leads to is for whoever follows it; here it is shown and written down.
+    if (request.kind === "symlink") paths.push(plain(request.target.toString("utf8")));
+    const asked = { ...request, ...sent } as WithId;
+    const verdict = await this.#judge(asked, uses, paths);
     if (this.#isOver) {
       const { requestId } = verdict;
       if (verdict.verdict === "permit")
@@ -259,21 +274,38 @@ export class SftpRelay {
       this.#finishRequest(verdict, request, paths, missing);
       return this.#answer({ ...missing, id: request.id });
     }
+    if (verdict.isApproved && !(await this.#areStill(asked, needs))) {
+      this.#context.judge.book.endCommand({ requestId: verdict.requestId, outcome: "skipped" });
+      const why = "Custody denied it: what was approved is no longer there; not executed";
+      this.#tell([why, `  request ${verdict.requestId}; ask again`]);
+      return this.#status(request.id, STATUS.permissionDenied, why);
+    }
     const id = this.#wait({
       clientId: request.id,
       onAnswer: (answer) => this.#onPathAnswer(request, verdict, paths, answer),
     });
-    const packet = encodeSftpRequest({ ...request, ...sent, id } as SftpRequest);
-    this.#on.toTarget.push(0, packet, 0);
+    this.#on.toTarget.push(0, encodeSftpRequest({ ...asked, id } as SftpRequest), 0);
+  }
+
+  /** While people decided, a folder on the way may have become a link to somewhere else. */
+  async #areStill(asked: WithId, needs: readonly PathNeed[]): Promise<boolean> {
+    for (const { field, last } of needs) {
+      const decided = (asked as unknown as Record<string, Buffer>)[field]?.toString("utf8") ?? "";
+      const real = await this.#resolve(decided, last);
+      if (real.kind !== "real" || real.path !== decided) return false;
+    }
+    return !this.#isOver;
   }
 
   #judge(request: WithId, uses: readonly PathUse[], paths: readonly string[]): Promise<Verdict> {
     const { judge, site } = this.#context;
-    const command = [request.kind, ...paths, ...flagsOf(request)].join(" ");
+    const command = [request.kind, ...paths, ...detailsOf(request)].join(" ");
+    // All of the message but its number is what people consent to (I8).
+    const bytes = encodeSftpRequest({ ...request, id: 0 } as SftpRequest).toString("base64");
     return judge.judge({
       operation:
         pathOperation(site, uses) ?? unknown(`sftp ${request.kind}`, "the path is nested too deep"),
-      ...{ command, bound: [command] },
+      ...{ command, bound: [command, bytes] },
       durability: isPlainRead(request) ? "ordered" : "strict",
       tell: (lines) => this.#tell(lines),
     });
@@ -296,11 +328,13 @@ export class SftpRelay {
       changes: request.kind === "open" && openActions(request.flags).includes("sftp_write"),
     };
     this.#event(verdict, request, paths, "ok");
-    if (this.#files.size >= MAX_FILES) {
-      this.#on.fail("Custody: too many open files");
-      return;
+    const handle = answer.handle.toString("latin1");
+    if (this.#files.has(handle)) {
+      this.#closeFile(file, "lost");
+      throw new SshError("sequence", "the host gives one handle to two files");
     }
-    this.#files.set(answer.handle.toString("latin1"), file);
+    this.#files.set(handle, file);
+    if (this.#files.size > MAX_FILES) this.#on.fail("Custody: too many open files");
   }
 
   #finishRequest(
@@ -454,13 +488,13 @@ export class SftpRelay {
   }
 
   #event(
-    { requestId, level }: Extract<Verdict, { verdict: "permit" }>,
+    { requestId, level }: Pick<OpenFile, "requestId" | "level">,
     request: WithId,
     paths: readonly string[],
     status: string,
   ): void {
     const [path, to] = paths;
-    const flags = flagsOf(request);
+    const flags = detailsOf(request);
     this.#context.recorder.typed({
       ...{ kind: "sftp", request: requestId, channel: this.#on.channel },
       ...{ operation: request.kind, status },
@@ -486,8 +520,19 @@ type Real =
   /** The host's own answer why there is none. */
   | { readonly kind: "missing"; readonly answer: Answer };
 
-function flagsOf(request: SftpOperation): string[] {
-  return request.kind === "open" ? openFlagNames(request.flags) : [];
+/** What is asked beside the paths: flags by name, and attributes as `permissions=4755`. */
+function detailsOf(request: SftpOperation): string[] {
+  const flags = request.kind === "open" ? openFlagNames(request.flags) : [];
+  if (!("attributes" in request)) return flags;
+  const { extended, owner, permissions, size, times } = request.attributes;
+  return [
+    flags,
+    size === undefined ? [] : `size=${size}`,
+    owner === undefined ? [] : `owner=${owner.uid}:${owner.gid}`,
+    permissions === undefined ? [] : `permissions=${permissions.toString(8)}`,
+    times === undefined ? [] : `times=${times.accessed}:${times.modified}`,
+    extended === undefined ? [] : `extended=${extended.length}`,
+  ].flat();
 }
 
 const STATUS_NAMES = new Map<number, string>(
