@@ -11,6 +11,7 @@ import {
   type GlobalRequest,
 } from "@custody/wire/ssh/requests.ts";
 import type { Denial, Operation } from "../../access/operation.ts";
+import { canonicalHost, isPlainSocketPath, isPort } from "./destination.ts";
 import type { ChannelEnd } from "./flow.ts";
 import { unknown, type Verdict } from "./judge.ts";
 import { destinationOperation } from "./operations.ts";
@@ -37,6 +38,10 @@ interface Listening {
 }
 
 const MAX_LISTENERS = 32;
+/** How a client says that the host may listen on all of its addresses. */
+const EVERYWHERE: ReadonlySet<string> = new Set(["", "*"]);
+/** Where PostgreSQL listens on its own host, by its port. */
+const POSTGRES_SOCKET = /\/\.s\.PGSQL\.(\d{1,5})$/;
 
 export class Forwarding {
   readonly #context: RelayContext;
@@ -59,7 +64,9 @@ export class Forwarding {
       .then((verdict) => {
         if (end.peer.isGone) return this.#skipped(verdict);
         if (verdict.verdict === "deny") return refuse(end, verdict.lines.slice(0, 2).join(";"));
-        const second = (handler: ChannelHandler) => this.#context.openUpstream(open, handler);
+        // Asked for as it was decided, in whatever spelling it came.
+        const asked = open.kind === "direct-tcpip" ? { ...open, host: Buffer.from(to.host) } : open;
+        const second = (handler: ChannelHandler) => this.#context.openUpstream(asked, handler);
         handle(this.#join(end, verdict, to, second));
       })
       .catch((thrown) => {
@@ -113,24 +120,34 @@ export class Forwarding {
       refuse(end, "nobody permitted it");
       return;
     }
-    const to = { host: open.host.toString("utf8"), port: open.port };
+    const to = { host: open.host.toString("utf8"), port: open.port, isReadable: true };
     const second = (handler: ChannelHandler) => this.#deps.openToClient(open, handler);
     handle(this.#join(end, undefined, to, second, permitted));
   }
 
-  async #judgeLocal({ host, port }: Place): Promise<Verdict> {
+  async #judgeLocal(to: Place): Promise<Verdict> {
     const { judge, site } = this.#context;
+    const { host, port } = to;
     let operation: Operation | Denial = destinationOperation(site, "forward_local", host, port);
-    if (await this.#deps.isOwnTarget(host, port))
-      operation = unknown(
-        `forward_local on destination ${plain(host)}:${port}`,
-        "it is a target of this gateway, to be reached through its own door",
-      );
+    const why = to.isReadable
+      ? await this.#whyNever(to)
+      : "it is written in a way that is not taken";
+    if (why !== undefined)
+      operation = unknown(`forward_local on destination ${plain(host)}:${port}`, why);
     return judge.judge({
       ...{ operation, command: `forward ${host}:${port}`, bound: [host, port] },
       durability: "strict",
       tell: () => undefined,
     });
+  }
+
+  async #whyNever({ host, port }: Place): Promise<string | undefined> {
+    const ofPostgres = port === 0 ? POSTGRES_SOCKET.exec(host)?.[1] : undefined;
+    const isOwn =
+      ofPostgres === undefined
+        ? await this.#deps.isOwnTarget(host, port)
+        : await this.#deps.isOwnTarget("localhost", Number(ofPostgres));
+    return isOwn ? "it is a target of this gateway, to be reached through its own door" : undefined;
   }
 
   async #listen(
@@ -140,8 +157,13 @@ export class Forwarding {
     const host = request.host.toString("utf8");
     const { port } = request;
     const { judge, site } = this.#context;
+    const isReadable =
+      (EVERYWHERE.has(host) || canonicalHost(host) === host) && (port === 0 || isPort(port));
+    const what = `forward_remote on destination ${plain(host)}:${port}`;
     const verdict = await judge.judge({
-      operation: destinationOperation(site, "forward_remote", host, port),
+      operation: isReadable
+        ? destinationOperation(site, "forward_remote", host, port)
+        : unknown(what, "it is written in a way that is not taken"),
       ...{ command: `forward -R ${host}:${port}`, bound: ["remote", host, port] },
       durability: "strict",
       tell: () => undefined,
@@ -199,19 +221,22 @@ export class Forwarding {
 interface Place {
   readonly host: string;
   readonly port: number;
+  /** It means to the host what it means here. */
+  readonly isReadable: boolean;
 }
 
-/** A Unix socket is its path, port 0. */
+/** A Unix socket is its path, port 0. undefined: it goes nowhere that is known. */
 function destinationOf(open: ChannelOpen): Place | undefined {
-  const place =
-    open.kind === "direct-tcpip"
-      ? { host: open.host, port: open.port }
-      : open.kind === "direct-streamlocal@openssh.com"
-        ? { host: open.path, port: 0 }
-        : undefined;
-  const host = place?.host.toString("utf8") ?? "";
-  if (place === undefined || !place.host.equals(Buffer.from(host))) return undefined;
-  return /^[^\p{Cc}\p{Cf}\p{Z}]{1,1024}$/u.test(host) ? { host, port: place.port } : undefined;
+  if (open.kind === "direct-streamlocal@openssh.com") {
+    const path = open.path.toString("utf8");
+    const isReadable = Buffer.from(path).equals(open.path) && isPlainSocketPath(path);
+    return { host: path, port: 0, isReadable };
+  }
+  if (open.kind !== "direct-tcpip") return undefined;
+  const { port } = open;
+  const written = open.host.toString("latin1");
+  const host = canonicalHost(written);
+  return { host: host ?? written, port, isReadable: host !== undefined && isPort(port) };
 }
 
 function refuse(

@@ -12,7 +12,9 @@ function host(name: string, at: string, port: number): SshTarget {
 
 const web = host("web-1", "127.0.0.1", 22);
 const db = host("db", "db.internal.example", 5432);
+const byAddress = host("by-address", "192.0.2.7", 8443);
 const targets = new Map<string, Target>([
+  ["by-address", byAddress],
   ["web-1", web],
   ["db", db],
 ]);
@@ -26,6 +28,10 @@ test("a target by its name, its address, or the host's own loopback in any spell
     ["127.1", 22],
     ["::1", 22],
     ["0.0.0.0", 22],
+    ["::ffff:7f00:1", 22],
+    ["0:0:0:0:0:0:0:1", 22],
+    ["::ffff:c000:207", 8443],
+    ["0:0:0:0:0:ffff:192.0.2.7", 8443],
     ["2130706433", 22],
   ] as const)
     assert.equal(await isOwnTarget(targets, web, at, port), true, at);

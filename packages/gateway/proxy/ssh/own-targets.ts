@@ -5,8 +5,9 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { SshTarget, Target } from "../../target/target.ts";
+import { canonicalHost } from "./destination.ts";
 
-const LOCAL = /^(localhost|.*\.localhost|127\..*|(::ffff:)?127\..*|::1|0\.0\.0\.0|0|::)$/;
+const LOCAL = /^(localhost|.*\.localhost|127\..*|::1|0\.0\.0\.0|0|::)$/;
 
 /** `from`: the target whose host the connection would leave from. */
 export async function isOwnTarget(
@@ -15,16 +16,16 @@ export async function isOwnTarget(
   host: string,
   port: number,
 ): Promise<boolean> {
-  const wanted = host.toLowerCase().replace(/\.$/, "");
+  const wanted = canonicalHost(host) ?? host.toLowerCase().replace(/\.$/, "");
   const samePort = [...targets.values()].flatMap(endpointsOf).filter((one) => one.port === port);
   if (samePort.length === 0) return false;
   // Resolvers take numbers in many forms for addresses, so what comes out of them counts.
   const addresses = await addressesOf(wanted);
   const isOfHost = LOCAL.test(wanted) || addresses.some((address) => LOCAL.test(address));
-  const names = new Set(isOfHost ? [wanted, from.host.toLowerCase()] : [wanted]);
+  const names = new Set(isOfHost ? [wanted, canonicalHost(from.host) ?? from.host] : [wanted]);
   const all = new Set(isOfHost ? [...addresses, ...(await addressesOf(from.host))] : addresses);
   for (const one of samePort) {
-    if (names.has(one.host.toLowerCase())) return true;
+    if (names.has(canonicalHost(one.host) ?? one.host.toLowerCase())) return true;
     for (const address of await addressesOf(one.host)) if (all.has(address)) return true;
   }
   return false;
@@ -35,9 +36,10 @@ function endpointsOf(target: Target): { readonly host: string; readonly port: nu
 }
 
 async function addressesOf(host: string): Promise<readonly string[]> {
-  if (isIP(host) !== 0) return [host];
+  if (isIP(host) !== 0) return [canonicalHost(host) ?? host];
   try {
-    return (await lookup(host, { all: true })).map(({ address }) => address);
+    const found = await lookup(host, { all: true });
+    return found.map(({ address }) => canonicalHost(address) ?? address);
   } catch {
     return [];
   }
