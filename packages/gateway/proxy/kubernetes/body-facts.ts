@@ -15,16 +15,24 @@ export interface BodyFacts {
   readonly hostPaths: readonly string[];
   readonly capabilities: readonly string[];
   readonly privileged: boolean;
+  /** There is a body: of a delete it takes the place of the query's options. */
+  readonly isGiven: boolean;
+  /** As DeleteOptions: nothing is to be deleted. */
   readonly dryRun: boolean;
+  /** As an Eviction: nobody is to be evicted. */
+  readonly evictionDryRun: boolean;
   /** A value in it is the mask of one. */
   readonly hasMask: boolean;
-  /** Where a JSON patch reads the object or compares it: pointers of test, copy and move. */
+  /** Where a JSON patch compares the object with something: pointers of test. */
   readonly reads: readonly string[];
+  /** A JSON patch writes what is elsewhere in the object (copy, move), so that the body does not say what. */
+  readonly copies: boolean;
 }
 
 export const NO_FACTS: BodyFacts = {
   ...{ kind: "", name: "", labels: [], images: [], serviceAccount: "", hostPaths: [] },
-  ...{ capabilities: [], privileged: false, dryRun: false, hasMask: false, reads: [] },
+  ...{ capabilities: [], privileged: false, hasMask: false, reads: [], copies: false },
+  ...{ isGiven: false, dryRun: false, evictionDryRun: false },
 };
 
 /** Of each list; what is beyond it is said by a last one, "…". */
@@ -53,13 +61,14 @@ export function bodyFacts({ value, isJsonPatch }: RequestBody): BodyFacts {
     hasMask: false,
   };
   const reads: string[] = [];
+  let copies = false;
   const patch: JsonObject[] = [];
   if (isJsonPatch && Array.isArray(value))
     for (const operation of value as readonly Json[]) {
       if (!isObject(operation)) continue;
-      const { op, path, from } = operation;
-      if (op === "test" || op === "copy" || op === "move")
-        reads.push(String(op === "test" ? path : from));
+      const { op, path } = operation;
+      if (op === "test") reads.push(String(path));
+      if (op === "copy" || op === "move") copies = true;
       if (typeof path === "string") patch.push(nested(path, operation.value ?? null));
     }
   const documents = isJsonPatch ? patch : [value];
@@ -75,9 +84,11 @@ export function bodyFacts({ value, isJsonPatch }: RequestBody): BodyFacts {
     hostPaths: bounded(found.hostPaths),
     capabilities: bounded(found.capabilities),
     privileged: found.privileged,
-    dryRun: hasDryRun(object),
+    isGiven: true,
+    dryRun: isDryRun(object.dryRun),
+    evictionDryRun: isObject(object.deleteOptions) && isDryRun(object.deleteOptions.dryRun),
     hasMask: found.hasMask,
-    reads,
+    ...{ reads, copies },
   };
 }
 
@@ -141,10 +152,9 @@ function labelsOf(labels: Json | undefined): readonly string[] {
   return bounded(new Set(pairs));
 }
 
-/** Of DeleteOptions and its like, and of an Eviction around one. */
-function hasDryRun(object: JsonObject): boolean {
-  const options = isObject(object.deleteOptions) ? object.deleteOptions : object;
-  return Array.isArray(options.dryRun) && options.dryRun.length > 0;
+/** `["All"]`, the only value the API server takes. */
+function isDryRun(value: Json | undefined): boolean {
+  return Array.isArray(value) && value.length > 0 && value.every((one) => one === "All");
 }
 
 function generated(value: Json | undefined): string {

@@ -144,8 +144,7 @@ describe("classes a request touches", () => {
     for (const operation of [
       { op: "test", path: "/data/key", value: "x" },
       { op: "test", path: "", value: {} },
-      { op: "copy", from: "/data/key", path: "/metadata/labels/x" },
-      { op: "move", from: "/metadata/annotations", path: "/metadata/labels" },
+      { op: "test", path: "/metadata/annotations/example.com~1copy", value: "x" },
     ])
       assert.deepEqual(patch(operation), ["inner secret.k8s"], JSON.stringify(operation));
     assert.deepEqual(patch({ op: "test", path: "/metadata/resourceVersion", value: "1" }), [
@@ -156,6 +155,21 @@ describe("classes a request touches", () => {
     ]);
     const selected = "/apis/example.com/v1/namespaces/shop/widgets?fieldSelector=spec.apiKey%3Dx";
     assert.deepEqual(uses("GET", selected), ["inner secret.token", "output secret.k8s.env"]);
+  });
+
+  it("are used within where a field is tested that is among what is safe elsewhere", () => {
+    const status = { group: "", resource: "services", field: ["status", "key"], class: "pii.x" };
+    const url = parseRequestUrl("/api/v1/namespaces/shop/services/s");
+    const used = (path: string) => {
+      const patch = Buffer.from(JSON.stringify([{ op: "test", path, value: "guess" }]));
+      const facts = bodyFacts(readBody(patch, "application/json-patch+json"));
+      const own = { ...target, fields: [status] };
+      const judged = judgeRequest(own, requestInfo("PATCH", url), url, facts);
+      return judged.kind === "operation" ? judged.operation.touches.map(({ use }) => use) : [];
+    };
+    for (const path of ["/status/key", "/status", "/status/key/deeper"])
+      assert.deepEqual(used(path), ["inner"], path);
+    assert.deepEqual(used("/status/other"), ["output"]);
   });
 
   it("are never written as their mask", () => {
@@ -169,6 +183,32 @@ describe("classes a request touches", () => {
       effects("PUT", secret, { data: { key: "[masked secret.k8s]" } })[0] ?? "",
       /mask of a value/,
     );
+  });
+});
+
+describe("a dry run", () => {
+  const isDry = (method: string, path: string, body?: unknown) => {
+    const judged = judge(method, path, body);
+    return judged.kind === "operation" && judged.operation.effects[0]?.resource.attributes?.dryRun;
+  };
+  const pod = "/api/v1/namespaces/shop/pods/p";
+  const all = { dryRun: ["All"] };
+
+  it("is asked for in the query, and of a delete in its body", () => {
+    assert.equal(isDry("DELETE", `${pod}?dryRun=All`), true);
+    assert.equal(isDry("DELETE", pod, all), true);
+    assert.equal(isDry("PUT", `${pod}?dryRun=All`, { kind: "Pod" }), true);
+    assert.equal(isDry("POST", `${pod}/eviction`, { deleteOptions: all }), true);
+    assert.equal(isDry("POST", `${pod}/eviction?dryRun=All`, {}), true);
+  });
+
+  it("is none where the server does not look for one", () => {
+    assert.equal(isDry("DELETE", `${pod}?dryRun=All`, { kind: "DeleteOptions" }), false);
+    assert.equal(isDry("DELETE", `/api/v1/namespaces/shop/pods?dryRun=All`, {}), false);
+    assert.equal(isDry("DELETE", pod, { deleteOptions: all }), false);
+    assert.equal(isDry("PUT", pod, all), false);
+    assert.equal(isDry("POST", "/api/v1/namespaces/shop/pods", { deleteOptions: all }), false);
+    assert.equal(isDry("PATCH", `${pod}?dryRun=`, {}), false);
   });
 });
 
@@ -218,6 +258,15 @@ describe("what a body says", () => {
     assert.equal(at("/spec/containers/0/securityContext/privileged", true).privileged, true);
   });
 
+  it("is not known where it is elsewhere in the object", () => {
+    const deployment = "/apis/apps/v1/namespaces/shop/deployments/d";
+    for (const op of ["copy", "move"]) {
+      const operation = { op, from: "/spec/paused", path: "/spec/template/spec/hostPID" };
+      const type = "application/json-patch+json";
+      assert.match(effects("PATCH", deployment, [operation], type)[0] ?? "", /^unknown.*copies/);
+    }
+  });
+
   it("is sent on as it was judged", () => {
     const twice = readBody(
       Buffer.from(`{"kind":"A","kind":"B","n":12345678901234567890}`),
@@ -236,6 +285,7 @@ describe("what a body says", () => {
     for (const [text, type] of [
       ["{", "application/json"],
       ["a: 1\na: 2", "application/yaml"],
+      ["a: &x long\nb: *x", "application/yaml"],
       ["a: 1\n---\nb: 2", "application/yaml"],
       ["[]", "application/merge-patch+json"],
       ["{}", "application/json-patch+json"],

@@ -48,7 +48,7 @@ export function judgeRequest(
 ): Judged {
   if (!info.isResource) return judgeUrl(target, info.verb, info.path);
   const { verb } = info;
-  const resource = resourceOf(target, info, body, parameters(url, "dryRun").length > 0);
+  const resource = resourceOf(target, info, body, isDryRun(info, url, body));
   const unknown = (message: string): Judged => ({
     kind: "unknown",
     what: `${verb === "" ? "a request" : verb} on ${resource.label}`,
@@ -61,9 +61,10 @@ export function judgeRequest(
     return unknown("nothing is known below this subresource");
   if (body.hasMask)
     return unknown("the body holds the mask of a value: it would be written over the value itself");
+  if (body.copies)
+    return unknown("a patch that copies or moves does not say what it writes; write the value");
   const effects = effectsOf(info, resource);
-  const dryRun = parameters(url, "dryRun").length > 0 || body.dryRun;
-  const touches = touchesOf(target, info, url, body, dryRun);
+  const touches = touchesOf(target, info, url, body);
   const summary = `${verb} on ${resource.label}`;
   return { kind: "operation", operation: { protocol: "kubernetes", effects, touches, summary } };
 }
@@ -75,6 +76,11 @@ export function streamOf(info: ResourceRequest): StreamKind | undefined {
   return subresource === "exec" || subresource === "attach" || subresource === "portforward"
     ? subresource
     : undefined;
+}
+
+/** Text of a container, which nothing but its length is known of. */
+export function isLog({ group, resource, subresource, verb }: ResourceRequest): boolean {
+  return group === "" && resource === "pods" && subresource === "log" && verb === "get";
 }
 
 /** True where the answer comes as one event after the other. */
@@ -119,9 +125,23 @@ export function resourceOf(
       hostPaths: body.hostPaths,
       capabilities: body.capabilities,
       privileged: body.privileged,
-      dryRun: dryRun || body.dryRun,
+      dryRun,
     },
   };
+}
+
+/**
+ * Only what the server goes by: a delete has its options in its body and, where there is none, in the query
+ * (k8s.io/apiserver, pkg/endpoints/handlers/delete.go); an eviction in either; everything else in the query.
+ */
+function isDryRun(info: ResourceRequest, url: RequestUrl, body: BodyFacts): boolean {
+  const { group, resource, subresource, verb } = info;
+  const isDelete = verb === "delete" || verb === "deletecollection";
+  if (isDelete && body.isGiven) return body.dryRun;
+  const isEviction = group === "" && resource === "pods" && subresource === "eviction";
+  if (isEviction && verb === "create" && body.evictionDryRun) return true;
+  const asked = parameters(url, "dryRun");
+  return asked.length > 0 && asked.every((one) => one === "All");
 }
 
 function namespaceOf(target: KubernetesTarget, namespace: string): Resource {
@@ -164,7 +184,7 @@ function effectsOf(info: ResourceRequest, resource: Resource): readonly Effect[]
   const { verb, group, subresource } = info;
   const effect = (action: string): Effect => ({ action: `k8s:${action}`, resource });
   if (verb === "proxy" || subresource === "proxy") return [effect("proxy")];
-  if (info.resource === "pods" && subresource === "log") return [effect("log")];
+  if (isLog(info)) return [effect("log")];
   const effects = [effect(verb)];
   if (info.resource === "serviceaccounts" && subresource === "token" && verb === "create")
     effects.push(effect("token"));
@@ -181,29 +201,30 @@ function effectsOf(info: ResourceRequest, resource: Resource): readonly Effect[]
 }
 
 /**
- * Classes the answer may show. An answer to a dry run, a test or a copy within an object, and a selection
- * by a classified field tell something about the value itself, whatever is masked: they are "inner".
+ * Classes the answer may show. An answer to a dry run, a test within an object, and a selection by a classified field tell something about the value itself, whatever is masked: they are "inner".
  */
 function touchesOf(
   target: KubernetesTarget,
   info: ResourceRequest,
   url: RequestUrl,
   body: BodyFacts,
-  dryRun: boolean,
 ): readonly ClassTouch[] {
   const { group, resource, verb } = info;
   const readsInside = body.reads.some((pointer) => !SAFE_POINTER.test(pointer));
+  const dryRun = parameters(url, "dryRun").length > 0 || body.dryRun;
   const touches: ClassTouch[] = [];
   if (group === "" && resource === "secrets") {
     const compares = dryRun && (verb === "update" || verb === "patch");
-    const use = readsInside || compares ? "inner" : "output";
+    const readsNote = body.reads.some((pointer) => pointer.includes("/metadata/annotations"));
+    const use = readsInside || readsNote || compares ? "inner" : "output";
     touches.push({ class: SECRET_CLASS, use, column: "the data of secrets" });
   }
   const fields = fieldsOf(target, info);
   const selectors = parameters(url, "fieldSelector").join(",");
   for (const { class: name, field } of fields) {
     const written = field.join(".");
-    const use = readsInside || selectors.includes(written) ? "inner" : "output";
+    const reads = readsInside || body.reads.some((pointer) => areNested(pointer, field));
+    const use = reads || selectors.includes(written) ? "inner" : "output";
     touches.push({ class: name, use, column: `${written} of ${resource}` });
   }
   if (holdsContainers(info)) {
@@ -211,6 +232,19 @@ function touchesOf(
     touches.push({ class: ENVIRONMENT_CLASS, use, column: "the environment of containers" });
   }
   return touches;
+}
+
+/** The pointer is to the field, to something in it, or to something it is in. */
+function areNested(pointer: string, field: readonly string[]): boolean {
+  const steps = pointer.split("/").slice(1);
+  return field
+    .slice(0, steps.length)
+    .every((name, index) => name === "*" || name === unescaped(steps[index] ?? ""));
+}
+
+/** RFC 6901 section 4. */
+function unescaped(step: string): string {
+  return step.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
 export function holdsContainers({ group, resource }: ResourceRequest): boolean {

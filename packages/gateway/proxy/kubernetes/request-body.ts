@@ -86,8 +86,9 @@ function fromYaml(text: string): Json {
     const document = parseDocument(text, { version: "1.1", uniqueKeys: true, merge: false });
     const [error] = document.errors;
     if (error !== undefined) throw error;
-    // Once round, so that nothing is in it that JSON does not have.
-    return JSON.parse(JSON.stringify(document.toJS({ maxAliasCount: 100 }))) as Json;
+    // Once round, so that nothing is in it that JSON does not have. Without aliases: each of a hundred may
+    // stand for a text as long as the body.
+    return JSON.parse(JSON.stringify(document.toJS({ maxAliasCount: 0 }))) as Json;
   } catch (cause) {
     throw invalid("the body is not one YAML document", cause);
   }

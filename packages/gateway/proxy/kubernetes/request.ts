@@ -29,7 +29,14 @@ import {
   waitingStatus,
 } from "./faults.ts";
 import type { HttpSession } from "./http-session.ts";
-import { fieldsOf, holdsContainers, isFollowed, type Judged, judgeRequest } from "./operations.ts";
+import {
+  fieldsOf,
+  holdsContainers,
+  isFollowed,
+  isLog,
+  type Judged,
+  judgeRequest,
+} from "./operations.ts";
 import { type RequestBody, readBody, UnsupportedBody } from "./request-body.ts";
 
 export interface RequestLimits {
@@ -129,7 +136,7 @@ function prepare(
   requestId: string,
 ): Prepared | { readonly status: Status } {
   const path = formatRequestUrl(request.url);
-  const text = Buffer.concat([Buffer.from(`${request.method} ${path}\n`), request.body]);
+  const text = textOf(request, path);
   const digest = commandDigest(text);
   const deny = (what: string, message: string) => {
     session.book.recorder.command(requestId, text, undefined);
@@ -159,6 +166,12 @@ function prepare(
   const { operation } = judged;
   const command = { requestId, operation, digest };
   return { requestId, info, path, body, operation, command, text };
+}
+
+/** What is recorded, digested and approved: the type of a patch says how it is applied, so it is in it. */
+function textOf({ body, headers, method }: ClientRequest, path: string): Buffer {
+  const type = method === "PATCH" ? `content-type: ${one(headers["content-type"]) ?? ""}\n` : "";
+  return Buffer.concat([Buffer.from(`${method} ${path}\n${type}`), body]);
 }
 
 /** What has no body is judged once. */
@@ -255,7 +268,8 @@ async function forward(
   book.recorder.command(requestId, prepared.text, undefined, obligations.record);
   book.recorder.typed({ kind: "http-request", request: requestId, method: request.method, path });
   book.beginCommand(command, permit, approvedBy);
-  const isPlainRead = READS.has(info.verb) && approvedBy === undefined;
+  const isPlainRead =
+    READS.has(info.verb) && prepared.operation.touches.length === 0 && approvedBy === undefined;
   await new Promise<void>((done) => deps.journal.barrier(isPlainRead ? "ordered" : "strict", done));
   const limit = timeLimit(signal, obligations.timeoutMs);
   const mask = maskFor(deps, session, info, obligations.unmask);
@@ -272,7 +286,7 @@ async function forward(
     const { status, bytes, rows } = await relayAnswer(answer, client, {
       ...{ requestId, mask, obligations, recorder: book.recorder, signal: limit },
       form: formOf(info, request.url),
-      scrubErrors: mayQuote(info, obligations.unmask),
+      scrubErrors: mayQuote(session.target, info, obligations.unmask),
       maxObjectBytes: deps.limits.maxObjectBytes,
     });
     const outcome = status < 400 ? "ok" : String(status);
@@ -311,15 +325,20 @@ function maskFor(
 
 function formOf(info: RequestInfo, url: RequestUrl): AnswerForm {
   if (!info.isResource) return "discovery";
-  if (info.resource === "pods" && info.subresource === "log") return "text";
+  if (isLog(info)) return "text";
   return isFollowed(info, url) ? "watch" : "objects";
 }
 
 /** An error of a change quotes the object it failed on, as the server had it. */
-function mayQuote(info: RequestInfo, shown: ReadonlySet<string>): boolean {
+function mayQuote(
+  target: KubernetesTarget,
+  info: RequestInfo,
+  shown: ReadonlySet<string>,
+): boolean {
   if (!info.isResource || READS.has(info.verb)) return false;
   if (info.group === "" && info.resource === "secrets") return !shown.has("secret.k8s");
   const isChange = info.verb === "patch" || info.verb === "update";
+  if (isChange && fieldsOf(target, info).some((field) => !shown.has(field.class))) return true;
   return isChange && holdsContainers(info) && !shown.has("secret.k8s.env");
 }
 
