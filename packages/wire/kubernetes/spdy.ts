@@ -96,6 +96,19 @@ function decodeFrame(raw: Buffer): SpdyFrame {
   }
 }
 
+/** What a client of Kubernetes has to say; SYN_STREAM, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE. */
+const CLIENT_TYPES = new Set([SYN_STREAM, RST_STREAM, 4, PING, GOAWAY, 9]);
+
+/**
+ * Throws for a frame of a client that has headers and opens no stream (SYN_REPLY, HEADERS): all blocks of a
+ * direction are one compressed stream, so one that is not read changes what the next ones say.
+ */
+export function assertFromClient(frame: RawSpdyFrame): void {
+  const isControl = (frame.raw[0] ?? 0) >= 0x80;
+  if (isControl && !CLIENT_TYPES.has(frame.raw.readUInt16BE(2)))
+    throw new KubernetesWireError("a client sends no frame of this type");
+}
+
 export function encodeData(stream: number, data: Buffer, isLast: boolean): Buffer {
   const head = Buffer.alloc(HEAD_BYTES);
   head.writeUInt32BE(stream, 0);
@@ -158,6 +171,7 @@ export class HeaderReader implements Disposable {
 
   /** Throws KubernetesWireError. */
   async read(block: Buffer): Promise<SpdyHeaders> {
+    if (block.length > MAX_BLOCK_BYTES) throw new KubernetesWireError("headers are too large");
     this.#text = [];
     this.#length = 0;
     await new Promise<void>((resolve) => {
@@ -220,6 +234,8 @@ function decodeHeaders(text: Buffer): SpdyHeaders {
     if (headers.has(name)) throw new KubernetesWireError("a header is there twice");
     headers.set(name, word());
   }
+  // What is left over would be the beginning of the next block to a reader that goes on where it stopped.
+  if (at !== text.length) throw new KubernetesWireError("headers go on after their last field");
   return headers;
 }
 

@@ -1,9 +1,17 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { describe, it } from "node:test";
+import { constants, createDeflate } from "node:zlib";
 import fc from "fast-check";
 import { KubernetesWireError } from "./errors.ts";
-import { encodeData, encodeSynStream, HeaderReader, HeaderWriter, SpdyReader } from "./spdy.ts";
+import {
+  assertFromClient,
+  encodeData,
+  encodeSynStream,
+  HeaderReader,
+  HeaderWriter,
+  SpdyReader,
+} from "./spdy.ts";
 import { DICTIONARY } from "./spdy-dictionary.ts";
 import { acceptKey, encodeWebSocketFrame, OPCODE_BINARY, WebSocketReader } from "./websocket.ts";
 
@@ -126,5 +134,33 @@ describe("SPDY", () => {
       writer.write(many).then((block) => reader.read(block)),
       KubernetesWireError,
     );
+  });
+
+  it("refuses headers with something behind them, which the next block would begin with", async () => {
+    const word = (text: string) => [0, 0, 0, text.length, ...Buffer.from(text)];
+    const said = (port: string) => [0, 0, 0, 1, ...word("port"), ...word(port)];
+    const deflate = createDeflate({ dictionary: DICTIONARY });
+    const parts: Buffer[] = [];
+    deflate.on("data", (part: Buffer) => parts.push(part));
+    deflate.write(Buffer.from([...said("8080"), ...said("22")]));
+    await new Promise<void>((resolve) => deflate.flush(constants.Z_SYNC_FLUSH, resolve));
+    using reader = new HeaderReader();
+    await assert.rejects(reader.read(Buffer.concat(parts)), KubernetesWireError);
+    deflate.destroy();
+  });
+
+  it("takes no frame from a client whose headers are not looked at", async () => {
+    using writer = new HeaderWriter();
+    const block = await writer.write(new Map([["port", "22"]]));
+    const frames = (bytes: Buffer) => new SpdyReader(1 << 16).push(bytes);
+    const opening = encodeSynStream(1, block);
+    for (const frame of frames(Buffer.concat([opening, encodeData(1, Buffer.of(0), true)])))
+      assertFromClient(frame);
+    for (const type of [2, 8, 10, 11]) {
+      const other = Buffer.from(opening);
+      other.writeUInt16BE(type, 2);
+      for (const frame of frames(other))
+        assert.throws(() => assertFromClient(frame), KubernetesWireError, `type ${type}`);
+    }
   });
 });

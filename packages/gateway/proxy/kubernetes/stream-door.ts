@@ -45,6 +45,9 @@ export async function pump(
   }
 }
 
+/** How long a client has to take what it is owed and to end. */
+const LINGER_MS = 10_000;
+
 /** Both ways until one ends; then the other ends too, the client after all it is owed. */
 export async function join(
   client: Duplex,
@@ -60,7 +63,10 @@ export async function join(
   } finally {
     upstream.destroy();
     client.end();
+    // A client that does not end its half would keep the session and leave the command without an outcome.
+    const lingering = setTimeout(() => client.destroy(), LINGER_MS);
     await Promise.allSettled([up, down]);
+    clearTimeout(lingering);
   }
 }
 

@@ -3,6 +3,7 @@
 
 import type { Duplex } from "node:stream";
 import {
+  assertFromClient,
   encodeData,
   encodeGoAway,
   encodeSynReply,
@@ -82,6 +83,7 @@ async function relay(
     async (chunk) => {
       const out: Buffer[] = [];
       for (const frame of clientFrames.push(chunk)) {
+        assertFromClient(frame);
         if (frame.kind === "syn-stream") {
           const named = await headers.read(frame.block);
           const piece = PIECES[named.get("streamtype") ?? ""];

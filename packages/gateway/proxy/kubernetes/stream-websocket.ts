@@ -3,7 +3,7 @@
 
 import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
-import { HeaderReader, SpdyReader } from "@custody/wire/kubernetes/spdy.ts";
+import { assertFromClient, HeaderReader, SpdyReader } from "@custody/wire/kubernetes/spdy.ts";
 import {
   acceptKey,
   CHANNEL_ERROR,
@@ -106,6 +106,7 @@ async function relayTunnel(socket: Duplex, upstream: Duplex, taps: StreamTaps): 
   const fromClient = async (frame: WebSocketFrame) => {
     if (frame.opcode > OPCODE_BINARY) return;
     for (const inner of frames.push(frame.payload)) {
+      assertFromClient(inner);
       if (inner.kind === "data") taps.seen("forwarded", inner.data, "client");
       if (inner.kind !== "syn-stream") continue;
       const port = portOf(await headers.read(inner.block));
