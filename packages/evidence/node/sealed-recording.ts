@@ -7,7 +7,6 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import { Decrypter, Encrypter } from "age-encryption";
 import type { RecordingEvent } from "../core/recording.ts";
 
 export class SealedRecordingError extends Error {
@@ -28,6 +27,7 @@ export async function writeSealedRecording(
   recipients: readonly string[],
 ): Promise<void> {
   if (recipients.length === 0) throw new SealedRecordingError("no recipient to seal for");
+  const { Encrypter } = await import("age-encryption");
   const encrypter = new Encrypter();
   for (const recipient of recipients) encrypter.addRecipient(recipient);
   const sealed = await encrypter.encrypt(ReadableStream.from(compress(events)));
@@ -40,6 +40,7 @@ export async function* readSealedRecording(
   path: string,
   identity: string,
 ): AsyncGenerator<RecordingEvent> {
+  const { Decrypter } = await import("age-encryption");
   const decrypter = new Decrypter();
   decrypter.addIdentity(identity);
   const file = Readable.toWeb(createReadStream(path)) as ReadableStream<Uint8Array>;

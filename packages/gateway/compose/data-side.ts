@@ -14,8 +14,6 @@ import { listenPostgres, type PostgresListener } from "../proxy/postgres/listene
 import { openRecorder, type RecordedSession, type Recorder } from "../recording/recorder.ts";
 import type { RecordingKeys } from "../recording/recording-keys.ts";
 import type { Control } from "../session/control.ts";
-import { listenForKubernetes } from "./listen-kubernetes.ts";
-import { listenForSsh } from "./listen-ssh.ts";
 import { type Address, postgresLimits, targetCa } from "./listeners.ts";
 
 export interface DataSideDeps {
@@ -57,12 +55,15 @@ export async function listenForClients(
 ): Promise<Listening> {
   const { listen } = deps.config();
   const postgres = await opened(listen.postgres, listenForPostgres);
-  const ssh = await opened(listen.ssh, (given, at) =>
-    listenForSsh(given, at, (session) => recorderOf(given, session)),
-  );
-  const kubernetes = await opened(listen.kubernetes, (given, at) =>
-    listenForKubernetes(given, at, (session) => recorderOf(given, session)),
-  );
+  // What a door needs is loaded where it is opened: tens of megabytes in each process that has none.
+  const ssh = await opened(listen.ssh, async (given, at) => {
+    const { listenForSsh } = await import("./listen-ssh.ts");
+    return listenForSsh(given, at, (session) => recorderOf(given, session));
+  });
+  const kubernetes = await opened(listen.kubernetes, async (given, at) => {
+    const { listenForKubernetes } = await import("./listen-kubernetes.ts");
+    return listenForKubernetes(given, at, (session) => recorderOf(given, session));
+  });
   return {
     addresses: {
       postgres: addressOf(listen.postgres, postgres),

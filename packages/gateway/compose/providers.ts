@@ -5,8 +5,7 @@ import { systemRandom } from "../base/ids.ts";
 import type { Config } from "../config/config.ts";
 import type { ResolveSecret } from "../credential/secrets.ts";
 import { createIdentities, type Identities } from "../identity/identities.ts";
-import { createSaml, type Saml } from "../identity/saml.ts";
-import { openSamlKeys } from "../identity/saml-keys.ts";
+import type { Saml } from "../identity/saml.ts";
 
 export interface LiveProviders extends AsyncDisposable {
   readonly identity: Identities;
@@ -51,6 +50,9 @@ async function samlOf(
   { baseUrl, clock }: ProviderDeps,
 ): Promise<Saml | undefined> {
   if (samlProviders.size === 0) return undefined;
+  // Its libraries are megabytes that a gateway without one does not need.
+  const { createSaml } = await import("../identity/saml.ts");
+  const { openSamlKeys } = await import("../identity/saml-keys.ts");
   const keys = await openSamlKeys(dataDirectory, clock);
   const providers = [...samlProviders.values()];
   const { clockSkewMs } = limits;

@@ -8,8 +8,6 @@ import { spawn } from "node:child_process";
 import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
-
 import { GatewayError } from "../base/errors.ts";
 import { Secret } from "../base/secret.ts";
 import type { SecretReference } from "./reference.ts";
@@ -47,6 +45,7 @@ export async function sealSecret(dataDirectory: string, value: string): Promise<
   if (value === "" || Buffer.byteLength(value) > MAX_SECRET_BYTES)
     throw new GatewayError("invalid", "a secret has between 1 byte and 64 KiB");
   const identity = await openSealKey(dataDirectory);
+  const { Encrypter, identityToRecipient } = await ageLibrary();
   const encrypter = new Encrypter();
   encrypter.addRecipient(await identityToRecipient(identity));
   return `sealed:${Buffer.from(await encrypter.encrypt(value)).toString("base64url")}`;
@@ -58,6 +57,7 @@ export async function createSealKey(dataDirectory: string): Promise<void> {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const descriptor = openSync(file, "wx", 0o600);
   try {
+    const { generateX25519Identity } = await ageLibrary();
     writeSync(descriptor, `${await generateX25519Identity()}\n`);
     fsyncSync(descriptor);
   } finally {
@@ -103,6 +103,7 @@ async function open(
   const file = sealKeyFile(dataDirectory);
   const identity = withoutNewline(readSecretFile({ from: "file", path: file }, file));
   try {
+    const { Decrypter } = await ageLibrary();
     const decrypter = new Decrypter();
     decrypter.addIdentity(identity);
     return await decrypter.decrypt(Buffer.from(box, "base64url"), "text");
@@ -197,4 +198,9 @@ function withoutNewline(text: string): string {
 function unavailable(reference: SecretReference, problem: string, cause?: unknown): GatewayError {
   const message = `the secret ${describeReference(reference)} ${problem}`;
   return new GatewayError("dependency_unavailable", message, cause === undefined ? {} : { cause });
+}
+
+/** Loaded where a secret is sealed: most gateways have none, and it is megabytes. */
+function ageLibrary() {
+  return import("age-encryption");
 }

@@ -2,7 +2,8 @@
 // not keep all others waiting for a quarter of a second. What is made of the tree is made here, in a
 // fraction of that time.
 //
-// Owns the thread, one a process, started with the first such text, and the texts that wait for it.
+// Owns the thread, one a process, started with the first such text, and the texts that wait for it. It is
+// ended when none came for a while: it takes tens of megabytes, and such texts come in spells.
 
 import { Worker } from "node:worker_threads";
 import type { Parsed } from "./parse.ts";
@@ -13,11 +14,13 @@ import type { Unclassified } from "./plan.ts";
 export const LARGE_TEXT_CHARACTERS = 16_384;
 /** More than this are parsed where they are: then everything is slow anyway. */
 const MAX_WAITING = 64;
+const IDLE_MS = 2_000;
 
 type Found = Parsed | Unclassified | undefined;
 
 interface Thread {
   readonly worker: Worker;
+  idle: NodeJS.Timeout | undefined;
   readonly waiting: Map<number, (found: Found) => void>;
 }
 
@@ -29,6 +32,7 @@ export function parseElsewhere(text: string, maxTextBytes: number): Promise<Foun
   thread ??= startThread();
   const { waiting, worker } = thread;
   if (waiting.size >= MAX_WAITING) return undefined;
+  clearTimeout(thread.idle);
   lastId += 1;
   const request: ParseRequest = { id: lastId, text, maxTextBytes };
   return new Promise((resolve) => {
@@ -40,10 +44,17 @@ export function parseElsewhere(text: string, maxTextBytes: number): Promise<Foun
 function startThread(): Thread {
   const worker = new Worker(new URL("./parse-thread.ts", import.meta.url));
   const waiting = new Map<number, (found: Found) => void>();
+  const started: Thread = { worker, waiting, idle: undefined };
+  const end = () => {
+    if (waiting.size > 0) return;
+    if (thread === started) thread = undefined;
+    void worker.terminate();
+  };
   worker.on("message", ({ id, json }: ParseAnswer) => {
     const resolve = waiting.get(id);
     waiting.delete(id);
     resolve?.(json === undefined ? undefined : (JSON.parse(json) as Parsed | Unclassified));
+    if (waiting.size === 0) started.idle = setTimeout(end, IDLE_MS).unref();
   });
   // A text that ends the thread would have ended the process: whoever waits has it refused or parsed here.
   worker.on("error", () => worker.terminate());
@@ -54,5 +65,5 @@ function startThread(): Thread {
   });
   // It keeps no process alive that has nothing else to do.
   worker.unref();
-  return { worker, waiting };
+  return started;
 }
