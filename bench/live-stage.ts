@@ -10,6 +10,7 @@ import { runCustody } from "../conformance/support/command-line.ts";
 import { startGateway, type TestGateway } from "../conformance/support/gateway.ts";
 import { startOidcProvider } from "../conformance/support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../conformance/support/postgres-server.ts";
+import { providerConfiguration } from "../conformance/support/provider-configuration.ts";
 
 export interface Delegated {
   readonly id: string;
@@ -73,16 +74,7 @@ export async function openLiveStage(options: LiveOptions): Promise<LiveStage> {
           : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profileFolder}` },
       configuration: `
 limits: { connections: ${sessions + 50}, sessionsPerDelegation: ${sessions} }
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${write("provider-ca.pem", provider.ca)}
-      kind: users
-      username: preferred_username
-      groups: groups
-targets:
+${providerConfiguration(provider, write("provider-ca.pem", provider.ca))}targets:
   bench:
     postgres:
       host: localhost

@@ -15,6 +15,7 @@ import { startGateway, type TestGateway } from "../conformance/support/gateway.t
 import { startOidcProvider } from "../conformance/support/oidc-provider.ts";
 import { serverAccount } from "../conformance/support/postgres-binaries.ts";
 import { startPostgres, type TestPostgres } from "../conformance/support/postgres-server.ts";
+import { providerConfiguration } from "../conformance/support/provider-configuration.ts";
 
 /** One way to the database. */
 export interface Way {
@@ -214,16 +215,7 @@ async function startCustody(
           ? {}
           : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profileFolder}` },
       configuration: `
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${providerCa}
-      kind: users
-      username: preferred_username
-      groups: groups
-targets:
+${providerConfiguration(provider, providerCa)}targets:
   bench:
     postgres:
       host: localhost

@@ -11,6 +11,7 @@ import { SignJWT } from "jose";
 import { startGateway, type TestGateway } from "../conformance/support/gateway.ts";
 import { startOidcProvider, type TestOidcProvider } from "../conformance/support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../conformance/support/postgres-server.ts";
+import { providerConfiguration } from "../conformance/support/provider-configuration.ts";
 import {
   hasSshServer,
   startSshServer,
@@ -191,17 +192,7 @@ function configuration(
   const passwordFile = file("admin-password", adminPassword);
   const ciKeys = file("ci-keys.json", JSON.stringify(ci.keys));
   return `
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${JSON.stringify(providerCa)}
-      kind: users
-      username: preferred_username
-      groups: groups
-      algorithms: [ES256]
-  ci:
+${providerConfiguration(provider, JSON.stringify(providerCa))}  ci:
     oidc:
       preset: github
       audience: custody-demo

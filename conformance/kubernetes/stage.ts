@@ -10,6 +10,7 @@ import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { startKubelet, type TestKubelet } from "../support/kubelet.ts";
 import { startCluster, type TestCluster } from "../support/kubernetes-server.ts";
 import { startOidcProvider, type TestOidcProvider } from "../support/oidc-provider.ts";
+import { providerConfiguration } from "../support/provider-configuration.ts";
 
 export interface KubernetesStage extends AsyncDisposable {
   readonly cluster: TestCluster;
@@ -72,17 +73,7 @@ export async function openKubernetesStage(options: StageOptions = {}): Promise<K
       kubernetes: true,
       policies: { "operators-approve.cedar": APPROVERS, ...options.policies },
       configuration: `
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${file("provider-ca.pem", provider.ca)}
-      kind: users
-      username: preferred_username
-      groups: groups
-      algorithms: [ES256]
-people:
+${providerConfiguration(provider, file("provider-ca.pem", provider.ca))}people:
   Erin Engineer: [corp/engineer]
   Otto Operator: [corp/operator]
 targets:

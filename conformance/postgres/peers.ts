@@ -8,6 +8,7 @@ import { runCustody } from "../support/command-line.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { startOidcProvider } from "../support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../support/postgres-server.ts";
+import { providerConfiguration } from "../support/provider-configuration.ts";
 
 /** What a client is given to connect with. */
 export interface Peer {
@@ -60,17 +61,7 @@ export async function openPeers(settings: Readonly<Record<string, string>> = {})
         "guards.cedar": readFileSync(new URL("policies.cedar", import.meta.url), "utf8"),
       },
       configuration: `
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${file("provider-ca.pem", provider.ca)}
-      kind: users
-      username: preferred_username
-      groups: groups
-      algorithms: [ES256]
-targets:
+${providerConfiguration(provider, file("provider-ca.pem", provider.ca))}targets:
   suite:
     postgres:
       host: localhost

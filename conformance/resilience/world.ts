@@ -12,6 +12,7 @@ import { type CommandResult, runCustody } from "../support/command-line.ts";
 import { restartGateway, startGateway, type TestGateway } from "../support/gateway.ts";
 import { startOidcProvider, type TestOidcProvider } from "../support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../support/postgres-server.ts";
+import { providerConfiguration } from "../support/provider-configuration.ts";
 import { type Leaf, verifiedLeaves } from "./leaves.ts";
 
 export interface SubjectOptions {
@@ -189,17 +190,7 @@ async function openSubject(
       ...options.policies,
     },
     configuration: `
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${files.providerCa}
-      kind: users
-      username: preferred_username
-      groups: groups
-      algorithms: [ES256]
-targets:
+${providerConfiguration(provider, files.providerCa)}targets:
 ${world.targetYaml("suite")}${options.targets ?? ""}
 limits: ${JSON.stringify(limits)}
 `,

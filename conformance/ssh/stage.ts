@@ -12,6 +12,7 @@ import { fingerprint, publicKeyBlob } from "@custody/wire/ssh/keys.ts";
 import { runCustody } from "../support/command-line.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { startOidcProvider } from "../support/oidc-provider.ts";
+import { providerConfiguration } from "../support/provider-configuration.ts";
 import { startSshServer, type TestSshServer } from "../support/ssh-server.ts";
 import { forgeries } from "./forgeries.ts";
 
@@ -123,17 +124,7 @@ export async function openSshStage(options: StageOptions): Promise<SshStage> {
         "suite.cedar": options.policies,
       },
       configuration: `
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${providerCa}
-      kind: users
-      username: preferred_username
-      groups: groups
-      algorithms: [ES256]
-people:
+${providerConfiguration(provider, providerCa)}people:
   Erin Engineer: [corp/engineer]
   Olga Operator: [corp/operator]
 targets:

@@ -10,6 +10,7 @@ import { runCustody } from "../../support/command-line.ts";
 import { startGateway, type TestGateway } from "../../support/gateway.ts";
 import { startOidcProvider } from "../../support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../../support/postgres-server.ts";
+import { providerConfiguration } from "../../support/provider-configuration.ts";
 import { type Canaries, makeCanaries } from "./canaries.ts";
 
 export const DATABASE = "shop";
@@ -107,17 +108,7 @@ export async function openAttackStage(): Promise<AttackStage> {
         "attack.cedar": POLICIES,
       },
       configuration: `
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${file("provider-ca.pem", provider.ca)}
-      kind: users
-      username: preferred_username
-      groups: groups
-      algorithms: [ES256]
-people:
+${providerConfiguration(provider, file("provider-ca.pem", provider.ca))}people:
   Erin Engineer: [corp/engineer]
   Dana Dba: [corp/dba]
 targets:

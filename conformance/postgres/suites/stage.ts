@@ -8,6 +8,7 @@ import { runCustody } from "../../support/command-line.ts";
 import { startGateway } from "../../support/gateway.ts";
 import { startOidcProvider } from "../../support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../../support/postgres-server.ts";
+import { providerConfiguration } from "../../support/provider-configuration.ts";
 
 export const PROFILES = ["direct", "transparent", "enforcing"] as const;
 export type Profile = (typeof PROFILES)[number];
@@ -102,17 +103,7 @@ async function gatewayDoor(
         "suite.cedar": EVERYTHING,
       },
       configuration: `
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${file("provider-ca.pem", provider.ca)}
-      kind: users
-      username: preferred_username
-      groups: groups
-      algorithms: [ES256]
-targets:
+${providerConfiguration(provider, file("provider-ca.pem", provider.ca))}targets:
   ${USER}:
     postgres:
       host: localhost

@@ -12,6 +12,7 @@ import { runCustody } from "../../support/command-line.ts";
 import { startGateway } from "../../support/gateway.ts";
 import { startOidcProvider } from "../../support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../../support/postgres-server.ts";
+import { providerConfiguration } from "../../support/provider-configuration.ts";
 
 const QUERIES = new URL("queries/", import.meta.url);
 const DATABASE = "test";
@@ -107,17 +108,7 @@ async function openGateway(server: TestPostgres) {
     await startGateway({
       folder: join(folder, "gateway"),
       configuration: `
-providers:
-  corp:
-    oidc:
-      issuer: ${provider.issuer}
-      audience: ${provider.clientId}
-      caFile: ${file("provider-ca.pem", provider.ca)}
-      kind: users
-      username: preferred_username
-      groups: groups
-      algorithms: [ES256]
-targets:
+${providerConfiguration(provider, file("provider-ca.pem", provider.ca))}targets:
   tools:
     postgres:
       host: localhost
