@@ -19,6 +19,7 @@ import type {
   Variable,
 } from "./relay-context.ts";
 import { RunningChannel, type Start } from "./running-channel.ts";
+import { maySet } from "./variables.ts";
 import { EXIT, faultLines, type Lines, shown } from "./wording.ts";
 
 const MAX_VARIABLES = 64;
@@ -26,9 +27,6 @@ const MAX_VARIABLE_BYTES = 8192;
 const MAX_JUSTIFICATION_LENGTH = 500;
 const NOTHING = Buffer.alloc(0);
 const JUSTIFICATION = "CUSTODY_JUSTIFICATION";
-/** What changes how programs start, load or look things up: no policy makes these harmless. */
-const NEVER =
-  /^(PATH|IFS|ENV|BASH_ENV|SHELLOPTS|BASHOPTS|PS4|PROMPT_COMMAND|CDPATH|HOME|SHELL|USER|LOGNAME|LOCPATH|GCONV_PATH|NLSPATH|HOSTALIASES|RES_OPTIONS|PERL.*|PYTHON.*|RUBY.*|NODE_.*|JAVA.*|_JAVA.*|GIT_.*|LD_.*|DYLD_.*|BASH_FUNC_.*|MALLOC_.*|GLIBC_.*)$/;
 
 export class SessionChannel implements ChannelHandler {
   readonly #context: RelayContext;
@@ -148,7 +146,7 @@ export class SessionChannel implements ChannelHandler {
     const text = value.toString("utf8");
     if (key === JUSTIFICATION) return this.#justify(text);
     const isPlain = /^[A-Za-z_][A-Za-z0-9_]*$/.test(key) && Buffer.from(text).equals(value);
-    if (!isPlain || NEVER.test(key) || /\p{Cc}/u.test(text)) return false;
+    if (!isPlain || !maySet(key) || /\p{Cc}/u.test(text)) return false;
     if (value.length > MAX_VARIABLE_BYTES || this.#environment.length >= MAX_VARIABLES)
       return false;
     if (!this.#context.judge.permits(variableOperation(this.#context.site, key, text)))
