@@ -50,6 +50,22 @@ describe("masks in answers", () => {
         annotations: { "kubectl.kubernetes.io/last-applied-configuration": JSON.stringify(secret) },
       },
     },
+    "an environment another tool applied": {
+      kind: "Deployment",
+      metadata: {
+        annotations: {
+          "kapp.k14s.io/original": JSON.stringify({ spec: { env: [{ value: CANARY }] } }),
+        },
+      },
+    },
+    "what was applied and is no object": {
+      kind: "Secret",
+      metadata: { annotations: { "example.com/last-applied": JSON.stringify([CANARY]) } },
+    },
+    "another annotation of a secret that is JSON": {
+      kind: "Secret",
+      metadata: { annotations: { "example.com/copy": JSON.stringify([CANARY]) } },
+    },
     "what was applied and is cut": {
       kind: "Secret",
       metadata: {

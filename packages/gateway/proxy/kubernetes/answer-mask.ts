@@ -28,7 +28,9 @@ type Members = Record<string, Json>;
 /** Annotations of a Secret that others than its owner write; any other may repeat what it holds. */
 const PLAIN_ANNOTATION = /^([a-z0-9.-]+\.)?(kubernetes\.io|k8s\.io|helm\.sh|cert-manager\.io)\//;
 /** What an object that holds one of these has in it, in the letters Go and everybody else writes. */
-const SIGNS = ['"Secret', '"env"', "last-applied-configuration"].map((text) => Buffer.from(text));
+const SIGNS = ['"Secret', '"env"', '"env\\"', "last-applied-configuration"].map((text) =>
+  Buffer.from(text),
+);
 const ESCAPE = Buffer.from("\\u00");
 const ESCAPED_LETTER = /\\u00[4-7]/;
 
@@ -131,9 +133,11 @@ class Walker {
   #annotations(annotations: Members, isSecret: boolean): boolean {
     let changed = false;
     for (const [name, value] of Object.entries(annotations)) {
-      const applied = typeof value === "string" && /last-applied/.test(name);
-      if (applied) {
-        const masked = this.#applied(value, isSecret);
+      const isApplied = /last-applied/.test(name);
+      // Other tools than kubectl keep what they applied too, under names of their own.
+      const mayBeApplied = !isSecret && /^\s*[[{]/.test(String(value));
+      if (typeof value === "string" && (isApplied || mayBeApplied)) {
+        const masked = this.#applied(value, isSecret, isApplied);
         changed = masked !== value || changed;
         annotations[name] = masked;
       } else if (isSecret && !PLAIN_ANNOTATION.test(name) && !this.#plan.shown.has(SECRET_CLASS)) {
@@ -144,14 +148,16 @@ class Walker {
     return changed;
   }
 
-  /** The annotation's text with what is classified in it masked; redacted when it is not understood. */
-  #applied(text: string, isSecret: boolean): string {
+  /** The annotation's text with what is classified in it masked; redacted when it should be JSON and is none. */
+  #applied(text: string, isSecret: boolean, isApplied: boolean): string {
     try {
       const value = parseJson(text);
+      if (isSecret && !isObject(value)) throw new SyntaxError("no object was applied");
       let changed = this.#walk(value, isSecret);
       if (isObject(value)) changed = this.#fields(value as Members) || changed;
       return changed ? JSON.stringify(value) : text;
     } catch {
+      if (!isApplied) return text;
       const name = isSecret ? SECRET_CLASS : ENVIRONMENT_CLASS;
       return this.#plan.shown.has(name) ? text : this.#maskedText(text, name);
     }

@@ -49,6 +49,8 @@ const HANDED_ON = ["content-type", "audit-id", "retry-after", "warning", "etag",
 const MAX_FRAME_BYTES = 1 << 20;
 const MAX_STATUS_BYTES = 4 << 20;
 const LIST_MEMBERS = new Set(["kind", "apiVersion", "metadata", "columnDefinitions"]);
+/** ListMeta; an object that has items of its own has annotations besides. */
+const LIST_META = new Set(["resourceVersion", "continue", "remainingItemCount", "selfLink"]);
 const EMPTY = Buffer.alloc(0);
 
 /** Throws GatewayError "target_unavailable" while nothing was sent, and whatever broke it afterwards. */
@@ -165,7 +167,9 @@ function isPlainList(text: string): boolean {
       isObject(value) &&
       Object.keys(value).every(
         (name) => LIST_MEMBERS.has(name) || name === "items" || name === "rows",
-      )
+      ) &&
+      (!isObject(value.metadata) ||
+        Object.keys(value.metadata).every((name) => LIST_META.has(name)))
     );
   } catch {
     return false;

@@ -301,7 +301,8 @@ async function forward(
   }
 }
 
-function timeLimit(signal: AbortSignal, timeoutMs: number | undefined): AbortSignal {
+/** Ends with the signal or, where there is one, at the end of the time a policy gives. */
+export function timeLimit(signal: AbortSignal, timeoutMs: number | undefined): AbortSignal {
   if (timeoutMs === undefined) return signal;
   const over = new AbortController();
   const timer = setTimeout(

@@ -22,7 +22,7 @@ import { denialStatus, refusedStatus, type Status, statusOf } from "./faults.ts"
 import type { HttpSession } from "./http-session.ts";
 import { isObject, parseJson } from "./json-text.ts";
 import { type StreamKind, streamOf } from "./operations.ts";
-import type { RequestLimits } from "./request.ts";
+import { type RequestLimits, timeLimit } from "./request.ts";
 import type { PieceOf, StreamDoor, StreamTaps } from "./stream-door.ts";
 import { openSpdyDoor } from "./stream-spdy.ts";
 import { openWebSocketDoor } from "./stream-websocket.ts";
@@ -180,7 +180,7 @@ async function run(
   deps: StreamDeps,
   session: HttpSession,
   stream: Stream,
-  { approvedBy, door, permit, signal, socket }: Running,
+  { approvedBy, door, permit, signal: ending, socket }: Running,
 ): Promise<void> {
   const { book } = session;
   const { command, requestId } = stream;
@@ -191,6 +191,7 @@ async function run(
   await new Promise<void>((done) => deps.journal.barrier("strict", done));
   let outcome = "ok";
   const exit = new ExitReader();
+  const signal = timeLimit(ending, obligations.timeoutMs);
   try {
     signal.throwIfAborted();
     if (!isPermit(permit)) throw new GatewayError("internal", "a stream without a permit");
@@ -263,10 +264,12 @@ function tapsOf(
   const { book, target } = session;
   const { recorder } = book;
   const { requestId } = stream;
-  const level = permit.obligations.record;
+  const { record: level, maxBytes } = permit.obligations;
   return {
     seen(piece, data, from) {
       exit.bytes += data.length;
+      if (exit.bytes > (maxBytes ?? Number.POSITIVE_INFINITY))
+        throw new GatewayError("limit", `more than ${maxBytes} bytes, which a policy allows`);
       if (piece === "error") exit.read(data);
       else if (piece === "resize")
         resized(data, (columns, rows) => {
