@@ -258,6 +258,45 @@ export const BY_HAND: readonly Attempt[] = [
     [{ op: "copy", from: "/data/token", path: "/data/plain" }],
     `${NAMESPACE}/configmaps/c1`,
   ),
+  jsonPatch(
+    "a copy that makes a template privileged",
+    [{ op: "copy", from: "/spec/paused", path: "/spec/template/spec/hostPID" }],
+    "/apis/apps/v1/namespaces/shop/deployments/leaky",
+  ),
+  jsonPatch("test of an annotation", [
+    { op: "test", path: "/metadata/annotations/note", value: "guess" },
+  ]),
+  jsonPatch("test of the annotations", [{ op: "test", path: "/metadata/annotations", value: {} }]),
+  // The server takes a delete's options from its body, if it has one (no-real-deletes permits dry runs).
+  send(
+    "a dry run in the query that the body takes back",
+    "DELETE",
+    `${NAMESPACE}/configmaps/c1?dryRun=All`,
+    "application/json",
+    `{"kind":"DeleteOptions","apiVersion":"v1"}`,
+  ),
+  send(
+    "a dry run of all in the query that the body takes back",
+    "DELETE",
+    `${NAMESPACE}/configmaps?dryRun=All`,
+    "application/json",
+    "{}",
+  ),
+  send(
+    "a dry run in the wrong place of the body",
+    "DELETE",
+    `${NAMESPACE}/configmaps/c1`,
+    "application/json",
+    `{"deleteOptions":{"dryRun":["All"]}}`,
+  ),
+  send(
+    "YAML with an alias",
+    "POST",
+    `${NAMESPACE}/configmaps`,
+    "application/yaml",
+    "kind: ConfigMap\nmetadata: {name: a}\ndata: {a: &a x, b: *a}\n",
+    { threat: "Framing and connections" },
+  ),
   send(
     "a guess in a dry run",
     "PATCH",
@@ -392,6 +431,18 @@ export const BY_HAND: readonly Attempt[] = [
     path: `${NAMESPACE}/secrets/s1`,
     headers: [["content-type", "application/merge-patch+json"]],
     body: `{"metadata":{"labels":{"x":["not a string"]}}}`,
+  },
+  {
+    ...{ id: "an error that quotes a configuration", threat: ORACLES, must: "quiet" },
+    ...{ method: "PATCH", path: `${NAMESPACE}/configmaps/c1` },
+    headers: [["content-type", "application/merge-patch+json"]],
+    body: `{"metadata":{"labels":{"x":["not a string"]}}}`,
+  },
+  {
+    ...{ id: "an error of a JSON patch that quotes a configuration", threat: ORACLES },
+    ...{ must: "quiet", method: "PATCH", path: `${NAMESPACE}/configmaps/c1` },
+    headers: [["content-type", "application/json-patch+json"]],
+    body: `[{"op":"add","path":"/metadata/labels","value":["not a map"]}]`,
   },
   {
     ...{ id: "an error that quotes the pod", threat: ORACLES, must: "quiet", method: "PATCH" },

@@ -22,6 +22,9 @@ permit (principal, action == Custody::Action::"connect", resource);
 permit (principal, action == Custody::Action::"delegate", resource);
 @id("no-privileges")
 forbid (principal, action in K8s::Action::"privilege", resource);
+@id("no-real-deletes")
+forbid (principal, action in [K8s::Action::"delete", K8s::Action::"deletecollection"], resource)
+unless { resource.dryRun };
 @id("no-host-access")
 forbid (principal, action in [K8s::Action::"create", K8s::Action::"update", K8s::Action::"patch"], resource)
 when { resource.privileged || !resource.hostPaths.isEmpty() || !resource.capabilities.isEmpty() };

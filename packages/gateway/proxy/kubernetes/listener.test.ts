@@ -4,6 +4,7 @@ import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
+import { connect as connectTls } from "node:tls";
 import { Agent, fetch } from "undici";
 import { createTestAuthority } from "../../../../conformance/support/certificates.ts";
 import type { Access, Decision } from "../../access/operation.ts";
@@ -35,6 +36,9 @@ const sessions: SessionEvents[] = [];
 const closed: string[] = [];
 let listener: KubernetesListener;
 let origin = "";
+/** Short, and longer than a request takes on a loaded machine. */
+const STARTUP_MS = 1500;
+const barriers: string[] = [];
 const agent = new Agent({ connect: { ca: authority.cert }, allowH2: false });
 
 server.on("request", async (request, answer) => {
@@ -200,7 +204,10 @@ before(async () => {
       append: (leaf) => leaves.push(leaf),
       appendContent: nothing,
       beforeFlush: nothing,
-      barrier: (_durability, done) => setImmediate(done),
+      barrier: (durability, done) => {
+        barriers.push(durability);
+        setImmediate(done);
+      },
       [Symbol.asyncDispose]: async () => undefined,
     },
     openRecorder: () => ({
@@ -219,7 +226,7 @@ before(async () => {
     grammars: loadGrammars(),
     maskOf: () => "redact",
     ...{ sessionIdleMs: 60_000, targetConnectTimeoutMs: 5000, maxSessions: 10, maxConnections: 50 },
-    ...{ startupTimeoutMs: 5000, maxBodyBytes: 10_000 },
+    ...{ startupTimeoutMs: STARTUP_MS, maxBodyBytes: 10_000 },
     limits: { holdWaitMs: 200, holdReminderMs: 1000, maxObjectBytes: 100_000 },
   });
   origin = `https://127.0.0.1:${listener.port}`;
@@ -389,6 +396,60 @@ describe("the door for clients of Kubernetes", () => {
     assert.equal((await post(`{"a":"${"x".repeat(20_000)}"}`, "application/json")).status, 429);
     assert.equal((await post("x", "application/cbor")).status, 415);
     assert.equal(seen.length, 0);
+  });
+
+  it("flushes the intent of a read that touches a class before it is sent", async () => {
+    barriers.length = 0;
+    await (await ask(secret)).text();
+    await (await ask("/api/v1/namespaces/shop/services/s")).text();
+    assert.deepEqual(barriers, ["strict", "ordered"]);
+  });
+
+  it("takes an approval for one kind of patch for no other", async () => {
+    const digests: unknown[] = [];
+    for (const type of ["merge-patch", "strategic-merge-patch"]) {
+      const headers = { "content-type": `application/${type}+json` };
+      await (await ask(secret, { method: "PATCH", headers, body: "{}" })).text();
+      digests.push(leaves.findLast(({ event }) => event === "command.intent")?.command);
+    }
+    assert.ok(digests[0] !== undefined);
+    assert.notDeepEqual(digests[0], digests[1]);
+  });
+
+  it("ends a connection on which nobody shows who they are", async () => {
+    const { hostname: host, port } = new URL(origin);
+    const begun = performance.now();
+    const ended = ["h2", "http/1.1"].map(
+      (protocol) =>
+        new Promise<void>((resolve, reject) => {
+          const options = { host, port: Number(port), ca: authority.cert };
+          const socket = connectTls({ ...options, ALPNProtocols: [protocol] }, () => {
+            if (protocol === "http/1.1") socket.write("GET /prod/api HTTP/1.1\r\nhost: x\r\na");
+          });
+          socket.resume().on("error", () => undefined);
+          socket.on("close", () => resolve());
+          setTimeout(() => reject(new Error(protocol)), STARTUP_MS * 4).unref();
+        }),
+    );
+    await Promise.all(ended);
+    assert.ok(performance.now() - begun >= STARTUP_MS - 100);
+  });
+
+  it("keeps a connection on which somebody did", async () => {
+    const client = connectHttp2(origin, { ca: authority.cert });
+    const asked = () =>
+      new Promise<number>((resolve, reject) => {
+        const stream = client.request({
+          [constants.HTTP2_HEADER_PATH]: `/prod${secret}`,
+          authorization: "Bearer good",
+        });
+        stream.on("response", (headers) => resolve(Number(headers[":status"])));
+        stream.resume().on("error", reject);
+      });
+    assert.equal(await asked(), 200);
+    await pause(STARTUP_MS + 300);
+    assert.equal(await asked(), 200);
+    client.destroy();
   });
 
   it("speaks HTTP/2, many requests on a connection", async () => {

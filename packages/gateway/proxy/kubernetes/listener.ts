@@ -73,6 +73,8 @@ class Door implements AsyncDisposable {
   readonly #sessions: HttpSessions;
   readonly #requests: RequestDeps;
   readonly #sockets = new Set<Socket>();
+  /** Connections on which nobody has shown a good credential yet, by their place, with their time. */
+  readonly #strangers = new Map<string, NodeJS.Timeout>();
   readonly #http = createHttpServer({ maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false });
   readonly #http2 = createHttp2Server({
     maxHeaderListPairs: 128,
@@ -124,8 +126,27 @@ class Door implements AsyncDisposable {
 
   #secured(secure: TLSSocket): void {
     secure.on("error", () => secure.destroy());
+    this.#giveTime(secure);
     const server = secure.alpnProtocol === "h2" ? this.#http2 : this.#http;
     server.emit("connection", secure);
+  }
+
+  /** node's own time limits of requests begin with a server that listens, and these never do. */
+  #giveTime(secure: TLSSocket): void {
+    const place = placeOf(secure);
+    const timer = setTimeout(() => secure.destroy(), this.#deps.startupTimeoutMs).unref();
+    this.#strangers.set(place, timer);
+    secure.once("close", () => {
+      clearTimeout(timer);
+      if (this.#strangers.get(place) === timer) this.#strangers.delete(place);
+    });
+  }
+
+  /** From here on the connection is its session's, which ends with the delegation. */
+  #isKnown(socket: Socket): void {
+    const place = placeOf(socket);
+    clearTimeout(this.#strangers.get(place));
+    this.#strangers.delete(place);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -150,6 +171,7 @@ class Door implements AsyncDisposable {
     const session = await this.#sessions.of({
       ...{ credential, target, account, clientAddress: addressOf(request) },
     });
+    this.#isKnown(request.socket);
     const body = await readAll(request, this.#deps.maxBodyBytes);
     const { headers, method = "" } = request;
     await serveRequest(this.#requests, session, { method, url, headers, body }, answer);
@@ -166,6 +188,7 @@ class Door implements AsyncDisposable {
       const { target, account, url } = addressedTo(request.url ?? "");
       const credential = credentialOf(request);
       const session = await this.#sessions.of({ credential, target, account, clientAddress });
+      this.#isKnown(socket);
       const { headers, method = "" } = request;
       await serveStream(this.#deps, session, { method, url, headers, socket, head });
     } catch (thrown) {
@@ -225,6 +248,10 @@ function credentialOf({ headers }: Incoming): string {
       hint: "custody kubeconfig <target> writes a kubeconfig that does",
     });
   return token;
+}
+
+function placeOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 function addressOf(request: Incoming): string {
