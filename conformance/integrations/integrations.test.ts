@@ -20,9 +20,9 @@ const read = (file: string) => readFileSync(join(HERE, file), "utf8");
 
 const POLICY = `
 @id("pipelines-connect")
-permit (principal in Custody::Group::"ci/engineers", action == Custody::Action::"connect", resource);
+permit (principal in Custody::Group::"pipelines/engineers", action == Custody::Action::"connect", resource);
 @id("pipelines-read")
-permit (principal in Custody::Group::"ci/engineers", action in [SQL::Action::"read"], resource);
+permit (principal in Custody::Group::"pipelines/engineers", action in [SQL::Action::"read"], resource);
 `;
 
 let stage: Stage;
@@ -35,7 +35,7 @@ before(async () => {
   const configuration = text
     .slice(text.indexOf("providers:"))
     .replace(/^people:\n(?: .*\n)+/m, "")
-    .replace("  corp:\n", "  ci:\n")
+    .replace("  corp:\n", "  pipelines:\n")
     .replace("kind: users", "kind: workloads\n      claims: { preferred_username: engineer }");
   gateway = await startGateway({
     folder: join(stage.folder, "ci-gateway"),
