@@ -107,8 +107,8 @@ class Lane {
       const result: pg.QueryResult | pg.QueryResult[] = await this.#client.query(sql, [...values]);
       return Array.isArray(result) ? (result.at(-1)?.rows ?? []) : result.rows;
     } catch (cause) {
-      // An SQL error leaves the connection usable; anything else does not.
-      if (!(cause instanceof pg.DatabaseError)) this.#drop();
+      // An SQL error leaves the connection usable; anything else, and being ended, does not.
+      if (!(cause instanceof pg.DatabaseError) || isEnding(cause)) this.#drop();
       throw new GatewayError(
         "target_unavailable",
         `target ${targetName}: the gateway's own connection failed`,
@@ -131,6 +131,11 @@ class Lane {
     this.#client = undefined;
     client?.end().catch(() => undefined);
   }
+}
+
+/** Classes 08 (connection exception) and 57P (operator intervention): the server closes it. */
+function isEnding({ code = "" }: pg.DatabaseError): boolean {
+  return code.startsWith("08") || code.startsWith("57P");
 }
 
 async function connect(
