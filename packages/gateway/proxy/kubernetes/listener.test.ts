@@ -416,6 +416,26 @@ describe("the door for clients of Kubernetes", () => {
     assert.notDeepEqual(digests[0], digests[1]);
   });
 
+  it("writes down what it does not upgrade", async () => {
+    const { hostname: host, port } = new URL(origin);
+    const answer = await new Promise<string>((resolve, reject) => {
+      const path = "/prod/api/v1/namespaces/shop/secrets?watch=1";
+      const lines = ["host: x", "authorization: Bearer good", "connection: Upgrade"];
+      const socket = connectTls({ host, port: Number(port), ca: authority.cert }, () =>
+        socket.write(
+          `GET ${path} HTTP/1.1\r\n${[...lines, "upgrade: websocket"].join("\r\n")}\r\n\r\n`,
+        ),
+      );
+      let text = "";
+      socket.on("data", (part) => {
+        text += part.toString();
+      });
+      socket.on("end", () => resolve(text)).on("error", reject);
+    });
+    assert.match(answer, /^HTTP\/1\.1 403 [\s\S]*only exec, attach and port-forward/);
+    assert.deepEqual([leaves.map(({ event }) => event), seen.length], [["command.denied"], 0]);
+  });
+
   it("ends a connection on which nobody shows who they are", async () => {
     const { hostname: host, port } = new URL(origin);
     const begun = performance.now();

@@ -12,8 +12,8 @@ export type PieceOf = "stdin" | "stdout" | "stderr" | "error" | "resize" | "forw
 export interface StreamTaps {
   /** Before it is handed on. */
   readonly seen: (piece: PieceOf, data: Buffer, from: "client" | "server") => void;
-  /** A port the client wants to reach; false ends the connection. */
-  readonly mayForward: (port: number) => boolean;
+  /** A port the client wants to reach, once that is in the journal; false ends the connection. */
+  readonly mayForward: (port: number) => Promise<boolean>;
   /** Waits while what was seen is not yet on disk. */
   readonly room: () => Promise<void>;
 }

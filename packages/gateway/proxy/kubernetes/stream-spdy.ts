@@ -88,7 +88,7 @@ async function relay(
           const named = await headers.read(frame.block);
           const piece = PIECES[named.get("streamtype") ?? ""];
           if (piece !== undefined) pieces.set(frame.stream, piece);
-          if (isForward && !taps.mayForward(portOf(named)))
+          if (isForward && !(await taps.mayForward(portOf(named))))
             throw new GatewayError("forbidden", `port ${portOf(named)} may not be forwarded`);
         }
         seen(frame, "client");

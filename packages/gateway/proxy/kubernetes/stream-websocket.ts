@@ -110,7 +110,7 @@ async function relayTunnel(socket: Duplex, upstream: Duplex, taps: StreamTaps): 
       if (inner.kind === "data") taps.seen("forwarded", inner.data, "client");
       if (inner.kind !== "syn-stream") continue;
       const port = portOf(await headers.read(inner.block));
-      if (!taps.mayForward(port))
+      if (!(await taps.mayForward(port)))
         throw new GatewayError("forbidden", `port ${port} may not be forwarded`);
     }
     await taps.room();

@@ -85,18 +85,35 @@ function prepare(deps: StreamDeps, session: HttpSession, request: StreamRequest)
   const info = requestInfo(method, url);
   const kind = info.isResource ? streamOf(info) : undefined;
   const isAsked = method === "GET" || method === "POST";
-  if (!info.isResource || kind === undefined || !isAsked || info.rest.length > 0)
-    throw new GatewayError("forbidden", "only exec, attach and port-forward are upgraded", {
-      hint: "watch over plain HTTP",
-    });
-  const judged = judgeStream(session.target, info, kind, url, deps.grammars);
-  if (judged === undefined)
-    throw new GatewayError("invalid", `the parameters of ${kind} are not understood`);
   const requestId = session.book.nextRequestId();
+  if (!info.isResource || kind === undefined || !isAsked || info.rest.length > 0) {
+    const message = "only exec, attach and port-forward are upgraded";
+    refuseUnread(session, request, requestId, message);
+    throw new GatewayError("forbidden", message, { requestId, hint: "watch over plain HTTP" });
+  }
+  const judged = judgeStream(session.target, info, kind, url, deps.grammars);
+  if (judged === undefined) {
+    const message = `the parameters of ${kind} are not understood`;
+    refuseUnread(session, request, requestId, message);
+    throw new GatewayError("invalid", message, { requestId });
+  }
   const path = formatRequestUrl(judged.url);
   const text = Buffer.from(`${method} ${path}\n`);
   const command = { requestId, operation: judged.operation, digest: commandDigest(text) };
   return { ...judged, requestId, kind, info, method, path, text, command };
+}
+
+/** What is refused before it is an operation is in the journal as well. */
+function refuseUnread(
+  { book }: HttpSession,
+  { method, url }: StreamRequest,
+  requestId: string,
+  message: string,
+): void {
+  const text = Buffer.from(`${method} ${formatRequestUrl(url)}\n`);
+  book.recorder.command(requestId, text, undefined);
+  const denial: Denial = { ...deniedBecause("an upgrade", message), kind: "unknown" };
+  book.refuseCommand({ requestId, operation: undefined, digest: commandDigest(text) }, denial);
 }
 
 function doorOf({ headers, socket }: StreamRequest, isForward: boolean): StreamDoor {
@@ -217,7 +234,7 @@ async function run(
       if (stream.kind === "portforward") door.accept();
       if (head.length > 0) connection.unshift(head);
       signal.addEventListener("abort", () => socket.destroy(), { once: true });
-      await door.relay(connection, tapsOf(session, stream, permit, exit));
+      await door.relay(connection, tapsOf(deps, session, stream, permit, exit));
     } finally {
       connection.destroy();
     }
@@ -256,6 +273,7 @@ function recordBegin({ book }: HttpSession, stream: Stream, isDigest: boolean): 
 }
 
 function tapsOf(
+  deps: StreamDeps,
   session: HttpSession,
   stream: Stream,
   permit: Permit,
@@ -277,7 +295,7 @@ function tapsOf(
         });
       else recorder.data(requestId, 0, recordedAs(piece, from), data, level);
     },
-    mayForward(port) {
+    async mayForward(port) {
       if (port === 0) return false;
       const operation = portOperation(target, stream.info, port);
       const decision = book.decide(operation);
@@ -295,8 +313,10 @@ function tapsOf(
           command,
           deniedBecause(decision.what, "a port cannot wait for approval"),
         );
-      if (decision.verdict === "permit") book.endCommand({ requestId: portId, outcome: "ok" });
-      return decision.verdict === "permit";
+      if (decision.verdict !== "permit") return false;
+      await new Promise<void>((done) => deps.journal.barrier("strict", done));
+      book.endCommand({ requestId: portId, outcome: "ok" });
+      return true;
     },
     room: () =>
       new Promise((resolve) => {
