@@ -47,10 +47,22 @@ export class Forwarding {
   readonly #context: RelayContext;
   readonly #deps: ForwardingDeps;
   readonly #listeners = new Map<string, Permitted>();
+  /** Asked of the target, which has not answered. */
+  readonly #opening = new Set<Permitted>();
+  #isClosed = false;
 
   constructor(context: RelayContext, deps: ForwardingDeps) {
     this.#context = context;
     this.#deps = deps;
+  }
+
+  /** The session is over, and its listeners with it. */
+  close(): void {
+    this.#isClosed = true;
+    for (const verdict of [...this.#listeners.values(), ...this.#opening])
+      this.#over(verdict, "ended");
+    this.#listeners.clear();
+    this.#opening.clear();
   }
 
   /** A client opens a connection to somewhere behind the target. */
@@ -67,7 +79,12 @@ export class Forwarding {
         // Asked for as it was decided, in whatever spelling it came.
         const asked = open.kind === "direct-tcpip" ? { ...open, host: Buffer.from(to.host) } : open;
         const second = (handler: ChannelHandler) => this.#context.openUpstream(asked, handler);
-        handle(this.#join(end, verdict, to, second));
+        try {
+          handle(this.#join(end, verdict, to, second));
+        } catch (thrown) {
+          this.#over(verdict, "failed");
+          throw thrown;
+        }
       })
       .catch((thrown) => {
         this.#context.log("a forwarded connection failed", thrown);
@@ -81,10 +98,14 @@ export class Forwarding {
       return;
     }
     if (request.kind === "cancel-tcpip-forward") {
-      if (!this.#listeners.delete(`${request.host}:${request.port}`)) {
+      const key = `${request.host}:${request.port}`;
+      const cancelled = this.#listeners.get(key);
+      if (cancelled === undefined) {
         reply(false);
         return;
       }
+      this.#listeners.delete(key);
+      this.#over(cancelled, "ok");
       this.#deps.requestGlobal(request, { reply, key: undefined });
       return;
     }
@@ -100,13 +121,15 @@ export class Forwarding {
 
   onTargetReply(tag: unknown, success: boolean, data: Buffer): void {
     const listening = tag as Partial<Listening> & { readonly reply: Reply };
-    if (success && listening.key !== undefined && listening.verdict !== undefined)
+    if (listening.key !== undefined && listening.verdict !== undefined) {
+      this.#opening.delete(listening.verdict);
       // RFC 4254 section 7.1: a port that the target chose is in its answer.
-      this.#listeners.set(
-        listening.key(data.length === 4 ? data.readUInt32BE(0) : 0),
-        listening.verdict,
-      );
-    if (!success && listening.verdict !== undefined) this.#over(listening.verdict, "refused");
+      const key = listening.key(data.length === 4 ? data.readUInt32BE(0) : 0);
+      const before = success ? this.#listeners.get(key) : undefined;
+      if (before !== undefined) this.#over(before, "ok");
+      if (success) this.#listeners.set(key, listening.verdict);
+      else this.#over(listening.verdict, "refused");
+    }
     listening.reply(success, data);
   }
 
@@ -169,11 +192,13 @@ export class Forwarding {
       tell: () => undefined,
     });
     if (verdict.verdict === "deny") return reply(false);
-    if (this.#listeners.size >= MAX_LISTENERS) {
+    if (this.#isClosed) return this.#over(verdict, "skipped");
+    if (this.#listeners.size + this.#opening.size >= MAX_LISTENERS) {
       this.#over(verdict, "limit");
       return reply(false);
     }
     const key = (chosen: number) => `${request.host}:${port === 0 ? chosen : port}`;
+    this.#opening.add(verdict);
     this.#deps.requestGlobal(request, { verdict, reply, key } satisfies Listening);
   }
 

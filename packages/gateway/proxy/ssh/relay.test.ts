@@ -8,6 +8,7 @@ import { SshConnection } from "@custody/wire/ssh/connection.ts";
 import type { SshEvent } from "@custody/wire/ssh/events.ts";
 import { publicKeyBlob, publicKeyLine } from "@custody/wire/ssh/keys.ts";
 import { type Driven, ed25519, nowMs, startServer } from "@custody/wire/ssh/peer-harness.ts";
+import { encodeSftpRequest, encodeSftpResponse } from "@custody/wire/ssh/sftp.ts";
 import { systemClock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
@@ -134,6 +135,56 @@ test("a session ends at once although its host never opens the channel that was 
   assert.match(await stage.told, /revoked/);
   assert.deepEqual([stage.faults, stage.outcomes], [[], ["ended"]]);
 });
+
+test("what is on its way when a session ends has an outcome of its own", async () => {
+  const asked = Promise.withResolvers<void>();
+  await using stage = await staged((event, { connection }) => {
+    if (event.kind !== "channel-data") return false;
+    const { data } = event;
+    const name = { name: Buffer.from("/srv/x"), line: Buffer.from("/srv/x"), attributes: {} };
+    const answers: Readonly<Record<number, Buffer>> = {
+      [INIT]: encodeSftpResponse({ kind: "version", version: 3, extensions: [] }),
+      [REALPATH]: encodeSftpResponse({ kind: "name", id: data.readUInt32BE(5), names: [name] }),
+    };
+    const answer = answers[data[4] ?? 0];
+    if (answer === undefined) asked.resolve();
+    else connection.sendData(event.channel, answer);
+    return true;
+  });
+  const channel = stage.client.openChannel({ kind: "session" });
+  stage.flush();
+  await untilOpen(stage, channel);
+  stage.client.requestChannel(channel, { kind: "subsystem", name: Buffer.from("sftp") });
+  const init = encodeSftpRequest({ kind: "init", version: 3, extensions: [] });
+  const stat = encodeSftpRequest({ kind: "stat", id: 7, path: Buffer.from("/srv/x") });
+  stage.client.sendData(channel, Buffer.concat([init, stat]));
+  stage.flush();
+  await asked.promise;
+  stage.relay.end(new GatewayError("revoked", "the delegation was revoked"));
+  assert.equal(await stage.ended, "revoked");
+  assert.deepEqual([stage.faults, stage.outcomes], [[], ["lost", "ended"]]);
+});
+
+test("nothing of SFTP reaches a host before what reads it was decided on", async () => {
+  const got: number[] = [];
+  await using stage = await staged((event) => {
+    if (event.kind === "channel-data") got.push(event.data[4] ?? 0);
+    return event.kind === "channel-data";
+  });
+  const channel = stage.client.openChannel({ kind: "session" });
+  stage.flush();
+  await untilOpen(stage, channel);
+  stage.client.requestChannel(channel, { kind: "subsystem", name: Buffer.from("sftp") });
+  const folder = { kind: "mkdir", id: 1, path: Buffer.from("/etc/x"), attributes: {} } as const;
+  stage.client.sendData(channel, encodeSftpRequest(folder));
+  stage.flush();
+  while (got.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  // The gateway's own question where that path leads to, and not the request.
+  assert.deepEqual(got, [REALPATH]);
+});
+
+const INIT = 1;
+const REALPATH = 16;
 
 async function untilOpen({ client }: Staged, channel: number): Promise<void> {
   for (;;) {

@@ -242,6 +242,7 @@ export class Relay {
     this.#hasEnded = true;
     for (const handler of [...this.#ofClient.values(), ...this.#ofTarget.values()])
       this.#inOrder(() => handler.onClosed());
+    this.#inOrder(() => this.#forwarding.close());
     this.#upstream.disconnect(DISCONNECT_REASON.revoked, "the session has ended");
     this.#client.destroySoon();
     this.#resolveEnd(this.#why ?? reason);

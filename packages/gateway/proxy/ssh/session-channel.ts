@@ -233,16 +233,22 @@ export class SessionChannel implements ChannelHandler {
       ...{ terminal: this.#terminal, environment: this.#environment },
       close: (lines, exit) => this.#close(lines, exit),
     };
-    const running = new RunningChannel(
-      this.#context,
-      { ...start, requestId, permit, level },
-      client,
-    );
+    const running = this.#run({ ...start, requestId, permit, level }, client);
     this.#running = running;
     const early = this.#early;
     this.#early = [];
     for (const { stream, data } of early) running.onClientData(stream, data);
     if (this.#hasEarlyEnd) running.onClientEof();
+  }
+
+  #run(start: Start, client: ClientSide): RunningChannel {
+    try {
+      return new RunningChannel(this.#context, start, client);
+    } catch (thrown) {
+      const { requestId } = start;
+      this.#context.judge.book.endCommand({ requestId, outcome: "failed" });
+      throw thrown;
+    }
   }
 
   #tell(lines: Lines): void {

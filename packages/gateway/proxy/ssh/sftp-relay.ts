@@ -63,6 +63,8 @@ interface Waiting {
   /** undefined: the answer is for us. */
   readonly clientId: number | undefined;
   readonly onAnswer: (answer: Answer) => void;
+  /** The channel ended before it came. */
+  readonly onLost?: () => void;
   /** A read's: its answer is contents. */
   readonly file?: OpenFile | undefined;
 }
@@ -128,6 +130,8 @@ export class SftpRelay {
   over(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    for (const { onLost } of this.#waiting.values()) onLost?.();
+    this.#waiting.clear();
     for (const file of this.#files.values()) this.#closeFile(file, "lost");
     this.#files.clear();
   }
@@ -185,7 +189,7 @@ export class SftpRelay {
     switch (request.kind) {
       case "limits@openssh.com":
       case "users-groups-by-id@openssh.com":
-        this.#forward(packet, request.id, undefined, () => undefined);
+        this.#forward(packet, { clientId: request.id, onAnswer: () => undefined });
         return;
       case "close":
       case "read":
@@ -207,11 +211,18 @@ export class SftpRelay {
         }
         if (request.kind === "write") this.#recordData(file, "upload", request.data);
         if (request.kind === "close") this.#files.delete(request.handle.toString("latin1"));
-        this.#forward(packet, request.id, request.kind === "read" ? file : undefined, (answer) => {
-          if (request.kind === "close") this.#closeFile(file, outcomeOf(answer));
-          const to = request.kind === "copy-data" ? this.#pathOf(request.toHandle) : [];
-          if (request.kind === "copy-data" || request.kind === "fsetstat")
-            this.#event(file, request, [file.path, ...to], outcomeOf(answer));
+        this.#forward(packet, {
+          clientId: request.id,
+          file: request.kind === "read" ? file : undefined,
+          onAnswer: (answer) => {
+            if (request.kind === "close") this.#closeFile(file, outcomeOf(answer));
+            const to = request.kind === "copy-data" ? this.#pathOf(request.toHandle) : [];
+            if (request.kind === "copy-data" || request.kind === "fsetstat")
+              this.#event(file, request, [file.path, ...to], outcomeOf(answer));
+          },
+          onLost: () => {
+            if (request.kind === "close") this.#closeFile(file, "lost");
+          },
         });
         return;
       }
@@ -274,7 +285,7 @@ export class SftpRelay {
       this.#finishRequest(verdict, request, paths, missing);
       return this.#answer({ ...missing, id: request.id });
     }
-    if (verdict.isApproved && !(await this.#areStill(asked, needs))) {
+    if (verdict.isApproved && !(await this.#areStill(asked, needs).catch(() => false))) {
       this.#context.judge.book.endCommand({ requestId: verdict.requestId, outcome: "skipped" });
       const why = "Custody denied it: what was approved is no longer there; not executed";
       this.#tell([why, `  request ${verdict.requestId}; ask again`]);
@@ -283,6 +294,8 @@ export class SftpRelay {
     const id = this.#wait({
       clientId: request.id,
       onAnswer: (answer) => this.#onPathAnswer(request, verdict, paths, answer),
+      onLost: () =>
+        this.#context.judge.book.endCommand({ requestId: verdict.requestId, outcome: "lost" }),
     });
     this.#on.toTarget.push(0, encodeSftpRequest({ ...asked, id } as SftpRequest), 0);
   }
@@ -393,6 +406,7 @@ export class SftpRelay {
     return new Promise((resolve, reject) => {
       const id = this.#wait({
         clientId: undefined,
+        onLost: () => reject(new SshError("sequence", "the channel has ended")),
         onAnswer(answer) {
           if (answer.kind !== "name") return resolve({ kind: "missing", answer });
           const real = readablePath(answer.names[0]?.name ?? NOTHING);
@@ -445,13 +459,8 @@ export class SftpRelay {
     this.#on.toClient.push(0, encodeSftpResponse({ ...version, extensions }), packet.length);
   }
 
-  #forward(
-    packet: Buffer,
-    clientId: number,
-    file: OpenFile | undefined,
-    onAnswer: Waiting["onAnswer"],
-  ): void {
-    const id = this.#wait({ clientId, file, onAnswer });
+  #forward(packet: Buffer, waiting: Waiting): void {
+    const id = this.#wait(waiting);
     packet.writeUInt32BE(id, 5);
     this.#on.toTarget.push(0, packet, packet.length);
   }

@@ -58,8 +58,8 @@ export function joinChannels(
     onClosed() {
       const { sink } = own;
       // The first channel may not have been accepted yet: then there is nowhere to let anything out to.
-      if (sink === undefined) close(stream === "stdin" ? second : first);
-      else own.finish(() => close(sink));
+      if (sink !== undefined) own.finish(() => close(sink));
+      else if (stream === "stdin") close(second);
       over();
     },
   });
