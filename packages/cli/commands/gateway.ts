@@ -68,7 +68,9 @@ refused and the running one stays. With --json one line is printed once it liste
   const target = program.command("target").description("prepare a target");
   target
     .command("setup")
-    .description("print what an administrator has to run on a target, for review; nothing is changed")
+    .description(
+      "print what an administrator has to run on a target, for review; nothing is changed",
+    )
     .argument("<target>", "its name in the configuration")
     .argument("[account]", "default: each of its accounts")
     .option("--config <file>", "the configuration", DEFAULT_CONFIG)
