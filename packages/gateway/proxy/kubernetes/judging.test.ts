@@ -288,6 +288,9 @@ describe("what a body says", () => {
       ["a: &x long\nb: *x", "application/yaml"],
       ["a: 1\n---\nb: 2", "application/yaml"],
       ["[]", "application/merge-patch+json"],
+      [`{"Kind":"Pod"}`, "application/json"],
+      [`{"\\u212aind":"Pod"}`, "application/json"],
+      [`{"apiVer\\u017fion":"v1"}`, "application/json"],
       ["{}", "application/json-patch+json"],
       ["\xff", "application/json"],
     ] as const)

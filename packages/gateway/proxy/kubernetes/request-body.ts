@@ -5,7 +5,7 @@
 import { decodeProtobuf, type ProtobufValue } from "@custody/wire/kubernetes/protobuf.ts";
 import { parseDocument } from "yaml";
 import { GatewayError } from "../../base/errors.ts";
-import { type Json, parseJson } from "./json-text.ts";
+import { isObject, type Json, parseJson } from "./json-text.ts";
 
 export interface RequestBody {
   /** undefined: there is none. */
@@ -47,10 +47,22 @@ export function readBody(bytes: Buffer, contentType: string | undefined): Reques
   const value = YAML_TYPES.has(type) ? fromYaml(text) : fromJson(text);
   const isJsonPatch = type === JSON_PATCH;
   if (isJsonPatch !== Array.isArray(value)) throw invalid("the body is not of its type's shape");
+  if (isObject(value) && Object.keys(value).some(isMiswritten))
+    throw invalid("kind and apiVersion are written so");
   const judged = Buffer.from(JSON.stringify(value));
   // JSON is YAML too; the type says which kind of patch it is.
   const sentType = type === "application/yaml" ? "application/json" : type;
   return { value, bytes: judged, contentType: sentType, isJsonPatch };
+}
+
+/**
+ * The server looks for these two with Go's encoding/json, which takes any case (and "ſ" for an s); everything
+ * else is decoded by exact names.
+ */
+function isMiswritten(name: string): boolean {
+  if (name === "kind" || name === "apiVersion") return false;
+  const folded = name.toLowerCase().toUpperCase();
+  return folded === "KIND" || folded === "APIVERSION";
 }
 
 function binary(bytes: Buffer): Omit<RequestBody, "contentType"> {
