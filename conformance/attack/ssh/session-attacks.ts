@@ -34,6 +34,10 @@ permit (principal, action in SSH::Action::"data", resource);
 forbid (principal, action == SSH::Action::"sftp_write", resource is SSH::Path)
 when { resource.path like "*/held/*" }
 unless { context.approved };
+@id("little-is-read")
+@max_bytes("16B")
+permit (principal, action == SSH::Action::"sftp_read", resource is SSH::Path)
+when { resource.path like "*/little/*" };
 @id("operators-approve")
 permit (
   principal in Custody::Group::"corp/operators",
@@ -108,6 +112,26 @@ export const SESSION_ATTACKS: readonly SshCase[] = [
       await stage.operator(["approve", request, "--reason", "as it is"]);
       assert.equal(codeOf(await answer), STATUS.permissionDenied);
       assert.equal(readFileSync(join(place, "open", "file"), "utf8"), "whole");
+    },
+  },
+  {
+    name: "more of a file than may be read of it, at once or piece by piece",
+    run: async (stage) => {
+      const place = emptied(stage, "little");
+      writeFileSync(join(place, "file"), "x".repeat(100));
+      await using sftp = await openSftp(stage);
+      const path = Buffer.from(join(place, "file"));
+      const opened = await sftp.ask({
+        ...{ kind: "open", path, flags: OPEN_FLAGS.read },
+        attributes: {},
+      });
+      assert.ok(opened.kind === "handle");
+      const { handle } = opened;
+      const read = async (offset: bigint, length: number) =>
+        codeOf(await sftp.ask({ kind: "read", handle, offset, length }));
+      assert.equal(await read(0n, 100), STATUS.permissionDenied);
+      assert.equal(await read(0n, 16), "data");
+      assert.equal(await read(16n, 1), STATUS.permissionDenied);
     },
   },
   {

@@ -56,6 +56,8 @@ interface OpenFile {
   readonly requestId: string;
   readonly level: RecordingLevel | undefined;
   readonly changes: boolean;
+  /** Of what is read of it. */
+  readonly maxBytes: number | undefined;
   bytes: number;
 }
 
@@ -338,6 +340,7 @@ export class SftpRelay {
     const { requestId, level } = verdict;
     const file: OpenFile = {
       ...{ path: paths[0] ?? "", requestId, level, bytes: 0 },
+      maxBytes: verdict.permit.obligations.maxBytes,
       changes: request.kind === "open" && openActions(request.flags).includes("sftp_write"),
     };
     this.#event(verdict, request, paths, "ok");
@@ -435,6 +438,14 @@ export class SftpRelay {
     if (waiting === undefined) throw new SshError("sequence", "an SFTP answer to no request");
     this.#waiting.delete(id);
     if (waiting.file !== undefined && packet[4] === DATA) {
+      const { bytes, maxBytes } = waiting.file;
+      if (maxBytes !== undefined && bytes + packet.length - 13 > maxBytes) {
+        this.#on.toClient.push(0, NOTHING, packet.length);
+        const why = `Custody denied it: no more than ${maxBytes} bytes are read of one file`;
+        this.#status(waiting.clientId ?? 0, STATUS.permissionDenied, why);
+        this.#advance();
+        return;
+      }
       this.#recordData(waiting.file, "download", packet.subarray(13));
     } else {
       const answer = decodeSftpResponse(packet);
