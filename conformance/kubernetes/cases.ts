@@ -8,7 +8,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { CUSTODY, userEnvironment } from "../support/command-line.ts";
+import { CUSTODY, runCustody, userEnvironment } from "../support/command-line.ts";
 import { freePort } from "../support/kubernetes-server.ts";
 import { type Kubectl, type Ran, runKubectl } from "./clients.ts";
 import type { KubernetesStage } from "./stage.ts";
@@ -298,6 +298,21 @@ spec:
       const env = { ...home, PATH: `${dirname(process.execPath)}:/usr/bin:/bin` };
       const ran = await runKubectl(kubectl, file, ["get", "pods", "-o", "name"], { env });
       assert.equal(ran.stdout, "pod/web-1\n", ran.stderr);
+    },
+  },
+  {
+    name: "an agent of custody run finds its cluster by KUBECONFIG, with what its delegation has",
+    async run({ stage, kubectl }) {
+      const home = await stage.homeOf("engineer");
+      const asked = ["run", "--target", "prod/edit:get,list", "--resources", "shop/*", "--quiet"];
+      const agent = (...args: string[]) =>
+        runCustody([...asked, "--", kubectl.program, ...args], { home });
+      const listed = await agent("get", "pods", "-n", "shop", "-o", "name");
+      assert.equal(listed.exitCode, 0, listed.stderr);
+      assert.match(listed.stdout, /^pod\//m);
+      const refused = await agent("delete", "pod", "none", "-n", "shop");
+      assert.notEqual(refused.exitCode, 0);
+      assert.match(refused.stderr, /does not carry k8s:delete/);
     },
   },
   {

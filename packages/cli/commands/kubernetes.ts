@@ -77,53 +77,62 @@ async function kubeconfig(
     throw new CliError("refused", `there is no cluster ${name} for you`, {
       hint: "custody targets lists them",
     });
-  const everywhere = kubernetes.host === "0.0.0.0" || kubernetes.host === "::";
-  const host = everywhere ? hostOf(gateway) : kubernetes.host;
-  const server = `https://${host.includes(":") ? `[${host}]` : host}:${kubernetes.port}/${target}`;
-  const config = kubeconfigOf({ gateway, server, target, ...options });
+  const config = kubeconfigOf({
+    gateway,
+    listener: kubernetes,
+    targets: [target],
+    program: [options.command],
+    ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
+  });
   // JSON is YAML; a kubeconfig is read as either.
   invocation.print(config, () => `${JSON.stringify(config, null, 2)}\n`);
 }
 
-interface KubeconfigParts {
+export interface KubeconfigParts {
   readonly gateway: Gateway;
-  readonly server: string;
-  readonly target: string;
+  readonly listener: { readonly host: string; readonly port: number };
+  /** `[account~]target`, each a context of that name; the first is the one clients begin with. */
+  readonly targets: readonly string[];
   readonly namespace?: string;
-  readonly command: string;
+  /** What clients start for a credential: this program. */
+  readonly program: readonly [string, ...string[]];
 }
 
-function kubeconfigOf({ gateway, server, target, namespace, command }: KubeconfigParts) {
-  const name = `custody-${target}`;
+/** Without a credential: clients ask this program for one each time. */
+export function kubeconfigOf({ gateway, listener, targets, namespace, program }: KubeconfigParts) {
+  const everywhere = listener.host === "0.0.0.0" || listener.host === "::";
+  const host = everywhere ? hostOf(gateway) : listener.host;
+  const origin = `https://${host.includes(":") ? `[${host}]` : host}:${listener.port}`;
   const authority =
     gateway.ca ?? (gateway.caFile === undefined ? undefined : readFileSync(gateway.caFile, "utf8"));
-  const context = gateway.contextName;
+  const { contextName } = gateway;
+  const [command, ...first] = program;
+  const named = (target: string) => `custody-${target}`;
+  const user = "custody";
   return {
     apiVersion: "v1",
     kind: "Config",
-    "current-context": name,
-    clusters: [
-      {
-        name,
-        cluster: {
-          server,
-          ...(authority === undefined
-            ? {}
-            : { "certificate-authority-data": Buffer.from(authority).toString("base64") }),
-        },
+    "current-context": named(targets[0] ?? ""),
+    clusters: targets.map((target) => ({
+      name: named(target),
+      cluster: {
+        server: `${origin}/${target}`,
+        ...(authority === undefined
+          ? {}
+          : { "certificate-authority-data": Buffer.from(authority).toString("base64") }),
       },
-    ],
+    })),
     users: [
       {
-        name,
+        name: user,
         user: {
           exec: {
             apiVersion: EXEC_API,
             command,
             args: [
-              "kubernetes",
-              "credential",
-              ...(context === undefined ? [] : ["--context", context]),
+              ...first,
+              ...["kubernetes", "credential"],
+              ...(contextName === undefined ? [] : ["--context", contextName]),
             ],
             interactiveMode: "Never",
             provideClusterInfo: false,
@@ -131,12 +140,10 @@ function kubeconfigOf({ gateway, server, target, namespace, command }: Kubeconfi
         },
       },
     ],
-    contexts: [
-      {
-        name,
-        context: { cluster: name, user: name, ...(namespace === undefined ? {} : { namespace }) },
-      },
-    ],
+    contexts: targets.map((target) => ({
+      name: named(target),
+      context: { cluster: named(target), user, ...(namespace === undefined ? {} : { namespace }) },
+    })),
   };
 }
 

@@ -7,6 +7,7 @@
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import type { TargetView, Whoami } from "@custody/contract/delegations.ts";
 import type { ResponseOf } from "@custody/contract/endpoints.ts";
@@ -35,6 +36,7 @@ import { type Io, oneLine, span } from "../output.ts";
 import { findBubblewrap, openSandbox, type Sandbox } from "../sandbox.ts";
 import { refreshIfDue } from "../sign-in.ts";
 import { ownToken, typeOf, words } from "./delegation.ts";
+import { kubeconfigOf } from "./kubernetes.ts";
 import { parseTtl } from "./login.ts";
 import { prepareSsh, type SshHolder, writeSshPrograms } from "./ssh.ts";
 import { hostOf, postgresAddress } from "./targets.ts";
@@ -107,9 +109,9 @@ const HELP = `
 The program finds the gateway by PGHOST, PGPORT, PGUSER, PGPASSFILE, PGSSLMODE, PGSSLROOTCERT (of the
 first --target) and by CUSTODY_URL, CUSTODY_CA, CUSTODY_TOKEN, CUSTODY_KEY. PGHOST and PGPORT are a
 listener on loopback that is the program's alone: its password is good there and nowhere else. Where there
-are SSH targets, ssh, scp and sftp (and with them git, rsync, ansible) know them by name. What looks
-like a secret in our own environment is left out. While it runs the delegation is renewed as far as the one above allows; when
-it ends, so does the delegation. Signals are passed on, and the exit code is the program's.
+are SSH targets, ssh, scp and sftp (and with them git, rsync, ansible) know them by name; KUBECONFIG has the
+clusters among its targets. What looks like a secret in our own environment is left out. While it runs the
+delegation is renewed as far as the one above allows; when it ends, so does the delegation. Signals are passed on, and the exit code is the program's.
 
 Examples:
   custody run --target orders:read --ttl 10m --name reviewer -- psql -c 'select count(*) from orders'
@@ -204,11 +206,18 @@ async function start(
 
 // --- what it may do ---
 
+interface GrantedTarget {
+  readonly target: TargetView;
+  readonly account: string;
+}
+
 interface Agent {
   readonly issued: TokenResponse;
   /** undefined: whoever shows the credential may use it. */
   readonly key: { readonly file: string; readonly holder: HolderKey } | undefined;
-  readonly first: { readonly target: TargetView; readonly account: string };
+  readonly first: GrantedTarget;
+  /** The targets it was given, in the order they were named. */
+  readonly places: readonly GrantedTarget[];
   readonly list: ResponseOf<"targets">;
 }
 
@@ -259,7 +268,7 @@ async function delegateTo(
   );
   const key =
     keyFile === undefined || bindTo === undefined ? undefined : { file: keyFile, holder: bindTo };
-  return { issued, key, first, list };
+  return { issued, key, first, places, list };
 }
 
 function parseTarget(text: string): Wanted {
@@ -436,7 +445,12 @@ async function preparePlace(
     environment.PGOPTIONS,
   );
   const programs =
-    sandbox === undefined ? await sshPrograms(invocation, gateway, agent, directory, home) : {};
+    sandbox === undefined
+      ? {
+          ...(await sshPrograms(invocation, gateway, agent, directory, home)),
+          ...kubernetesConfig(gateway, agent, directory),
+        }
+      : {};
   const kept = stack.move();
   return {
     // No context of ours: `custody` in there acts with its own token or not at all.
@@ -482,6 +496,27 @@ async function sshPrograms(
   const path = invocation.io.environment.PATH ?? "/usr/bin:/bin";
   writeSshPrograms(bin, config, path);
   return { PATH: `${bin}:${path}` };
+}
+
+/** kubectl, helm and every client library find the agent's clusters, and ask `custody` for its credential. */
+function kubernetesConfig(
+  gateway: Gateway,
+  { list, places }: Agent,
+  directory: string,
+): Readonly<Record<string, string>> {
+  const { kubernetes } = list.listeners;
+  const targets = places
+    .filter(({ target }) => target.protocol === "kubernetes")
+    .map(({ account, target }) => `${account}~${target.name}`);
+  if (kubernetes === undefined || targets.length === 0) return {};
+  const own = { ...gateway, contextName: undefined };
+  const config = kubeconfigOf({
+    ...{ gateway: own, listener: kubernetes, targets },
+    program: [process.execPath, fileURLToPath(new URL("../bin/custody.mjs", import.meta.url))],
+  });
+  const file = join(directory, "kubeconfig");
+  writeFileSync(file, JSON.stringify(config, null, 2), { mode: 0o600 });
+  return { KUBECONFIG: file };
 }
 
 /** The session's own folder where there is one: it is in memory, and goes with the session. */

@@ -38,9 +38,11 @@ export function takeAnswer(answer: PairAnswer, findings: Findings): boolean {
  * reading: whoever changes the catalogue needs a grant that says so.
  */
 export function isImplied(effect: Effect): boolean {
-  return (
-    effect.resource.implied && actionNamed(effect.action)?.groups.includes("sql:read") === true
-  );
+  if (!effect.resource.implied) return false;
+  // SQL says it of relations, whatever is done to them: reading is implied, no more. Others say it of what
+  // is asked: a cluster's discovery, a question about oneself.
+  if (!effect.action.startsWith("sql:")) return true;
+  return actionNamed(effect.action)?.groups.includes("sql:read") === true;
 }
 
 /** The entries of a hop's grant that carry the effect, on the subject's target and account. */
