@@ -20,6 +20,7 @@ export interface SuiteBuild {
 
 const PACKAGE = "postgresql-15";
 const INSTALLATION = "/usr/lib/postgresql/15";
+const RELEASE = "bookworm";
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const PARTS = [
   ["src/backend", "generated-headers"],
@@ -61,7 +62,7 @@ function download(cache: string): string {
   mkdirSync(join(lists, "cache", "archives", "partial"), { recursive: true });
   writeFileSync(
     join(lists, "sources.list"),
-    `deb-src [signed-by=${KEYRING}] http://deb.debian.org/debian bookworm main\n`,
+    `deb-src [signed-by=${KEYRING}] ${mirror()} ${RELEASE} main\n`,
   );
   const options = [
     `Dir::Etc::sourcelist=${join(lists, "sources.list")}`,
@@ -75,6 +76,15 @@ function download(cache: string): string {
   const version = /_([0-9.]+)\.orig/.exec(tar ?? "")?.[1];
   if (version === undefined) throw new Error(`${PACKAGE}: no source archive came`);
   return version;
+}
+
+/** Where this machine's own packages of the release come from. */
+function mirror(): string {
+  const asked = ["indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"];
+  const { stdout } = spawnSync("apt-get", asked, { encoding: "utf8" });
+  const line = stdout.split("\n").find((one) => one.endsWith(` ${RELEASE}`));
+  if (line === undefined) throw new Error(`apt knows no ${RELEASE}: run apt-get update`);
+  return line.slice(0, -RELEASE.length - 1);
 }
 
 function run(program: string, args: readonly string[], cwd: string): void {
