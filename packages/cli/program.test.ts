@@ -395,6 +395,7 @@ describe("people read", () => {
         command: "delete from orders\u001b[2J",
         commandTruncated: false,
         parameters: ["7", null],
+        preview: [{ title: "What it changes", text: "- a: 1\u001b[1m\n+ a: 2" }],
         target: "orders",
         account: "app",
         sessionId: "s-abcd",
@@ -426,6 +427,7 @@ describe("people read", () => {
     assert.match(stdout, /policy +deletes-need-a-dba: 0 of 1/);
     assert.match(stdout, /you +you are behind this chain/);
     assert.match(stdout, /\$1 = 7\n {2}\$2 = null/);
+    assert.match(stdout, /What it changes\n {2}- a: 1\\u\{1b\}\[1m\n {2}\+ a: 2\n/);
     assert.ok(!stdout.includes("\u001b"));
   });
 

@@ -45,6 +45,8 @@ export const approvalRequestSchema = z.object({
   /** true: the command is longer than what is shown. */
   commandTruncated: z.boolean(),
   parameters: z.array(z.string().nullable()),
+  /** What it would change, a rehearsal of it: for who may vote, classified values masked. */
+  preview: z.array(z.object({ title: z.string(), text: z.string() })).default([]),
   target: z.string(),
   account: z.string(),
   sessionId: sessionIdSchema,

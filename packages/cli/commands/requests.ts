@@ -144,7 +144,19 @@ function showRequest(invocation: Invocation, one: ApprovalRequestView): string {
         `  ${palette.dim(`$${index + 1} =`)} ${value === null ? "null" : harmless(value)}\n`,
     )
     .join("");
-  return `${head}\n${command}\n${cut}${parameters}`;
+  const preview = one.preview
+    .map(
+      ({ title, text }) =>
+        `\n${palette.dim(harmless(title))}\n${harmless(text).replace(/^.*$/gm, (line) => `  ${painted(invocation, line)}`)}\n`,
+    )
+    .join("");
+  return `${head}\n${command}\n${cut}${parameters}${preview}`;
+}
+
+/** What goes in red, what comes in green. */
+function painted({ palette }: Invocation, line: string): string {
+  if (line.startsWith("- ")) return palette.red(line);
+  return line.startsWith("+ ") ? palette.green(line) : line;
 }
 
 function paintOf(invocation: Invocation, row: ApprovalRequestView) {

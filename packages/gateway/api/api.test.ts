@@ -122,6 +122,7 @@ describe("requests and sessions", () => {
         what: "delete on table public.orders",
         command: "DELETE FROM orders",
         parameters: [],
+        preview: [{ title: "What it takes away", text: "- a row".repeat(20_000) }],
         requirements: [requirement],
         justification: undefined,
         binding: "b",
@@ -133,12 +134,15 @@ describe("requests and sessions", () => {
     assert.equal((await get(path, stranger)).status, 404);
     const mine = await get(path, root);
     assert.equal(at(mine, "mayVote"), false);
+    assert.deepEqual(at(mine, "preview"), []);
     assert.match(String(at(mine, "whyNot")), /own behalf/);
     assert.equal((await post(`${path}/approve`, root)).status, 403);
     assert.equal((await post(`${path}/approve`, job)).status, 403);
     const listed = await get("/v1/requests?state=waiting", dba);
     assert.equal(at(listed, "requests.0.command"), "DELETE FROM orders");
     assert.equal(at(listed, "requests.0.mayVote"), true);
+    assert.equal(at(listed, "requests.0.preview.0.title"), "What it takes away");
+    assert.equal(String(at(listed, "requests.0.preview.0.text")).length, 32 * 1024);
     assert.equal((await get("/v1/requests?status=waiting", dba)).status, 400);
     const approved = await post(`${path}/approve`, dba, { reason: "fine" });
     assert.equal(at(approved, "state"), "approved", approved.text);

@@ -90,6 +90,8 @@ export function requestView(request: ApprovalRequest, may: Eligibility): Approva
     command: request.command,
     commandTruncated: request.commandTruncated,
     parameters: [...request.parameters],
+    // Who asked may know less of the target than who approves.
+    preview: may.ok ? (request.preview ?? []).map((part) => ({ ...part })) : [],
     target: request.target,
     account: request.account,
     sessionId: request.sessionId,

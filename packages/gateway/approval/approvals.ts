@@ -80,6 +80,9 @@ const STATEMENT_SKEW_MS = 5 * 60_000;
 const SWEEP_MS = 1000;
 const MAX_COMMAND_LENGTH = 64 * 1024;
 const MAX_PARAMETERS = 256;
+const MAX_PREVIEW_PARTS = 4;
+const MAX_PREVIEW_TITLE_LENGTH = 200;
+const MAX_PREVIEW_LENGTH = 32 * 1024;
 const MAX_PARAMETER_LENGTH = 1024;
 const MAX_JUSTIFICATION_LENGTH = 1000;
 
@@ -239,6 +242,10 @@ function makeRequest(
     commandTruncated:
       asked.command.length > MAX_COMMAND_LENGTH || asked.parameters.length > MAX_PARAMETERS,
     parameters: asked.parameters.slice(0, MAX_PARAMETERS).map(shortened),
+    preview: (asked.preview ?? []).slice(0, MAX_PREVIEW_PARTS).map(({ title, text }) => ({
+      title: title.slice(0, MAX_PREVIEW_TITLE_LENGTH),
+      text: text.slice(0, MAX_PREVIEW_LENGTH),
+    })),
     requirements,
     justification: justification?.slice(0, MAX_JUSTIFICATION_LENGTH),
     state: "waiting",

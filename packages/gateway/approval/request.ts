@@ -5,6 +5,13 @@ import type { Chain } from "../delegation/chain.ts";
 
 export type RequestState = "waiting" | "approved" | "spent" | "denied" | "expired" | "revoked";
 
+/** What an approver is shown besides the command: what it would change, what a rehearsal of it gave. */
+export interface PreviewPart {
+  readonly title: string;
+  /** Lines; a classified value never. */
+  readonly text: string;
+}
+
 export interface Vote {
   readonly person: string;
   /** The account it was given with. */
@@ -32,6 +39,8 @@ export interface ApprovalRequest {
   readonly command: string;
   readonly commandTruncated: boolean;
   readonly parameters: readonly (string | null)[];
+  /** For who may vote, and nobody else. */
+  readonly preview?: readonly PreviewPart[] | undefined;
   readonly requirements: readonly Requirement[];
   readonly justification: string | undefined;
   readonly state: RequestState;

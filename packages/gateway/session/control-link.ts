@@ -100,6 +100,7 @@ const requestApproval = z.object({
     ...{ requestId: id, sessionId: id, target: id, account: id, what: text },
     command: z.string(),
     parameters: z.array(z.string().nullable()),
+    preview: z.array(z.object({ title: z.string(), text: z.string() })).optional(),
     requirements: z.array(
       z.object({
         policyId: z.string(),

@@ -4,9 +4,11 @@
 // side opens the store.
 
 import type { Denial, Requirement } from "../access/operation.ts";
+import type { PreviewPart } from "../approval/request.ts";
 import type { LeafDraft } from "../audit/journal.ts";
 import type { Secret } from "../base/secret.ts";
 import type { Chain } from "../delegation/chain.ts";
+import type { HandleProof } from "../delegation/handle-proof.ts";
 import type { Protocol } from "../target/target.ts";
 import type { DeniedCommand } from "./recent-denials.ts";
 
@@ -27,6 +29,8 @@ export interface OpenSession {
 export type ShownCredential =
   /** A handle (`cst_<id>_<secret>`) or a delegation JWT. */
   | Secret
+  /** SCRAM with a handle as the password; nonces and channel were the listener's to check. */
+  | ({ readonly kind: "handle-proof" } & HandleProof)
   /** An SSH certificate; that the client has its key was proved to the listener. */
   | { readonly kind: "ssh-certificate"; readonly certificate: Uint8Array };
 
@@ -69,6 +73,8 @@ export interface OpenedSession {
   readonly account: string;
   readonly expiresAtMs: number;
   readonly upstream: UpstreamCredential;
+  /** To a handle that was proved: the gateway's own proof that it knows it too. */
+  readonly serverProof?: Uint8Array | undefined;
 }
 
 /** One exact operation that waits for people; everything an approval is bound to is in `binding`. */
@@ -83,6 +89,8 @@ export interface HoldRequest {
   readonly command: string;
   /** Bound parameters as text, for the approver only; a classified one never. */
   readonly parameters: readonly (string | null)[];
+  /** What the approver is shown beforehand; made by reads of the gateway's own. */
+  readonly preview?: readonly PreviewPart[] | undefined;
   readonly requirements: readonly Requirement[];
   readonly justification: string | undefined;
   /**

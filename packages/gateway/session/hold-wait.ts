@@ -8,6 +8,7 @@
 
 import { createHash } from "node:crypto";
 import type { Decision, Operation, Permit } from "../access/operation.ts";
+import type { PreviewPart } from "../approval/request.ts";
 import type { Clock } from "../base/clock.ts";
 import { leafOf } from "../delegation/chain.ts";
 import type { Control, Hold, HoldState } from "./control.ts";
@@ -22,6 +23,8 @@ export interface WaitingCommand {
   readonly text: string;
   /** For the approver only; a classified one never. */
   readonly parameters: readonly (string | null)[];
+  /** What the approver is shown beforehand. */
+  readonly preview?: readonly PreviewPart[] | undefined;
   /**
    * The protocol's part of what an approval is bound to: the exact bytes, resolved objects, settings.
    * Read when it begins to wait and again when it is released.
@@ -98,6 +101,7 @@ export class HoldWait {
         what: decision.what,
         command: command.text,
         parameters: command.parameters,
+        ...(command.preview === undefined ? {} : { preview: command.preview }),
         requirements: decision.requirements,
       },
       (state) => changed(state),

@@ -1,7 +1,13 @@
 // Requests for approval and votes in SQLite (approval/request.ts says what is asked of it).
 
 import type { Requirement } from "../access/operation.ts";
-import type { ApprovalRequest, ApprovalStore, RequestState, Vote } from "../approval/request.ts";
+import type {
+  ApprovalRequest,
+  ApprovalStore,
+  PreviewPart,
+  RequestState,
+  Vote,
+} from "../approval/request.ts";
 import type { Chain } from "../delegation/chain.ts";
 import {
   type Database,
@@ -15,11 +21,11 @@ import {
 
 const INSERT_SQL = `
   INSERT INTO requests (id, binding, delegation_id, session_id, request_id, target, account, what,
-    command, command_truncated, parameters_json, requirements_json, chain_json, justification, state,
-    created_at, expires_at)
+    command, command_truncated, parameters_json, preview_json, requirements_json, chain_json, justification,
+    state, created_at, expires_at)
   VALUES ($id, $binding, $delegation, $session, $request, $target, $account, $what,
-    $command, $truncated, $parameters, $requirements, $chain, $justification, $state,
-    $created, $expires)`;
+    $command, $truncated, $parameters, $preview, $requirements, $chain, $justification,
+    $state, $created, $expires)`;
 
 const LIVE = "state IN ('waiting', 'approved')";
 
@@ -113,6 +119,7 @@ function parametersOf(request: ApprovalRequest): Parameters {
     command: request.command,
     truncated: Number(request.commandTruncated),
     parameters: JSON.stringify(request.parameters),
+    preview: JSON.stringify(request.preview ?? []),
     requirements: JSON.stringify(request.requirements),
     chain: JSON.stringify(request.chain),
     justification: request.justification ?? null,
@@ -137,6 +144,7 @@ function requestOf(database: Database, row: Row): ApprovalRequest {
     command: textOf(row, "command"),
     commandTruncated: numberOf(row, "command_truncated") === 1,
     parameters: JSON.parse(textOf(row, "parameters_json")) as (string | null)[],
+    preview: JSON.parse(textOf(row, "preview_json")) as PreviewPart[],
     requirements: JSON.parse(textOf(row, "requirements_json")) as Requirement[],
     justification: optionalText(row, "justification"),
     state: textOf(row, "state") as RequestState,

@@ -120,6 +120,12 @@ const STEPS: readonly string[] = [
     PRIMARY KEY (provider, purpose, token_id)
   ) STRICT;
   `,
+  `
+  ALTER TABLE delegations ADD COLUMN proof_keys BLOB;
+  `,
+  `
+  ALTER TABLE requests ADD COLUMN preview_json TEXT NOT NULL DEFAULT '[]';
+  `,
 ];
 
 export function migrate(database: Database): void {
