@@ -71,11 +71,12 @@ export class SshReader {
 
   /** A name-list; empty names are refused. */
   nameList(maxNames: number): string[] {
-    const bytes = this.string();
-    if (bytes.length === 0) return [];
-    const names = bytes.toString("latin1").split(",");
-    if (names.length > maxNames) throw new SshError("limit", `${names.length} names in a list`);
-    return names.map((name) => checkedName(Buffer.from(name, "latin1")));
+    return this.#names(maxNames, this.string().toString("latin1"));
+  }
+
+  /** What a peer offers in KEXINIT. libssh 0.10 ends some of its lists with a comma. */
+  offeredNames(maxNames: number): string[] {
+    return this.#names(maxNames, this.string().toString("latin1").replace(/,$/, ""));
   }
 
   /** A non-negative mpint as its bytes without the sign's leading zero. */
@@ -100,6 +101,13 @@ export class SshReader {
     if (this.at !== this.end) {
       throw new SshError("trailing", `${this.end - this.at} bytes after the last field`);
     }
+  }
+
+  #names(maxNames: number, list: string): string[] {
+    if (list === "") return [];
+    const names = list.split(",");
+    if (names.length > maxNames) throw new SshError("limit", `${names.length} names in a list`);
+    return names.map((name) => checkedName(Buffer.from(name, "latin1")));
   }
 
   #advance(size: number): number {

@@ -143,7 +143,7 @@ function shown(list: readonly string[]): string {
 }
 
 function names(reader: SshReader): string[] {
-  return reader.nameList(MAX_NAMES);
+  return reader.offeredNames(MAX_NAMES);
 }
 
 export const COOKIE_BYTES = 16;
