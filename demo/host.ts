@@ -7,7 +7,6 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TokenResponse } from "@custody/contract/oauth.ts";
-import type { ApprovalRequestView } from "@custody/contract/requests.ts";
 import type { SessionView } from "@custody/contract/sessions.ts";
 import { runCustody } from "../conformance/support/command-line.ts";
 import {
@@ -16,6 +15,7 @@ import {
   agentVariables,
   custodyJson,
   must,
+  nextRequest,
   type Play,
   type Step,
   signIn,
@@ -73,7 +73,7 @@ async function heldRestart(play: Play): Promise<string> {
   if (play.stage.host === undefined) return NO_HOST;
   const pending = ssh(play, "systemctl restart nginx");
   const operator = await signIn(play, "operator");
-  const request = await nextRequest(operator);
+  const request = await nextRequest(operator, "systemctl");
   play.screen.answer(`${request.id}: ${request.command}`);
   await custodyJson(play, operator, [
     "approve",
@@ -143,15 +143,4 @@ async function ssh(play: Play, line: string): Promise<{ code: number; output: st
   play.seenByAgents.push({ name: `what ssh printed for ${line}`, bytes: Buffer.from(output) });
   for (const shown of output.trim().split("\n").slice(0, 2)) play.screen.answer(shown.trim());
   return { code: Number(code ?? 255), output };
-}
-
-async function nextRequest(operator: Actor): Promise<ApprovalRequestView> {
-  for (let tries = 0; tries < 50; tries += 1) {
-    const ran = await runCustody(["requests", "--json"], { home: operator.home });
-    const { requests } = (ran.json ?? { requests: [] }) as { requests: ApprovalRequestView[] };
-    const waiting = requests.find(({ state }) => state === "waiting");
-    if (waiting !== undefined) return waiting;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  must(false, "no request waits for the operator");
 }

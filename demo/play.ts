@@ -3,11 +3,15 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { ApprovalRequestView } from "@custody/contract/requests.ts";
 import { type CommandResult, runCustody } from "../conformance/support/command-line.ts";
 import type { AgentConnection } from "./agent-connection.ts";
 import type { Place } from "./leaks.ts";
 import type { Screen } from "./screen.ts";
 import type { Stage } from "./stage.ts";
+
+const REQUEST_WAIT_MS = 30_000;
 
 /** One who acts: a person with a sign-in, or an agent with a handle. */
 export interface Actor {
@@ -124,6 +128,20 @@ export async function signIn(play: Play, name: string): Promise<Actor> {
   const signedIn = { ...person, delegationId: result.delegationId };
   play.actors.set(name, signedIn);
   return signedIn;
+}
+
+/** The request that waits for this person and names that. */
+export async function nextRequest(person: Actor, named: string): Promise<ApprovalRequestView> {
+  for (const deadline = Date.now() + REQUEST_WAIT_MS; Date.now() < deadline; ) {
+    const ran = await runCustody(["requests", "--json"], { home: person.home });
+    const { requests } = (ran.json ?? { requests: [] }) as { requests: ApprovalRequestView[] };
+    const waiting = requests.find(
+      ({ command, state }) => state === "waiting" && command.includes(named),
+    );
+    if (waiting !== undefined) return waiting;
+    await delay(100);
+  }
+  must(false, `no request that names ${named} waits for ${person.name}`);
 }
 
 /** Long values are cut in print, never in what is run. */

@@ -9,6 +9,10 @@ import { openSshKeys } from "@custody/gateway/credential/ssh-keys.ts";
 import { publicLine } from "@custody/gateway/proxy/ssh/certificates.ts";
 import { SignJWT } from "jose";
 import { startGateway, type TestGateway } from "../conformance/support/gateway.ts";
+import {
+  type LightApiServer,
+  startLightApiServer,
+} from "../conformance/support/light-api-server.ts";
 import { startOidcProvider, type TestOidcProvider } from "../conformance/support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../conformance/support/postgres-server.ts";
 import { providerConfiguration } from "../conformance/support/provider-configuration.ts";
@@ -25,6 +29,7 @@ export interface Stage extends AsyncDisposable {
   readonly gateway: TestGateway;
   /** undefined: this machine has no sshd. */
   readonly host: TestSshServer | undefined;
+  readonly cluster: DemoCluster;
   /** A token as the CI system gives one to each job. */
   ciToken(): Promise<string>;
   /** A secret the gateway uses and no agent may ever see, by what it is. */
@@ -36,6 +41,15 @@ export interface Stage extends AsyncDisposable {
 export const DATABASE = "shop";
 export const TARGET = "orders";
 export const HOST = "web-1";
+export const CLUSTER = "prod";
+export const POD = "web-1";
+export const SECRET_NAME = "database";
+export const OLD_OBJECT = "prices-2019";
+
+export interface DemoCluster extends LightApiServer {
+  /** What is in its Secret. */
+  readonly secretValue: string;
+}
 
 const ACCOUNTS = [
   { name: "engineer", groups: ["engineers"] },
@@ -66,16 +80,27 @@ export async function openStage(progress: (label: string, text: string) => void)
   const host = hasSshServer() ? parts.use(await startHost(folder, keysOf)) : undefined;
   if (host !== undefined)
     progress("a host", `sshd on port ${host.port}, which trusts the gateway's certificates alone`);
+  const cluster = parts.use(await startCluster());
+  progress("a cluster", `${cluster.server}, a light API server: no pod of it runs`);
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),
+      kubernetes: true,
       ...(host === undefined ? {} : { ssh: true, sshKeysOf: keysOf }),
       policies: { "ci.cedar": CI_POLICY },
-      configuration: configuration(folder, { database, provider, ci, adminPassword, host }),
+      configuration: configuration(folder, {
+        database,
+        provider,
+        ci,
+        adminPassword,
+        host,
+        cluster,
+      }),
     }),
   );
   const doors = [`PostgreSQL on port ${gateway.postgres.port}`];
   if (gateway.ssh !== undefined) doors.push(`SSH on port ${gateway.ssh.port}`);
+  doors.push(`Kubernetes on port ${gateway.kubernetes?.port}`);
   progress("gateway", `${gateway.url}, ${doors.join(", ")}`);
   const all = parts.move();
   return {
@@ -84,10 +109,13 @@ export async function openStage(progress: (label: string, text: string) => void)
     provider,
     gateway,
     host,
+    cluster,
     ciToken: ci.token,
     secrets: new Map([
       ["the password of the gateway's login on the database", adminPassword],
       ["the password of the database's superuser", database.password],
+      ["the token of the gateway on the cluster", cluster.token],
+      ["what is in the cluster's Secret", cluster.secretValue],
     ]),
     home(name) {
       const home = join(folder, "home", name);
@@ -145,6 +173,16 @@ interface Parts {
   readonly ci: Ci;
   readonly adminPassword: string;
   readonly host: TestSshServer | undefined;
+  readonly cluster: DemoCluster;
+}
+
+async function startCluster(): Promise<DemoCluster> {
+  const light = await startLightApiServer();
+  const secretValue = randomBytes(18).toString("base64url");
+  light.put("pods", "web-2");
+  light.put("secrets", SECRET_NAME, { password: secretValue });
+  light.put("configmaps", OLD_OBJECT, { euro: "1.12" });
+  return { ...light, secretValue };
 }
 
 /** A host whose systemctl only says what it was asked. */
@@ -177,10 +215,23 @@ function hostConfiguration(host: TestSshServer): string {
 `;
 }
 
+function clusterConfiguration(cluster: DemoCluster, file: (name: string, text: string) => string) {
+  return `  ${CLUSTER}:
+    kubernetes:
+      server: ${cluster.server}
+      caFile: ${JSON.stringify(file("cluster-ca.pem", cluster.ca))}
+      accounts:
+        edit:
+          credential: { token: ${JSON.stringify(`file:${file("cluster-token", cluster.token)}`)} }
+          impersonate: { groups: [custody:editors] }
+    tags: { env: demo }
+`;
+}
+
 /** custody.yaml without its first lines; secrets and authorities are files it names. */
 function configuration(
   folder: string,
-  { database, provider, ci, adminPassword, host }: Parts,
+  { database, provider, ci, adminPassword, host, cluster }: Parts,
 ): string {
   const file = (name: string, text: string) => {
     const path = join(folder, name);
@@ -222,7 +273,7 @@ targets:
     classify:
       - { column: public.customers.email, class: pii.email }
     tags: { env: demo }
-${host === undefined ? "" : hostConfiguration(host)}masks:
+${host === undefined ? "" : hostConfiguration(host)}${clusterConfiguration(cluster, file)}masks:
   pii.email: email-domain
 `;
 }

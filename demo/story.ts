@@ -9,6 +9,7 @@ import type { TokenResponse } from "@custody/contract/oauth.ts";
 import type { ApprovalRequestView } from "@custody/contract/requests.ts";
 import type { SessionView } from "@custody/contract/sessions.ts";
 import { connectAgent } from "./agent-connection.ts";
+import { onACluster } from "./cluster.ts";
 import { onAHost } from "./host.ts";
 import {
   type Actor,
@@ -148,6 +149,7 @@ export const STORY: readonly Step[] = [
     },
   },
   ...onAHost,
+  ...onACluster,
   {
     title: "The engineer is revoked: both sessions die, the running query is cancelled",
     run: revocation,

@@ -101,11 +101,9 @@ export async function startLightApiServer(): Promise<LightApiServer> {
     server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
     put(plural, name, data) {
       const { objects, template, watches } = at(plural);
-      const object = structuredClone(template);
-      Object.assign(object.metadata, {
-        ...{ name, uid: randomUUID(), resourceVersion: String(++version) },
-        creationTimestamp: new Date().toISOString().replace(/\.\d+/, ""),
-      });
+      const object = createdNow(structuredClone(template));
+      const resourceVersion = String(++version);
+      Object.assign(object.metadata, { name, uid: randomUUID(), resourceVersion });
       if (data !== undefined)
         object.data = Object.fromEntries(
           Object.entries(data).map(([key, value]) => [
@@ -194,9 +192,14 @@ function collectionOf(
   const { columnDefinitions } = recordings[`${plural}: table`] as { columnDefinitions: unknown };
   return {
     ...{ plural, template, listKind: kind, columns: columnDefinitions },
-    objects: new Map([[template.metadata.name, structuredClone(template)]]),
+    objects: new Map([[template.metadata.name, createdNow(structuredClone(template))]]),
     watches: new Set(),
   };
+}
+
+function createdNow(object: LightObject): LightObject {
+  object.metadata.creationTimestamp = new Date().toISOString().replace(/\.\d+/, "");
+  return object;
 }
 
 function coreResources(recordings: Readonly<Record<string, unknown>>): unknown {
@@ -234,7 +237,7 @@ function tableOf(
 }
 
 function cellsOf(plural: LightKind, { data = {}, metadata, status, type }: LightObject): unknown[] {
-  const age = `${Math.max(0, Math.round((Date.now() - Date.parse(metadata.creationTimestamp)) / 1000))}s`;
+  const age = ageOf(metadata.creationTimestamp);
   const count = Object.keys(data).length;
   if (plural === "secrets") return [metadata.name, type, count, age];
   if (plural === "configmaps") return [metadata.name, count, age];
@@ -246,6 +249,11 @@ function cellsOf(plural: LightKind, { data = {}, metadata, status, type }: Light
     ...[metadata.name, `${ready}/${containers.length}`, status?.phase, String(restarts), age],
     ...[none, none, none, none],
   ];
+}
+
+function ageOf(time: string): string {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000));
+  return seconds < 120 ? `${seconds}s` : `${Math.floor(seconds / 60)}m`;
 }
 
 function eventLine(type: string, object: LightObject): string {
