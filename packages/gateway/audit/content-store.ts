@@ -30,8 +30,11 @@ import type { LogFiles } from "./log-files.ts";
 const MAX_OPEN_FILES = 64;
 
 export interface ContentStore {
-  /** Takes one piece, once: what is in the file already is passed over. Written and durable by `sync`. */
+  /** Takes one piece, once: what is in the file already is passed over. Its bytes are kept until `write`. */
   append(sessionId: string, piece: Buffer): void;
+  /** Gives what was taken to the kernel. */
+  write(): void;
+  /** All that was written is on disk, names and all. */
   sync(): void;
   close(): void;
 }
@@ -57,6 +60,7 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
   const directory = recordingsDirectory(dataDirectory);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const open = new Map<string, OpenFile>();
+  const pending = new Set<OpenFile>();
   const dirty = new Set<OpenFile>();
   let hasNewNames = false;
 
@@ -69,8 +73,14 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
     open.set(sessionId, file);
     return file;
   };
+  const write = (): void => {
+    for (const file of pending) writePending(file);
+    pending.clear();
+  };
   const leave = (file: OpenFile): void => {
-    if (dirty.delete(file)) flush(file);
+    pending.delete(file);
+    writePending(file);
+    if (dirty.delete(file)) fdatasyncSync(file.fd);
     closeSync(file.fd);
   };
   return {
@@ -87,6 +97,7 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
       if (counter <= file.lastCounter) return;
       file.pending.push(...framePiece(piece));
       file.lastCounter = counter;
+      pending.add(file);
       dirty.add(file);
       if (open.size > MAX_OPEN_FILES) {
         const [oldest, evicted] = open.entries().next().value!;
@@ -94,8 +105,10 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
         leave(evicted);
       }
     },
+    write,
     sync() {
-      for (const file of dirty) flush(file);
+      write();
+      for (const file of dirty) fdatasyncSync(file.fd);
       dirty.clear();
       if (hasNewNames) syncDirectory(directory);
       hasNewNames = false;
@@ -107,11 +120,11 @@ export function openContentStore(dataDirectory: string, files: LogFiles): Conten
   };
 }
 
-/** What a step appended, in one write, and onto the disk. */
-function flush(file: OpenFile): void {
+/** What was appended, in one write. */
+function writePending(file: OpenFile): void {
+  if (file.pending.length === 0) return;
   file.offset += writeFully(file.fd, Buffer.concat(file.pending), file.offset);
   file.pending = [];
-  fdatasyncSync(file.fd);
 }
 
 /** Cuts a piece that a crash left incomplete; finds how far the file goes. */

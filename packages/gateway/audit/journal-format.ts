@@ -47,8 +47,18 @@ export interface Batch {
   readonly end: number;
 }
 
-export type BatchResult =
-  | { readonly kind: "batch"; readonly batch: Batch }
+export type BatchResult = { readonly kind: "batch"; readonly batch: Batch } | NoBatch;
+
+export type VisitResult =
+  | {
+      readonly kind: "batch";
+      /** A copy of the chain after it. */
+      readonly chain: Buffer;
+      readonly end: number;
+    }
+  | NoBatch;
+
+type NoBatch =
   /** Nothing was written here. */
   | { readonly kind: "end" }
   /** Something is here that is not the next batch. */
@@ -122,6 +132,24 @@ export function batchBytes(bodyLength: number): number {
 
 /** The batch at `offset` of a segment, verified against the chain before it. */
 export function readBatch(segment: Buffer, offset: number, chainBefore: Buffer): BatchResult {
+  const records: JournalRecord[] = [];
+  const result = visitBatch(segment, offset, chainBefore, (type, start, end) => {
+    records.push({ type, payload: segment.subarray(start, end) });
+  });
+  if (result.kind !== "batch") return result;
+  return { kind: "batch", batch: { records, chain: result.chain, end: result.end } };
+}
+
+/**
+ * As `readBatch`, without an object for each record: `visit` gets the type of each and where its bytes are,
+ * once all of the batch is verified.
+ */
+export function visitBatch(
+  segment: Buffer,
+  offset: number,
+  chainBefore: Buffer,
+  visit: (type: number, start: number, end: number) => void,
+): VisitResult {
   if (offset + BATCH_HEADER_BYTES + CHAIN_BYTES > segment.length) {
     return isZero(segment, offset) ? { kind: "end" } : broken("an incomplete batch");
   }
@@ -129,12 +157,18 @@ export function readBatch(segment: Buffer, offset: number, chainBefore: Buffer):
   if (magic === 0 && isZero(segment, offset)) return { kind: "end" };
   const selfContained = verifyBatch(segment, offset);
   if (selfContained === undefined) return broken("a batch whose hash does not verify");
-  if (!segment.subarray(offset + 16, offset + 48).equals(chainBefore)) {
+  if (segment.compare(chainBefore, 0, CHAIN_BYTES, offset + 16, offset + 48) !== 0) {
     return broken("a batch that does not follow the one before it");
   }
-  const records = readRecords(segment, offset, selfContained.bodyEnd);
-  if (records === undefined) return broken("a batch with a malformed record");
-  return { kind: "batch", batch: { records, chain: selfContained.chain, end: selfContained.end } };
+  const { bodyEnd, chain, end } = selfContained;
+  if (!areRecords(segment, offset, bodyEnd)) return broken("a batch with a malformed record");
+  for (let at = offset + BATCH_HEADER_BYTES; at < bodyEnd; ) {
+    const word = segment.readUInt32BE(at);
+    const next = at + 4 + (word & 0xffffff);
+    visit(word >>> 24, at + 4, next);
+    at = next;
+  }
+  return { kind: "batch", chain, end };
 }
 
 /**
@@ -175,24 +209,16 @@ function verifyBatch(
   return { bodyEnd, end, chain };
 }
 
-function readRecords(
-  segment: Buffer,
-  offset: number,
-  bodyEnd: number,
-): JournalRecord[] | undefined {
-  const count = segment.readUInt32BE(offset + 8);
-  const records: JournalRecord[] = [];
+function areRecords(segment: Buffer, offset: number, bodyEnd: number): boolean {
+  let count = segment.readUInt32BE(offset + 8);
   let at = offset + BATCH_HEADER_BYTES;
-  while (at < bodyEnd) {
-    if (at + 4 > bodyEnd) return undefined;
+  for (; at + 4 <= bodyEnd && count > 0; count--) {
     const word = segment.readUInt32BE(at);
-    const end = at + 4 + (word & 0xffffff);
     const type = word >>> 24;
-    if (end > bodyEnd || type < RECORD_LEAF || type > RECORD_CARRY) return undefined;
-    records.push({ type, payload: segment.subarray(at + 4, end) });
-    at = end;
+    if (type < RECORD_LEAF || type > RECORD_CARRY) return false;
+    at += 4 + (word & 0xffffff);
   }
-  return records.length === count ? records : undefined;
+  return at === bodyEnd && count === 0;
 }
 
 function align(length: number): number {
@@ -208,6 +234,6 @@ function isZero(segment: Buffer, offset: number): boolean {
   );
 }
 
-function broken(what: string): BatchResult {
+function broken(what: string): NoBatch {
   return { kind: "broken", what };
 }

@@ -30,13 +30,27 @@ export interface LogFiles {
   list(path: string): string[];
 }
 
+const MAX_KNOWN = 1000;
+
 export function createLogFiles(onStep: (what: string) => void = () => undefined): LogFiles {
+  /** Names were made in them since they were last flushed. */
   const directories = new Set<string>();
+  const known = new Set<string>();
   let written: number[] = [];
+  const makeParents = (path: string): void => {
+    const parent = dirname(path);
+    if (known.has(parent)) return;
+    const first = mkdirSync(parent, { recursive: true, mode: 0o700 });
+    // A log has ever more of them.
+    if (known.size >= MAX_KNOWN) known.clear();
+    known.add(parent);
+    if (first === undefined) return;
+    for (let at = parent; at.length >= first.length; at = dirname(at)) directories.add(dirname(at));
+  };
   return {
     write(path, bytes) {
       onStep(`write ${path}`);
-      makeParents(path, directories);
+      makeParents(path);
       written.push(writeAll(path, bytes));
       directories.add(dirname(path));
     },
@@ -49,7 +63,7 @@ export function createLogFiles(onStep: (what: string) => void = () => undefined)
     },
     replace(path, bytes) {
       onStep(`stage ${path}`);
-      makeParents(path, directories);
+      makeParents(path);
       flushAndClose(writeAll(`${path}.new`, bytes));
       onStep(`replace ${path}`);
       renameSync(`${path}.new`, path);
@@ -57,17 +71,12 @@ export function createLogFiles(onStep: (what: string) => void = () => undefined)
     },
     remove(path) {
       onStep(`remove ${path}`);
+      known.delete(path);
       rmSync(path, { recursive: true, force: true });
     },
     read: (path) => orNone(() => readFileSync(path)),
     list: (path) => orNone(() => readdirSync(path)) ?? [],
   };
-}
-
-function makeParents(path: string, made: Set<string>): void {
-  const first = mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  for (let at = dirname(path); at.length >= first.length; at = dirname(at)) made.add(dirname(at));
 }
 
 /** The open file: its bytes are with the kernel only. */

@@ -11,25 +11,23 @@
 import { join } from "node:path";
 import { formatCheckpoint } from "@custody/evidence/core/checkpoint.ts";
 import {
-  createTreeBuilder,
   type Edge,
   EMPTY_EDGE,
   edgeRoot,
   equalBytes,
   leafHash,
   TILE_WIDTH,
-  type TreeBuilder,
 } from "@custody/evidence/core/merkle.ts";
-import {
-  decodeBundle,
-  encodeBundle,
-  tileBytes,
-  tileHashes,
-  tilePath,
-} from "@custody/evidence/core/tile.ts";
+import { decodeBundle, type TileName, tileHashes, tilePath } from "@custody/evidence/core/tile.ts";
 import { type ContentStore, openContentStore } from "./content-store.ts";
 import { sha256 } from "./journal-format.ts";
-import { readJournal, removeSegmentsBefore } from "./journal-reader.ts";
+import {
+  createJournalReader,
+  type DurablePlace,
+  type JournalReader,
+  type JournalSink,
+  removeSegmentsBefore,
+} from "./journal-reader.ts";
 import type { LogFiles } from "./log-files.ts";
 import {
   aheadOfUs,
@@ -43,12 +41,12 @@ import {
   writeHead,
 } from "./log-head.ts";
 import type { LogKey } from "./log-key.ts";
+import { createLogTree, type LogTree } from "./log-tree.ts";
 
-/** Where a worker's journal is on disk up to. */
-export interface DurablePlace {
-  readonly segment: number;
-  readonly offset: number;
-}
+export type { DurablePlace } from "./journal-reader.ts";
+
+/** Of each worker's journal, 4 MiB each, before something is published. */
+const MAX_PARTS = 4;
 
 export interface Sequencer {
   readonly size: number;
@@ -80,43 +78,53 @@ export function openSequencer(deps: SequencerDeps): Sequencer {
 class LogSequencer implements Sequencer {
   readonly #deps: SequencerDeps;
   readonly #content: ContentStore;
-  readonly #builder: TreeBuilder;
+  readonly #reader: JournalReader;
+  readonly #sink: JournalSink;
+  readonly #tree: LogTree;
   #head: Head;
-  /** Entries of the bundle being filled. */
-  #bundle: Uint8Array[];
-  #fullTiles: { level: number; index: number; hashes: readonly Uint8Array[] }[] = [];
+  /** Those that filled up in this step. */
+  #full: { readonly level: number | "entries"; readonly index: number }[] = [];
 
   constructor(deps: SequencerDeps, head: Head, edge: Edge) {
     this.#deps = deps;
     this.#head = head;
-    this.#content = openContentStore(deps.dataDirectory, deps.files);
-    this.#bundle = readLastBundle(deps, edge);
-    this.#builder = createTreeBuilder(sha256, edge, (level, index, hashes) => {
-      this.#fullTiles.push({ level, index, hashes });
+    const content = openContentStore(deps.dataDirectory, deps.files);
+    this.#content = content;
+    this.#reader = createJournalReader(deps.dataDirectory);
+    const tree = createLogTree(edge, readLastBundle(deps, edge), (level, index, bytes) => {
+      this.#write({ level, index, width: TILE_WIDTH }, bytes);
+      this.#full.push({ level, index });
     });
+    this.#tree = tree;
+    this.#sink = {
+      leaf: (bytes, start, end) => tree.push(bytes, start, end),
+      content: (sessionId, sealed) => content.append(sessionId, sealed),
+    };
   }
 
   get size(): number {
-    return this.#builder.size;
+    return this.#tree.size;
   }
 
   step(durable: ReadonlyMap<number, DurablePlace>): boolean {
     const before = this.#head;
+    const sizeBefore = this.#tree.size;
     const cursors = new Map<number, Cursor>(before.cursors);
-    const leaves: Buffer[] = [];
     let hasMoved = false;
     for (const [worker, place] of durable) {
-      const cursor = cursors.get(worker) ?? FIRST_CURSOR;
-      const read = readJournal(this.#deps.dataDirectory, worker, cursor, place);
-      for (const { sessionId, sealed } of read.content) this.#content.append(sessionId, sealed);
-      leaves.push(...read.leaves);
-      cursors.set(worker, read.cursor);
-      hasMoved ||= read.cursor.segment !== cursor.segment || read.cursor.offset !== cursor.offset;
+      for (let part = 0; part < MAX_PARTS; part++) {
+        const from = cursors.get(worker) ?? FIRST_CURSOR;
+        const cursor = this.#reader.read(worker, from, place, this.#sink);
+        this.#content.write();
+        if (cursor.segment === from.segment && cursor.offset === from.offset) break;
+        cursors.set(worker, cursor);
+        hasMoved = true;
+      }
     }
     if (!hasMoved) return false;
     this.#content.sync();
-    this.#extend(leaves);
-    this.#commit(cursors, leaves.length > 0);
+    this.#settle(sizeBefore);
+    this.#commit(cursors, sizeBefore);
     removeDone(this.#deps, before, this.#head);
     return true;
   }
@@ -125,76 +133,47 @@ class LogSequencer implements Sequencer {
     this.#content.close();
   }
 
-  /** Writes bundles and tiles; nothing refers to them yet. */
-  #extend(leaves: readonly Buffer[]): void {
-    if (leaves.length === 0) return;
-    const before = this.#builder.size;
-    for (const leaf of leaves) {
-      this.#bundle.push(leaf);
-      this.#builder.push(leafHash(sha256, leaf));
-      if (this.#bundle.length === TILE_WIDTH) {
-        this.#writeBundle(this.#builder.size / TILE_WIDTH - 1);
-        this.#bundle = [];
-      }
-    }
-    if (this.#bundle.length > 0) this.#writeBundle(Math.floor(this.#builder.size / TILE_WIDTH));
-    for (const { level, index, hashes } of this.#fullTiles) this.#writeTile(level, index, hashes);
-    const { size, levels } = this.#builder.edge();
-    levels.forEach((row, level) => {
-      // A tile that did not grow is published: to write it again would empty it for a moment, and for
-      // good if that is where the process is killed.
-      const isNew = hashesAt(level, size) !== hashesAt(level, before);
-      if (row.length > 0 && isNew)
-        this.#writeTile(level, Math.floor(size / TILE_WIDTH ** (level + 1)), row);
+  /** All of the step's tiles and bundles onto the disk; nothing refers to them yet. */
+  #settle(sizeBefore: number): void {
+    if (this.#tree.size === sizeBefore) return;
+    // A tile that did not grow is published: to write it again would empty it for a moment, and for good
+    // if that is where the process is killed. `partials` passes over it.
+    this.#tree.partials(sizeBefore, (level, index, bytes, width) => {
+      this.#write({ level, index, width }, bytes);
     });
     this.#deps.files.settle();
   }
 
-  #commit(cursors: ReadonlyMap<number, Cursor>, isExtended: boolean): void {
+  #commit(cursors: ReadonlyMap<number, Cursor>, sizeBefore: number): void {
     const { files, dataDirectory, key } = this.#deps;
-    if (!isExtended) {
+    const { size } = this.#tree;
+    if (size === sizeBefore) {
       this.#head = { ...this.#head, cursors };
       writeHead(files, dataDirectory, this.#head);
       return;
     }
-    const { size } = this.#builder;
-    const text = formatCheckpoint({ origin: key.origin, size, root: this.#builder.root() });
+    const text = formatCheckpoint({ origin: key.origin, size, root: this.#tree.root() });
     const checkpoint = key.sign(text);
     this.#head = { checkpoint, previous: this.#head.checkpoint, cursors };
     writeHead(files, dataDirectory, this.#head);
-    publishHead(this.#deps, this.#head);
-    this.#removePartials();
+    files.replace(checkpointPath(this.#deps), Buffer.from(checkpoint, "utf8"));
+    this.#removePartials(sizeBefore);
   }
 
-  /** Once a tile is full and published its narrower forms are not needed any more. */
-  #removePartials(): void {
-    for (const { level, index } of this.#fullTiles) {
-      this.#removePartial(level, index);
-      if (level === 0) this.#removePartial("entries", index);
+  /** Once a tile is full and published its narrower forms, of steps before, are not needed any more. */
+  #removePartials(sizeBefore: number): void {
+    for (const { level, index } of this.#full) {
+      const firstLeaf = index * TILE_WIDTH ** (level === "entries" ? 1 : level + 1);
+      if (firstLeaf >= sizeBefore) continue;
+      const path = tilePath({ level, index, width: TILE_WIDTH });
+      this.#deps.files.remove(join(logDirectory(this.#deps.dataDirectory), `${path}.p`));
     }
-    this.#fullTiles = [];
+    this.#full = [];
   }
 
-  #removePartial(level: number | "entries", index: number): void {
-    const path = tilePath({ level, index, width: TILE_WIDTH });
-    this.#deps.files.remove(join(logDirectory(this.#deps.dataDirectory), `${path}.p`));
+  #write(name: TileName, bytes: Buffer): void {
+    this.#deps.files.write(join(logDirectory(this.#deps.dataDirectory), tilePath(name)), bytes);
   }
-
-  #writeBundle(index: number): void {
-    const name = { level: "entries" as const, index, width: this.#bundle.length };
-    const path = join(logDirectory(this.#deps.dataDirectory), tilePath(name));
-    this.#deps.files.write(path, encodeBundle(this.#bundle));
-  }
-
-  #writeTile(level: number, index: number, hashes: readonly Uint8Array[]): void {
-    const path = tilePath({ level, index, width: hashes.length });
-    this.#deps.files.write(join(logDirectory(this.#deps.dataDirectory), path), tileBytes(hashes));
-  }
-}
-
-/** Of a tree of `size` leaves, at this level of tiles. */
-function hashesAt(level: number, size: number): number {
-  return Math.floor(size / TILE_WIDTH ** level);
 }
 
 /** The edge of the tree that the head speaks of, when the log holds it and nothing contradicts. */
@@ -273,8 +252,12 @@ function removeDone(deps: SequencerDeps, before: Head, head: Head): void {
   }
 }
 
+function checkpointPath(deps: SequencerDeps): string {
+  return join(logDirectory(deps.dataDirectory), "checkpoint");
+}
+
 function publishHead(deps: SequencerDeps, head: Head): void {
-  const path = join(logDirectory(deps.dataDirectory), "checkpoint");
+  const path = checkpointPath(deps);
   if (head.checkpoint === "") return;
   if (deps.files.read(path)?.toString("utf8") === head.checkpoint) return;
   deps.files.replace(path, Buffer.from(head.checkpoint, "utf8"));
