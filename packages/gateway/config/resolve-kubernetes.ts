@@ -27,7 +27,8 @@ export function resolveKubernetes(
     document.caFile === undefined
       ? undefined
       : pemFile(context, [...path, "caFile"], document.caFile);
-  return { protocol: "kubernetes", name, server: document.server, caFile, fields, accounts, tags };
+  const { preview, server } = document;
+  return { protocol: "kubernetes", name, server, caFile, fields, preview, accounts, tags };
 }
 
 function resolveCredential(

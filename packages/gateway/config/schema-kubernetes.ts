@@ -90,6 +90,12 @@ export const kubernetes = z.strictObject({
     .max(256)
     .describe("Fields whose values are sensitive, besides Secrets and environment variables.")
     .default([]),
+  preview: z
+    .enum(["none", "live", "dry-run"])
+    .describe(
+      "What approvers are shown of a held write: nothing more, how it differs from the object as it is, or also what the API server says to it in a dry run, which runs admission webhooks.",
+    )
+    .default("live"),
 });
 
 export type KubernetesDocument = z.output<typeof kubernetes>;

@@ -38,6 +38,8 @@ export interface BookedCommand {
   readonly digest: string;
   /** Digest of its parameters, where it has any. */
   readonly parameters?: string | undefined;
+  /** More about it, for the log. */
+  readonly detail?: LeafDraft["detail"];
 }
 
 export interface CommandEnd {
@@ -112,6 +114,10 @@ export class SessionBook {
     permit: Permit,
     approvedBy: readonly string[] | undefined,
   ): void {
+    const detail = {
+      ...command.detail,
+      ...(approvedBy === undefined ? undefined : { approvedBy }),
+    };
     const leaf: LeafDraft = {
       ...this.#about("command.intent", command),
       decision: approvedBy === undefined ? "permit" : "approved",
@@ -119,7 +125,7 @@ export class SessionBook {
       policyVersion: permit.policyVersion,
       command: command.digest,
       ...(command.parameters === undefined ? undefined : { parameters: command.parameters }),
-      ...(approvedBy === undefined ? undefined : { detail: { approvedBy } }),
+      ...(Object.keys(detail).length === 0 ? undefined : { detail }),
     };
     this.journal.append(leaf);
   }

@@ -48,7 +48,16 @@ export interface KubernetesCluster {
   readonly caFile: string | undefined;
   /** Besides what is classified in every cluster (proxy/kubernetes/classes.ts). */
   readonly fields: readonly FieldClassification[];
+  readonly preview: PreviewMode;
 }
+
+/** What is asked of the cluster to show approvers what a held write would change. */
+export type PreviewMode =
+  | "none"
+  /** The object as it is. */
+  | "live"
+  /** Besides, the write itself as a dry run, which runs admission webhooks. */
+  | "dry-run";
 
 /** Data of Secrets, wherever it is shown. */
 export const SECRET_CLASS = "secret.k8s";

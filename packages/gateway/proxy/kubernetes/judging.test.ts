@@ -14,6 +14,7 @@ import { readBody, UnsupportedBody } from "./request-body.ts";
 
 const target: KubernetesTarget = {
   ...{ protocol: "kubernetes", name: "prod", server: "https://cluster", caFile: undefined },
+  preview: "none",
   fields: [
     { group: "example.com", resource: "widgets", field: ["spec", "apiKey"], class: "secret.token" },
   ],

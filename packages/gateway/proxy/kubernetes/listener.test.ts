@@ -15,7 +15,7 @@ import { GatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
 import { loadGrammars } from "../../command/load-grammars.ts";
 import type { Chain } from "../../delegation/chain.ts";
-import type { Control, SessionEvents } from "../../session/control.ts";
+import type { Control, HoldRequest, SessionEvents } from "../../session/control.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
 import { type KubernetesListener, listenKubernetes } from "./listener.ts";
 
@@ -32,6 +32,8 @@ const seen: {
 }[] = [];
 let leaves: LeafDraft[] = [];
 let verdict: "permit" | "deny" | "hold" = "permit";
+/** False: with the verdict "hold" what only reads is permitted. */
+let holdReads = true;
 const sessions: SessionEvents[] = [];
 const closed: string[] = [];
 let listener: KubernetesListener;
@@ -39,6 +41,7 @@ let origin = "";
 /** Short, and longer than a request takes on a loaded machine. */
 const STARTUP_MS = 1500;
 const barriers: string[] = [];
+const held: HoldRequest[] = [];
 const agent = new Agent({ connect: { ca: authority.cert }, allowH2: false });
 
 server.on("request", async (request, answer) => {
@@ -114,9 +117,10 @@ const access: Access = {
       maxBytes: undefined,
       timeoutMs: undefined,
     };
-    if (verdict === "permit")
+    const isRead = operation.effects.every(({ action }) => action === "k8s:get");
+    if (verdict === "permit" || (verdict === "hold" && isRead && !holdReads))
       return {
-        verdict,
+        verdict: "permit",
         permit: issuePermit({ operation, obligations, policyIds: [], policyVersion: "v1" }),
       };
     if (verdict === "hold")
@@ -171,11 +175,10 @@ const control: Control = {
   closeSession: async (_id, reason) => {
     closed.push(reason);
   },
-  requestApproval: async () => ({
-    holdId: "h-1",
-    expiresAtMs: Date.now() + 60_000,
-    current: holdState,
-  }),
+  requestApproval: async (asked) => {
+    held.push(asked);
+    return { holdId: "h-1", expiresAtMs: Date.now() + 60_000, current: holdState };
+  },
   leaveHold: () => undefined,
   spendApproval: async () => true,
   noteDenial: () => undefined,
@@ -185,6 +188,7 @@ before(async () => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const target: KubernetesTarget = {
     ...{ protocol: "kubernetes", name: "prod", caFile: undefined, fields: [], tags: {} },
+    preview: "live",
     server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
     accounts: [
       {
@@ -240,7 +244,7 @@ after(async () => {
 });
 
 beforeEach(() => {
-  [seen.length, leaves, verdict] = [0, [], "permit"];
+  [seen.length, leaves, verdict, held.length, holdReads] = [0, [], "permit", 0, true];
   holdState = { state: "waiting", approvals: 0, quorum: 1, forWhom: "" };
 });
 
@@ -313,6 +317,38 @@ describe("the door for clients of Kubernetes", () => {
       leaves.map(({ event }) => event),
       ["command.denied"],
     );
+  });
+
+  it("shows approvers what a held write changes, from a read of its own, and no classified value", async () => {
+    [verdict, holdReads] = ["hold", false];
+    const merge = { "content-type": "application/merge-patch+json" };
+    const patched = { metadata: { labels: { app: "web" } }, data: { k: "bmV3LXZhbHVl" } };
+    const change = { method: "PATCH", headers: merge, body: JSON.stringify(patched) };
+    await (await ask(secret, change)).text();
+    assert.deepEqual(
+      seen.map(({ method, url }) => `${method} ${url}`),
+      [`GET ${secret}`],
+    );
+    assert.deepEqual(held[0]?.preview, [
+      {
+        title: "What it changes",
+        text: [
+          '+ metadata.labels.app: "web"',
+          '- data.k: "[masked secret.k8s]"',
+          '+ data.k: "[masked secret.k8s] as written"',
+        ].join("\n"),
+      },
+    ]);
+    assert.ok(!JSON.stringify(held[0]).includes("bmV3LXZhbHVl"));
+    assert.match(held[0]?.command ?? "", /^PATCH \S+\ncontent-type: application\/merge-patch/);
+    const read = leaves.find(({ event }) => event === "command.intent");
+    assert.deepEqual(read?.effects, ["k8s:get prod/shop/secrets/s"]);
+    assert.deepEqual(Object.keys(Object(read?.detail)), ["preview"]);
+    await (await ask(secret, { method: "DELETE" })).text();
+    assert.match(held[1]?.preview?.[0]?.text ?? "", /- data\.k: "\[masked secret\.k8s\]"/);
+    holdReads = true;
+    await (await ask(secret, { method: "DELETE" })).text();
+    assert.match(held[2]?.preview?.[0]?.text ?? "", /may not read the object/);
   });
 
   it("tells a client that waited to ask again, and runs what was approved once", async () => {

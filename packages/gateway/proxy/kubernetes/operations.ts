@@ -25,6 +25,7 @@ export type StreamKind = "exec" | "attach" | "portforward";
 const VERBS = new Set([
   ...["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
 ]);
+const READS = new Set(["get", "list", "watch"]);
 const CHANGES = new Set(["create", "update", "patch"]);
 /** What every client asks before anything else. */
 const DISCOVERY = /^\/(api|apis|version|healthz|livez|readyz|openapi\/v[23])(\/|$)/;
@@ -256,4 +257,21 @@ export function fieldsOf(target: KubernetesTarget, info: ResourceRequest) {
   return target.fields.filter(
     (field) => field.group === info.group && field.resource === info.resource,
   );
+}
+
+export function isRead({ verb }: RequestInfo): boolean {
+  return READS.has(verb);
+}
+
+/** An error of a change quotes the object it failed on, as the server had it. */
+export function mayQuote(
+  target: KubernetesTarget,
+  info: RequestInfo,
+  shown: ReadonlySet<string>,
+): boolean {
+  if (!info.isResource || READS.has(info.verb)) return false;
+  if (info.group === "" && info.resource === "secrets") return !shown.has("secret.k8s");
+  const isChange = info.verb === "patch" || info.verb === "update";
+  if (isChange && fieldsOf(target, info).some((field) => !shown.has(field.class))) return true;
+  return isChange && holdsContainers(info) && !shown.has("secret.k8s.env");
 }

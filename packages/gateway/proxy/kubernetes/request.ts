@@ -19,6 +19,7 @@ import type { BookedCommand } from "../../session/session-book.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
 import { type AnswerForm, type ClientAnswer, relayAnswer } from "./answer.ts";
 import { type AnswerMask, createAnswerMask } from "./answer-mask.ts";
+import { maskedBody } from "./approver-mask.ts";
 import { bodyFacts } from "./body-facts.ts";
 import {
   denialStatus,
@@ -31,12 +32,14 @@ import {
 import type { HttpSession } from "./http-session.ts";
 import {
   fieldsOf,
-  holdsContainers,
   isFollowed,
   isLog,
+  isRead,
   type Judged,
   judgeRequest,
+  mayQuote,
 } from "./operations.ts";
+import { previewOf } from "./preview.ts";
 import { type RequestBody, readBody, UnsupportedBody } from "./request-body.ts";
 
 export interface RequestLimits {
@@ -80,11 +83,11 @@ interface Prepared {
 }
 
 const MAX_REMEMBERED = 4096;
+const MAX_READABLE_LENGTH = 16_384;
 /** So often a client is told to ask again before it is told no. */
 const MAX_LATE = 5;
 const RETRY_AFTER_SECONDS = 5;
 const BODILESS = new Set(["GET", "HEAD"]);
-const READS = new Set(["get", "list", "watch"]);
 
 export async function serveRequest(
   deps: RequestDeps,
@@ -99,7 +102,7 @@ export async function serveRequest(
   try {
     const prepared = prepare(deps, session, request, requestId);
     if ("status" in prepared) return answerStatus(client, prepared.status);
-    const permitted = await decide(deps, session, prepared, running.signal);
+    const permitted = await decide(deps, session, request, prepared, running.signal);
     if ("status" in permitted) return answerStatus(client, permitted.status);
     await forward(deps, session, request, prepared, permitted, client, running.signal);
   } catch (thrown) {
@@ -201,6 +204,7 @@ type Permitted =
 async function decide(
   deps: RequestDeps,
   session: HttpSession,
+  request: ClientRequest,
   prepared: Prepared,
   signal: AbortSignal,
 ): Promise<Permitted> {
@@ -208,7 +212,7 @@ async function decide(
   const { requestId, command, operation, text } = prepared;
   const decision = book.decide(operation);
   if (decision.verdict === "permit") return { permit: decision.permit, approvedBy: undefined };
-  if (decision.verdict === "hold") return hold(deps, session, prepared, decision, signal);
+  if (decision.verdict === "hold") return hold(deps, session, request, prepared, decision, signal);
   book.recorder.command(requestId, text, undefined);
   book.refuseCommand(command, decision.denial);
   return { status: denialStatus(decision.denial, requestId) };
@@ -218,18 +222,26 @@ async function decide(
 async function hold(
   deps: RequestDeps,
   session: HttpSession,
+  request: ClientRequest,
   prepared: Prepared,
   decision: HeldDecision,
   signal: AbortSignal,
 ): Promise<Permitted> {
   const { clock, control, limits } = deps;
   const { book } = session;
-  const { command, operation, requestId, text } = prepared;
+  const { body, command, info, operation, requestId, text } = prepared;
   const wait = new HoldWait({ control, book, clock, reminderMs: limits.holdReminderMs });
   const bound = createHash("sha256").update(text).digest("base64url");
   const waiting = {
     ...{ requestId, operation, parameters: [], bound: () => [bound] },
-    text: readable(text),
+    text: readable(session.target, request, prepared),
+    preview: await previewOf(
+      deps,
+      session,
+      { ...request, requestId, info, body },
+      decision,
+      signal,
+    ),
   };
   signal.addEventListener("abort", () => wait.cancel(), { once: true });
   const ended = await wait.wait(waiting, decision, limits.holdWaitMs, () => undefined);
@@ -269,7 +281,7 @@ async function forward(
   book.recorder.typed({ kind: "http-request", request: requestId, method: request.method, path });
   book.beginCommand(command, permit, approvedBy);
   const isPlainRead =
-    READS.has(info.verb) && prepared.operation.touches.length === 0 && approvedBy === undefined;
+    isRead(info) && prepared.operation.touches.length === 0 && approvedBy === undefined;
   await new Promise<void>((done) => deps.journal.barrier(isPlainRead ? "ordered" : "strict", done));
   const limit = timeLimit(signal, obligations.timeoutMs);
   const mask = maskFor(deps, session, info, obligations.unmask);
@@ -330,19 +342,6 @@ function formOf(info: RequestInfo, url: RequestUrl): AnswerForm {
   return isFollowed(info, url) ? "watch" : "objects";
 }
 
-/** An error of a change quotes the object it failed on, as the server had it. */
-function mayQuote(
-  target: KubernetesTarget,
-  info: RequestInfo,
-  shown: ReadonlySet<string>,
-): boolean {
-  if (!info.isResource || READS.has(info.verb)) return false;
-  if (info.group === "" && info.resource === "secrets") return !shown.has("secret.k8s");
-  const isChange = info.verb === "patch" || info.verb === "update";
-  if (isChange && fieldsOf(target, info).some((field) => !shown.has(field.class))) return true;
-  return isChange && holdsContainers(info) && !shown.has("secret.k8s.env");
-}
-
 /** Nothing of the client's is sent on but what is named here. */
 function requestHeaders(
   { headers }: ClientRequest,
@@ -378,10 +377,16 @@ export function acceptable(accept: string | undefined, mayBeTable: boolean): str
   return [...new Set([...kept, "application/json"])].join(",");
 }
 
-/** As approvers read it, bounded; a Secret's values are the requestor's own, sent by them. */
-function readable(text: Buffer): string {
-  const whole = text.toString("utf8");
-  return whole.length > 16_384 ? `${whole.slice(0, 16_384)}…` : whole;
+/** As approvers read it, bounded; what is classified in the body is masked. */
+function readable(
+  target: KubernetesTarget,
+  { method }: ClientRequest,
+  { body, info, path }: Prepared,
+): string {
+  const type = method === "PATCH" ? `content-type: ${body.contentType ?? ""}\n` : "";
+  const shown = info.isResource ? maskedBody(target, info, body) : (body.value ?? null);
+  const text = `${method} ${path}\n${type}${body.value === undefined ? "" : JSON.stringify(shown)}`;
+  return text.length > MAX_READABLE_LENGTH ? `${text.slice(0, MAX_READABLE_LENGTH)}…` : text;
 }
 
 function one(value: string | string[] | undefined): string | undefined {
