@@ -25,6 +25,16 @@ test("card numbers with their check digit, however they are written", () => {
     assert.equal(found(text), undefined, text);
 });
 
+test("a number in front of a card's number or behind it does not hide it", () => {
+  for (const [text, masked] of [
+    ["2026-11-23 4242424242424242 paid", "2026-11-23 [masked pii.card] paid"],
+    ["7 4242 4242 4242 4242", "7 [masked pii.card]"],
+    ["4242 4242 4242 4242 17", "[masked pii.card] 17"],
+    ["378282246310005 2026", "[masked pii.card] 2026"],
+  ] as const)
+    assert.equal(found(text), masked);
+});
+
 test("addresses inside a text, which keeps the rest of it", () => {
   assert.equal(
     found("wrote to änn.b+c@mail.example.org twice"),
