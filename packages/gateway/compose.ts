@@ -32,6 +32,7 @@ import { sshParts } from "./compose/ssh-parts.ts";
 import { apiTls } from "./compose/tls.ts";
 import { createCertificates } from "./config/certificates.ts";
 import { createSecretResolver } from "./credential/secrets.ts";
+import { openClientAuthority } from "./config/client-authority.ts";
 import { openSshKeys } from "./credential/ssh-keys.ts";
 import { rootOf } from "./delegation/chain.ts";
 import { createKeyProofs } from "./delegation/proof.ts";
@@ -74,6 +75,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
 
   const { instance } = prepareData(dataDirectory);
   const sshKeys = openSshKeys(dataDirectory);
+  const clientAuthority = await openClientAuthority(dataDirectory, clock.nowMs());
   const workers = workersOf(config);
   const policyArchive = openPolicyArchive(dataDirectory, createLogFiles().replace);
   policyArchive.keep(first.policies);
@@ -106,6 +108,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   const parts = composeSessions(
     {
       ...{ delegation, signIns, store, journal, access, control, outside, instance, sshKeys },
+      clientAuthority,
       live: { config: () => live.config, people: () => people },
     },
     stack,
@@ -158,6 +161,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
           };
         },
       },
+      clientAuthority,
       ssh: config.listen.ssh === undefined ? undefined : sshParts(sshKeys, clock),
       explaining: {
         denials,
@@ -213,6 +217,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   data = await startDataSides(
     {
       ...{ access, catalogue: parts.catalogue, certificates, clock, databases, journal, keys, log },
+      issuer,
       settings: () => live,
       control: forgetting(access, createControl(parts.sessions, approvals, denials)),
       endBackends: (sessionIds) => brokerOf(brokers).endBackends(sessionIds),

@@ -28,6 +28,7 @@ export interface DataStart {
   readonly processes: number;
   readonly settings: SettingsData;
   readonly tls: ListenerTls;
+  readonly issuer: string;
 }
 
 /** What a data process does when the control process asks. */

@@ -166,6 +166,7 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
       keys: await loadRecordingKeys(config.dataDirectory, systemRandom),
       secureContext: () => context,
       certificate: () => tls,
+      issuer: start.issuer,
       processes: start.processes,
       cancelElsewhere: (asked) => void host.offer("cancelElsewhere", asked),
     },

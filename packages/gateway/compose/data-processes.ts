@@ -50,6 +50,8 @@ export interface DataProcessesDeps {
   readonly workers: readonly number[];
   readonly settings: () => Settings;
   readonly tls: () => ListenerTls;
+  /** The gateway's URL: where clients learn how to get a token. */
+  readonly issuer: string;
   readonly control: Control;
   readonly catalogue: CatalogueReader;
   readonly endBackends: (sessionIds: readonly string[]) => Promise<void>;
@@ -207,7 +209,7 @@ class DataSideProcesses implements DataProcesses {
   }
 
   async #open(worker: number): Promise<void> {
-    const { settings, tls, workers } = this.#deps;
+    const { issuer, settings, tls, workers } = this.#deps;
     const one = this.#fork(worker);
     const timer = setTimeout(() => one.process.process.kill("SIGKILL"), START_TIMEOUT_MS);
     let sent = settings();
@@ -217,6 +219,7 @@ class DataSideProcesses implements DataProcesses {
         processes: workers.length,
         settings: settingsData(sent),
         tls: tls(),
+        issuer,
       });
       // A reload may have come while it started.
       while (sent !== settings()) {

@@ -14,7 +14,7 @@ import { listenPostgres, type PostgresListener } from "../proxy/postgres/listene
 import { openRecorder, type RecordedSession, type Recorder } from "../recording/recorder.ts";
 import type { RecordingKeys } from "../recording/recording-keys.ts";
 import type { Control } from "../session/control.ts";
-import { type Address, postgresLimits, targetCa } from "./listeners.ts";
+import { type Address, postgresLimits, postgresSignIn, targetCa } from "./listeners.ts";
 
 export interface DataSideDeps {
   /** What holds now; a reload gives another. */
@@ -27,6 +27,8 @@ export interface DataSideDeps {
   readonly secureContext: () => SecureContext;
   /** The same as PEM, for servers of node's own. */
   readonly certificate: () => { readonly cert: string; readonly key: string };
+  /** The gateway's URL: where clients learn how to get a token. */
+  readonly issuer: string;
   readonly clock: Clock;
   readonly log: (message: string, error?: unknown) => void;
   /** So many processes share the connections that are allowed. */
@@ -96,6 +98,7 @@ function listenForPostgres(deps: DataSideDeps, at: Address): Promise<PostgresLis
   return listenPostgres({
     ...{ host: at.host, port: at.port, secureContext, control, access, journal, clock, log },
     targets: () => deps.config().targets,
+    signIn: () => postgresSignIn(deps.config(), deps.issuer),
     random: systemRandom,
     openRecorder: (session) => recorderOf(deps, session),
     classifierFor: (target, database) => databases.open(target, database),

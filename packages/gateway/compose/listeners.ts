@@ -2,9 +2,11 @@
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { endpoints } from "@custody/contract/endpoints.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { Config } from "../config/config.ts";
 import type { PostgresLimits } from "../proxy/postgres/listener.ts";
+import type { SignInDeps } from "../proxy/postgres/sign-in.ts";
 import type { PostgresTarget } from "../target/target.ts";
 
 export interface Address {
@@ -40,6 +42,22 @@ export function postgresLimits({ limits }: Config, processes: number): PostgresL
     holdWaitInTransactionMs: limits.holdWaitInTransactionMs,
     holdReminderMs: limits.holdRepeatMs,
   };
+}
+
+/** What the PostgreSQL door asks for, and where it sends who has no token. `issuer`: this gateway's URL. */
+export function postgresSignIn(
+  { postgres, providers }: Config,
+  issuer: string,
+): Pick<SignInDeps, "ways" | "oauth"> {
+  const provider = providers.get(postgres.oauthProvider ?? "");
+  const oauth =
+    provider === undefined
+      ? { discoveryUrl: `${issuer}${endpoints.metadata.path}`, scope: "" }
+      : {
+          discoveryUrl: `${provider.issuer.replace(/\/$/, "")}/.well-known/openid-configuration`,
+          scope: provider.signIn?.scopes.join(" ") ?? "openid",
+        };
+  return { ways: new Set(postgres.signIn), oauth };
 }
 
 /** Port 0 becomes a number before listening, since tokens name the gateway by its URL. */

@@ -7,13 +7,16 @@ import type { Access } from "../access/operation.ts";
 import { type Approvals, createApprovals } from "../approval/approvals.ts";
 import type { Journal } from "../audit/journal.ts";
 import { systemRandom } from "../base/ids.ts";
+import type { ClientAuthority } from "../config/client-authority.ts";
 import type { Config } from "../config/config.ts";
 import { createSecretResolver } from "../credential/secrets.ts";
 import type { SshKeys } from "../credential/ssh-keys.ts";
 import { openStandingConnections } from "../credential/standing.ts";
+import { createAuthenticateProof } from "../delegation/authenticate.ts";
 import type { Chain } from "../delegation/chain.ts";
 import { createLifecycle, type Lifecycle } from "../delegation/lifecycle.ts";
 import { createProviderSessions, type ProviderSessions } from "../delegation/provider-sessions.ts";
+import { createAuthenticateOauth } from "../delegation/provider-token.ts";
 import type { People } from "../identity/people.ts";
 import type { SignIns } from "../identity/sign-ins.ts";
 import { createKubernetesBroker } from "../proxy/kubernetes/session-credentials.ts";
@@ -59,6 +62,7 @@ export interface SessionsDeps {
   readonly live: { readonly config: () => Config; readonly people: () => People };
   readonly outside: Outside;
   readonly sshKeys: SshKeys;
+  readonly clientAuthority: ClientAuthority;
   /** Tells this gateway's session roles from another's. */
   readonly instance: string;
 }
@@ -115,10 +119,20 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
     createSessions(
       {
         authenticate,
+        authenticateProof: createAuthenticateProof(tree),
+        authenticateOauth: createAuthenticateOauth({
+          ...{ authenticate, tree, exchange: deps.delegation.exchange, clock: outside.clock },
+          providerIssuer() {
+            const { postgres, providers } = live.config();
+            return providers.get(postgres.oauthProvider ?? "")?.issuer;
+          },
+        }),
         authenticateCertificate: (certificate, clientAddress) =>
           tree.chain(
             delegationOf(outside, deps.sshKeys.userCa, Buffer.from(certificate), clientAddress),
           ),
+        authenticateClientCertificate: (certificate) =>
+          tree.chain(deps.clientAuthority.delegationOf(certificate, outside.clock.nowMs())),
         doorway,
         broker,
         registry,

@@ -99,6 +99,10 @@ export interface KubernetesProvider {
 export const MASKS = ["redact", "null", "email-domain", "last4"] as const;
 export type MaskName = (typeof MASKS)[number];
 
+/** How clients of the PostgreSQL door may show who they are. */
+export const POSTGRES_SIGN_IN = ["password", "scram", "oauth", "certificate"] as const;
+export type PostgresSignIn = (typeof POSTGRES_SIGN_IN)[number];
+
 export interface Config {
   /** Absolute path of the file it came from. */
   readonly file: string;
@@ -118,6 +122,12 @@ export interface Config {
   };
   /** Names and addresses clients use besides those listened on; in every certificate. */
   readonly hostnames: readonly string[];
+  /** The door of PostgreSQL. */
+  readonly postgres: {
+    readonly signIn: readonly PostgresSignIn[];
+    /** A provider whose tokens are taken by OAUTHBEARER; undefined: the gateway's own only. */
+    readonly oauthProvider: string | undefined;
+  };
   /** The operator's own certificate (chain) and key; undefined: the gateway's CA makes them. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly providers: ReadonlyMap<string, Provider>;

@@ -79,6 +79,7 @@ export function resolveConfig(
       admin: document.listen.admin,
     },
     hostnames: document.hostnames,
+    postgres: resolvePostgresDoor(context, document.postgres, providers),
     tls:
       document.tls === undefined
         ? undefined
@@ -99,6 +100,19 @@ export function resolveConfig(
     ),
   };
   return { config, findings: context.findings };
+}
+
+function resolvePostgresDoor(
+  context: Context,
+  { signIn, oauthProvider }: ConfigDocument["postgres"],
+  providers: ReadonlyMap<string, Provider>,
+): Config["postgres"] {
+  if (oauthProvider !== undefined && providers.get(oauthProvider)?.kind !== "users")
+    context.findings.push({
+      path: ["postgres", "oauthProvider"],
+      message: `${oauthProvider} is no OpenID Connect provider of people`,
+    });
+  return { signIn, oauthProvider };
 }
 
 /** A token goes to the provider its issuer names: a cluster that is asked shares its own with none. */

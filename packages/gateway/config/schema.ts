@@ -4,7 +4,7 @@
 
 import { z } from "zod";
 
-import { MASKS } from "./config.ts";
+import { MASKS, POSTGRES_SIGN_IN } from "./config.ts";
 import { LIMITS, type LimitName } from "./limits.ts";
 import { exported } from "./schema-export.ts";
 import { kubernetes } from "./schema-kubernetes.ts";
@@ -77,6 +77,26 @@ export const configSchema = z.strictObject({
       admin: address.describe("Health, readiness and metrics. Left out: none.").optional(),
     })
     .describe("Addresses to listen on, `host:port`. Port 0 takes any free one.")
+    .prefault({}),
+  postgres: z
+    .strictObject({
+      signIn: z
+        .array(z.enum(POSTGRES_SIGN_IN))
+        .min(1, "at least one is needed")
+        .describe(
+          "How clients may show who they are: `password` (a token inside TLS), `scram` (a handle that is " +
+            "proved and not shown; the user name ends in `~cst_<id>`), `oauth` (OAUTHBEARER of PostgreSQL " +
+            "18), `certificate`. Default: all.",
+        )
+        .default([...POSTGRES_SIGN_IN]),
+      oauthProvider: name
+        .describe(
+          "The OpenID Connect provider to which psql is sent for a token, and whose access tokens sign " +
+            "people in. Left out: tokens of the gateway.",
+        )
+        .optional(),
+    })
+    .describe("The door of PostgreSQL clients.")
     .prefault({}),
   hostnames: z
     .array(text.regex(/^[A-Za-z0-9.:-]+$/, "expected a host name or an IP address"))

@@ -12,6 +12,7 @@ import type { Chain } from "./chain.ts";
 import { leafOf } from "./chain.ts";
 import { createdLeaf } from "./created-leaf.ts";
 import { type Presented, parseCredential, verifyPresentation } from "./credential.ts";
+import { type HandleProof, verifyProof } from "./handle-proof.ts";
 import { parseHandle, verifyHandle } from "./handles.ts";
 import type { PublicKey } from "./key.ts";
 import { type OfflineDeps, registerSignedChain, verifySignedChain } from "./offline.ts";
@@ -35,6 +36,15 @@ export interface AuthenticateDeps {
   readonly clock: Clock;
   /** Whether policies let this chain delegate: asked when a child that it signed offline first shows. */
   readonly mayDelegate: OfflineDeps["mayDelegate"];
+}
+
+/** A handle that was proved and not shown. Throws GatewayError "unauthenticated". */
+export type AuthenticateProof = (shown: HandleProof) => ProvedHandle;
+
+export interface ProvedHandle {
+  readonly chain: Chain;
+  /** What proves to the client that it speaks to who knows its handle. */
+  readonly serverProof: Uint8Array;
 }
 
 const MAX_CREDENTIAL_LENGTH = 16_384;
@@ -64,6 +74,18 @@ export function createAuthenticate(deps: AuthenticateDeps): Authenticate {
   };
 }
 
+export function createAuthenticateProof(tree: Tree): AuthenticateProof {
+  return (shown) => {
+    const node = tree.find(shown.delegationId);
+    const serverProof = verifyProof(shown, node?.proofKeys);
+    // Whether it expired or was revoked is told only to who knows the secret.
+    if (serverProof === undefined) throw notOurs();
+    const chain = tree.chain(shown.delegationId);
+    if (node?.key !== undefined) throw keyNotProved();
+    return { chain, serverProof };
+  };
+}
+
 async function prove(
   presented: Presented,
   key: PublicKey | undefined,
@@ -83,12 +105,7 @@ async function prove(
     if (shown.jkt === key.jkt) return;
     throw new GatewayError("unauthenticated", "the key proved is not the one of this delegation");
   }
-  if (presentation === undefined)
-    throw new GatewayError(
-      "unauthenticated",
-      "this delegation is bound to a key, and the key was not proved",
-      { hint: "with its key: custody token" },
-    );
+  if (presentation === undefined) throw keyNotProved();
   await verifyPresentation({ ...presented, presentation }, key, issuer, nowMs);
 }
 
@@ -105,6 +122,14 @@ function byHandle(tree: Tree, text: string): Chain {
   // Whether it expired or was revoked is told only to who knows the secret.
   if (!verifyHandle(handle, tree.find(handle.delegationId)?.handleVerifier)) throw notOurs();
   return tree.chain(handle.delegationId);
+}
+
+function keyNotProved(): GatewayError {
+  return new GatewayError(
+    "unauthenticated",
+    "this delegation is bound to a key, and the key was not proved",
+    { hint: "with its key: custody token" },
+  );
 }
 
 function notOurs(): GatewayError {

@@ -5,6 +5,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { base32, type RandomBytes } from "../base/ids.ts";
 import { Secret } from "../base/secret.ts";
+import { proofKeys } from "./handle-proof.ts";
 
 const PREFIX = "cst_";
 const SECRET_LENGTH = 52;
@@ -18,11 +19,13 @@ export interface Handle {
 export function newHandle(
   delegationId: string,
   random: RandomBytes,
-): { readonly handle: Secret; readonly verifier: Uint8Array } {
+): { readonly handle: Secret; readonly verifier: Uint8Array; readonly proofKeys: Uint8Array } {
   const secret = base32(random(SECRET_LENGTH), SECRET_LENGTH);
+  const text = `${PREFIX}${delegationId.slice(2)}_${secret}`;
   return {
-    handle: new Secret(`${PREFIX}${delegationId.slice(2)}_${secret}`),
+    handle: new Secret(text),
     verifier: digest(delegationId, secret),
+    proofKeys: proofKeys(delegationId, text),
   };
 }
 

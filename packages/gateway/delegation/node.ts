@@ -27,6 +27,8 @@ export interface DelegationNode {
   readonly renewableUntilMs: number;
   /** SHA-256 of the handle's secret (handles.ts); undefined when the delegation is a JWT. */
   readonly handleVerifier: Uint8Array | undefined;
+  /** What a proof of the handle is held against (handle-proof.ts); undefined: there can be none. */
+  readonly proofKeys: Uint8Array | undefined;
   /** Who uses the delegation has to prove this key; undefined: whoever shows it may use it. */
   readonly key: PublicKey | undefined;
   /** The parent's signed word about this hop (hop-statement.ts): there whenever the parent has a key. */

@@ -186,6 +186,7 @@ function signIn(
     expiresAtMs: Math.min(nowMs + (ttlMs ?? limits.signInTtlMs), untilMs),
     renewableUntilMs: untilMs,
     handleVerifier: undefined,
+    proofKeys: undefined,
     key: actors.length === 0 ? binding.key : undefined,
     statement: undefined,
     offlineChildren: binding.offlineChildren,
@@ -276,6 +277,7 @@ function delegate(deps: TreeDeps, parentId: string, child: ChildRequest): Minted
       statement?.expiresAtMs ?? Number.POSITIVE_INFINITY,
     ),
     handleVerifier: undefined,
+    proofKeys: undefined,
     key,
     statement: statement?.text,
     offlineChildren: false,
@@ -344,7 +346,8 @@ function actorFields(
 
 function mint(deps: TreeDeps, shape: Shape, above: readonly Hop[], draft: DelegationNode): Minted {
   const made = shape === "handle" ? newHandle(draft.id, deps.random) : undefined;
-  const node: DelegationNode = { ...draft, handleVerifier: made?.verifier };
+  const { verifier: handleVerifier, proofKeys } = made ?? {};
+  const node: DelegationNode = { ...draft, handleVerifier, proofKeys };
   deps.store.insert(node);
   const [first, ...rest] = [...above, hopOf(node)];
   return { node, chain: { hops: [first ?? hopOf(node), ...rest] }, handle: made?.handle };

@@ -31,6 +31,10 @@ export type ShownCredential =
   | Secret
   /** SCRAM with a handle as the password; nonces and channel were the listener's to check. */
   | ({ readonly kind: "handle-proof" } & HandleProof)
+  /** Taken of a provider too, where the door says which. */
+  | { readonly kind: "oauth-token"; readonly token: Secret }
+  /** An X.509 certificate (DER) of the gateway's authority for clients; TLS proved that the client has its key. */
+  | { readonly kind: "client-certificate"; readonly certificate: Uint8Array }
   /** An SSH certificate; that the client has its key was proved to the listener. */
   | { readonly kind: "ssh-certificate"; readonly certificate: Uint8Array };
 

@@ -9,9 +9,10 @@ import type { Clock } from "../base/clock.ts";
 import { GatewayError, toGatewayError } from "../base/errors.ts";
 import { newId, type RandomBytes } from "../base/ids.ts";
 import { Secret } from "../base/secret.ts";
-import type { Authenticate } from "../delegation/authenticate.ts";
+import type { Authenticate, AuthenticateProof, ProvedHandle } from "../delegation/authenticate.ts";
 import { type Chain, leafOf } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
+import type { AuthenticateOauth } from "../delegation/provider-token.ts";
 import { type Protocol, speaks, type Target, type TargetOf } from "../target/target.ts";
 import type { CredentialBroker, Lease } from "./broker.ts";
 import type { Control, OpenedSession, OpenSession, SessionEvents } from "./control.ts";
@@ -42,8 +43,14 @@ export interface Doorway {
 
 export interface SessionDeps {
   readonly authenticate: Authenticate;
+  /** Absent: handles are taken as passwords only. */
+  readonly authenticateProof?: AuthenticateProof;
+  /** Absent: no token of others is taken. */
+  readonly authenticateOauth?: AuthenticateOauth;
   /** The chain an SSH certificate of ours stands for. Throws GatewayError "unauthenticated". */
   readonly authenticateCertificate?: (certificate: Uint8Array, clientAddress: string) => Chain;
+  /** The same of an X.509 certificate (DER). Throws GatewayError "unauthenticated". */
+  readonly authenticateClientCertificate?: (certificate: Uint8Array) => Chain;
   readonly doorway: () => Doorway;
   readonly broker: CredentialBroker;
   readonly registry: Registry;
@@ -118,9 +125,11 @@ async function open(
 ): Promise<OpenedSession> {
   let chain: Chain | undefined;
   try {
-    chain = await chainOf(deps, request);
+    const known = await whoIs(deps, request);
+    chain = known.chain;
     const place = placeOf(deps.doorway(), chain, sessionId, request);
-    return await enter(deps, chain, place, request, events);
+    const opened = await enter(deps, chain, place, request, events);
+    return { ...opened, serverProof: known.serverProof };
   } catch (thrown) {
     const error = toGatewayError(thrown);
     const source = `${request.clientAddress} ${chain === undefined ? "" : leafOf(chain).delegationId}`;
@@ -135,14 +144,27 @@ async function open(
   }
 }
 
-async function chainOf(
-  { authenticate, authenticateCertificate }: State,
+async function whoIs(
+  deps: State,
   { credential, clientAddress }: OpenSession,
-): Promise<Chain> {
-  if (credential instanceof Secret) return authenticate(credential);
+): Promise<Pick<ProvedHandle, "chain"> & Partial<ProvedHandle>> {
+  const { authenticate, authenticateCertificate, authenticateOauth, authenticateProof } = deps;
+  if (credential instanceof Secret) return { chain: await authenticate(credential) };
+  if (credential.kind === "oauth-token")
+    return { chain: await (authenticateOauth ?? authenticate)(credential.token) };
+  if (credential.kind === "handle-proof") {
+    if (authenticateProof === undefined)
+      throw new GatewayError("unauthenticated", "this gateway takes no proofs of handles");
+    return authenticateProof(credential);
+  }
+  if (credential.kind === "client-certificate") {
+    if (deps.authenticateClientCertificate === undefined)
+      throw new GatewayError("unauthenticated", "this gateway knows no client certificates");
+    return { chain: deps.authenticateClientCertificate(credential.certificate) };
+  }
   if (authenticateCertificate === undefined)
     throw new GatewayError("unauthenticated", "this gateway knows no certificates");
-  return authenticateCertificate(credential.certificate, clientAddress);
+  return { chain: authenticateCertificate(credential.certificate, clientAddress) };
 }
 
 /** Throws GatewayError: not_found, forbidden. */

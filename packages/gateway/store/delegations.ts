@@ -35,10 +35,10 @@ const SUBTREE_CTE = `
 const INSERT_SQL = `
   INSERT INTO delegations (id, parent_id, root_id, depth, kind, entity_id, name, subject, groups_json,
     groups_at, provenance, grant_json, created_at, expires_at, renewable_until, handle_verifier,
-    key_json, statement, offline_children)
+    key_json, statement, offline_children, proof_keys)
   VALUES ($id, $parent, $root, $depth, $kind, $entity, $name, $subject, $groups,
     $groupsAt, $provenance, $grant, $created, $expires, $renewable, $verifier,
-    $key, $statement, $offline)`;
+    $key, $statement, $offline, $proofKeys)`;
 
 export function createDelegationStore(database: Database): DelegationStore {
   return {
@@ -132,6 +132,7 @@ function parametersOf(node: DelegationNode): Parameters {
     expires: node.expiresAtMs,
     renewable: node.renewableUntilMs,
     verifier: node.handleVerifier ?? null,
+    proofKeys: node.proofKeys ?? null,
     key: node.key === undefined ? null : JSON.stringify(node.key),
     statement: node.statement ?? null,
     offline: Number(node.offlineChildren),
@@ -168,6 +169,7 @@ function nodeOf(row: Row): DelegationNode {
     expiresAtMs: numberOf(row, "expires_at"),
     renewableUntilMs: numberOf(row, "renewable_until"),
     handleVerifier: optionalBytes(row, "handle_verifier"),
+    proofKeys: optionalBytes(row, "proof_keys"),
     key: key === undefined ? undefined : (JSON.parse(key) as PublicKey),
     statement: optionalText(row, "statement"),
     offlineChildren: numberOf(row, "offline_children") === 1,

@@ -7,10 +7,12 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { SecureContext, TLSSocket } from "node:tls";
 import {
   authenticationOk,
+  authenticationSaslFinal,
   backendKeyData,
   parameterStatus,
   readyForQuery,
 } from "@custody/wire/postgres/backend.ts";
+import { scramServerFinal } from "@custody/wire/postgres/scram-server.ts";
 import type { Access, Subject } from "../../access/operation.ts";
 import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -33,6 +35,7 @@ import type { RelayLimits } from "./relay-state.ts";
 import type { ResultMasks } from "./row-check.ts";
 import { upstreamSettings } from "./session-settings.ts";
 import { judgeSetting, type SettingBounds } from "./settings.ts";
+import type { SignInDeps } from "./sign-in.ts";
 import { receiveStartup, type SessionStart } from "./startup.ts";
 import { NO_MASKS, TRANSPARENT_CLASSIFIER } from "./transparent.ts";
 import { cancelUpstream, connectUpstream, type Upstream, type UpstreamDeps } from "./upstream.ts";
@@ -41,6 +44,8 @@ export interface PostgresListenerDeps {
   readonly host: string;
   readonly port: number;
   readonly secureContext: () => SecureContext;
+  /** How clients may show who they are; a reload gives another. */
+  readonly signIn: () => Pick<SignInDeps, "ways" | "oauth">;
   readonly targets: () => ReadonlyMap<string, Target>;
   readonly control: Control;
   readonly access: Access;
@@ -81,6 +86,7 @@ export interface PostgresListener extends AsyncDisposable {
 
 const MAX_STARTUP_BYTES = 10_000;
 const MAX_PASSWORD_BYTES = 65_536;
+const REFUSAL_TIMEOUT_MS = 5_000;
 /** How late an idle session may be noticed. */
 const IDLE_SWEEP_MS = 1000;
 
@@ -223,7 +229,7 @@ class Gateway {
 
   /** The dialogue before a session, which ends in time whatever the peer does or does not do. */
   async #receiveStartup(accepted: Socket, onSecure: (socket: TLSSocket) => void) {
-    const { secureContext, limits } = this.#deps;
+    const { limits, random, secureContext, signIn } = this.#deps;
     const startup = new AbortController();
     const timer = setTimeout(
       () => startup.abort(new GatewayError("protocol", "signing in took too long")),
@@ -232,7 +238,8 @@ class Gateway {
     this.#startups.add(startup);
     try {
       const sizes = { maxStartupBytes: MAX_STARTUP_BYTES, maxPasswordBytes: MAX_PASSWORD_BYTES };
-      return await receiveStartup(accepted, { secureContext, ...sizes }, startup.signal, onSecure);
+      const door = { ...signIn(), random, secureContext, ...sizes };
+      return await receiveStartup(accepted, door, startup.signal, onSecure);
     } catch (thrown) {
       throw startup.signal.aborted ? startup.signal.reason : thrown;
     } finally {
@@ -248,27 +255,30 @@ class Gateway {
     let ending: GatewayError | undefined;
     let book: CommandBook | undefined;
     let chain: Chain | undefined;
-    const opened = await control.openSession(
-      {
-        protocol: "postgres",
-        credential: start.password,
-        target: start.target,
-        account: start.account,
-        database: start.database,
-        clientAddress,
-      },
-      {
-        onEnd: (end) => {
-          ending = new GatewayError(end.code, end.message, hintOf(end.hint));
-          relay?.end(ending);
+    const opened = await openedOrRefused(
+      start,
+      control.openSession(
+        {
+          protocol: "postgres",
+          credential: start.credential,
+          target: start.target,
+          account: start.account,
+          database: start.database,
+          clientAddress,
         },
-        onWarning: (message) =>
-          relay?.notice({ requestId: undefined, message, detail: undefined, hint: undefined }),
-        onChain: (next) => {
-          chain = next;
-          book?.replaceChain(next);
+        {
+          onEnd: (end) => {
+            ending = new GatewayError(end.code, end.message, hintOf(end.hint));
+            relay?.end(ending);
+          },
+          onWarning: (message) =>
+            relay?.notice({ requestId: undefined, message, detail: undefined, hint: undefined }),
+          onChain: (next) => {
+            chain = next;
+            book?.replaceChain(next);
+          },
         },
-      },
+      ),
     );
     let reason = "sign-in failed";
     try {
@@ -284,7 +294,7 @@ class Gateway {
       }
       const running = relay.run();
       this.#relays.set(relay, this.#deps.clock.monotonicMs());
-      greet(start, session.upstream, session.key);
+      greet(start, opened, session.upstream, session.key);
       reason = await running;
       this.#relays.delete(relay);
       this.#cancels.remove(session.key.processId);
@@ -403,6 +413,20 @@ class Gateway {
   }
 }
 
+/** Who showed a credential that is worth nothing is told so in its own mechanism's form first. */
+async function openedOrRefused(
+  { refuse }: SessionStart,
+  opening: Promise<OpenedSession>,
+): Promise<OpenedSession> {
+  try {
+    return await opening;
+  } catch (thrown) {
+    if (refuse !== undefined && toGatewayError(thrown).code === "unauthenticated")
+      await refuse(AbortSignal.timeout(REFUSAL_TIMEOUT_MS));
+    throw thrown;
+  }
+}
+
 /** A start-up parameter above what sessions of this database begin with. */
 function loosenedSetting(
   settings: ReadonlyMap<string, string>,
@@ -430,9 +454,16 @@ function hintOf(hint: string | undefined): { hint?: string } {
 }
 
 /** Everything a client is told before its first command; the key is ours, never the target's. */
-function greet(start: SessionStart, upstream: Upstream, key: IssuedCancelKey): void {
+function greet(
+  start: SessionStart,
+  { serverProof }: OpenedSession,
+  upstream: Upstream,
+  key: IssuedCancelKey,
+): void {
   const socket: TLSSocket = start.socket;
   const messages = [authenticationOk()];
+  if (serverProof !== undefined)
+    messages.unshift(authenticationSaslFinal(scramServerFinal(serverProof)));
   for (const [name, value] of upstream.parameters)
     messages.push(
       parameterStatus(

@@ -12,6 +12,7 @@ import type { Journal, LeafDraft } from "../../audit/journal.ts";
 import { systemClock } from "../../base/clock.ts";
 import { newId, systemRandom } from "../../base/ids.ts";
 import { Secret } from "../../base/secret.ts";
+import { POSTGRES_SIGN_IN } from "../../config/config.ts";
 import type { Chain } from "../../delegation/chain.ts";
 import type { Control, HoldRequest, HoldState, SessionEvents } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
@@ -63,6 +64,7 @@ export async function startRelay(
     host: "127.0.0.1",
     port: 0,
     secureContext: () => context,
+    signIn: () => ({ ways: new Set(POSTGRES_SIGN_IN), oauth: { discoveryUrl: "", scope: "" } }),
     targets: () => new Map([["orders", target]]),
     control: control(postgres, sessions, holds),
     access: markedAccess(),

@@ -1,5 +1,5 @@
 // How a client's connection begins: SSLRequest or direct TLS, GSSENCRequest, CancelRequest, then the
-// StartupMessage inside TLS, then the password. PostgreSQL docs, "Message Flow: Start-up", "SSL Session
+// StartupMessage inside TLS, then who it is (sign-in.ts). PostgreSQL docs, "Message Flow: Start-up", "SSL Session
 // Encryption", "Canceling Requests in Progress"; protocol 3.0 and 3.2.
 //
 // Nothing is asked and nothing is believed before TLS; only a cancel may come in plain text, as libpq
@@ -7,23 +7,15 @@
 
 import type { Socket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
-import {
-  authenticationCleartextPassword,
-  negotiateProtocolVersion,
-} from "@custody/wire/postgres/backend.ts";
-import type { FrameCursor } from "@custody/wire/postgres/frames.ts";
-import { decodePassword } from "@custody/wire/postgres/frontend.ts";
+import { negotiateProtocolVersion } from "@custody/wire/postgres/backend.ts";
 import { decodeStartup, type StartupPacket } from "@custody/wire/postgres/startup.ts";
 import { GatewayError } from "../../base/errors.ts";
-import { Secret } from "../../base/secret.ts";
-import { type Message, readMessages } from "./message-reader.ts";
 import { judgeSetting, parseOptions } from "./settings.ts";
+import { type SignedIn, type SignInDeps, signIn } from "./sign-in.ts";
 
-export interface StartupDeps {
+export interface StartupDeps extends SignInDeps {
   readonly secureContext: () => SecureContext;
   readonly maxStartupBytes: number;
-  /** Password messages are small: tokens, not statements. */
-  readonly maxPasswordBytes: number;
 }
 
 export interface CancelStart {
@@ -32,14 +24,13 @@ export interface CancelStart {
   readonly key: Buffer;
 }
 
-export interface SessionStart {
+export interface SessionStart extends SignedIn {
   readonly kind: "session";
   readonly socket: TLSSocket;
   readonly minor: 0 | 2;
   readonly target: string;
   readonly account: string | undefined;
   readonly database: string;
-  readonly password: Secret;
   /** Free settings for the server, by canonical name. */
   readonly settings: ReadonlyMap<string, string>;
   /** Recorded and echoed; the server is told the chain instead. */
@@ -49,7 +40,7 @@ export interface SessionStart {
 }
 
 /**
- * Reads up to and including the password. undefined: the client went away, as probes and libpq's
+ * Reads up to and including what signs in. undefined: the client went away, as probes and libpq's
  * retries do. Throws GatewayError with what to tell the client; `socket` below is what to tell it on.
  */
 export async function receiveStartup(
@@ -217,54 +208,21 @@ async function finishStartup(
   const minor = packet.minor >= 2 ? 2 : 0;
   if (packet.minor > 2 || packet.minor === 1 || parameters.extensions.length > 0)
     socket.write(negotiateProtocolVersion(minor, parameters.extensions));
-  const { target, account } = parseUserName(parameters.user);
-  const password = await askPassword(socket, deps, signal);
+  const { target, account, handleName } = parseUserName(parameters.user);
+  const wanted = { handleName, oauth: parameters.oauth };
+  const signedIn = await signIn(socket, wanted, deps, signal);
   return {
+    ...signedIn,
     kind: "session",
     socket,
     minor,
     target,
     account,
     database: parameters.database ?? parameters.user,
-    password,
     settings: parameters.settings,
     applicationName: parameters.applicationName,
     justification: parameters.justification,
   };
-}
-
-/** Tokens are the password, so a clear-text password is asked for, inside TLS only. */
-async function askPassword(
-  socket: TLSSocket,
-  deps: StartupDeps,
-  signal: AbortSignal,
-): Promise<Secret> {
-  const reader = readMessages(socket, {
-    maxFrameBytes: deps.maxPasswordBytes,
-    closed: (cause) => new GatewayError("protocol", "closed before the password", { cause }),
-    signal,
-  });
-  socket.write(authenticationCleartextPassword());
-  let cursor: FrameCursor | undefined;
-  try {
-    const message = await reader.next();
-    const secret = passwordOf(message);
-    cursor = reader.release();
-    if (cursor.partial || cursor.next())
-      throw new GatewayError("protocol", "bytes behind the password message");
-    return secret;
-  } finally {
-    if (cursor === undefined) reader.release();
-  }
-}
-
-function passwordOf({ type, buffer, start, end }: Message): Secret {
-  if (type !== 0x70) throw new GatewayError("protocol", "expected a password message");
-  try {
-    return new Secret(decodePassword(buffer, start, end));
-  } catch (error) {
-    throw new GatewayError("protocol", "malformed message", { cause: error });
-  }
 }
 
 interface JudgedParameters {
@@ -274,7 +232,12 @@ interface JudgedParameters {
   readonly justification: string | undefined;
   readonly settings: ReadonlyMap<string, string>;
   readonly extensions: readonly string[];
+  /** The client has no password and asks for OAUTHBEARER. */
+  readonly oauth: boolean;
 }
+
+/** In a client's options, for the gateway alone: how it wants to sign in. */
+const SIGN_IN_OPTION = "custody.sign_in";
 
 /** Allow-list: `settings.ts` says which settings a client may choose; everything else ends the start-up. */
 function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParameters {
@@ -282,6 +245,7 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
   const extensions: string[] = [];
   let applicationName: string | undefined;
   let justification: string | undefined;
+  let oauth = false;
   const judge = (name: string, value: string) => {
     const judged = judgeSetting(name, value);
     if (!judged.ok)
@@ -299,7 +263,9 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
     else if (name === "options") {
       const parsed = parseOptions(value);
       if (!parsed.ok) throw new GatewayError("invalid", `start-up options: ${parsed.reason}`);
-      for (const [option, setting] of parsed.settings) judge(option, setting);
+      for (const [option, setting] of parsed.settings)
+        if (option === SIGN_IN_OPTION) oauth = isOauth(setting);
+        else judge(option, setting);
     } else judge(name, value);
   }
   const user = parameters.get("user");
@@ -315,7 +281,16 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
     justification: justification === "" ? undefined : justification,
     settings,
     extensions,
+    oauth,
   };
+}
+
+function isOauth(wish: string): boolean {
+  if (wish === "oauth") return true;
+  throw new GatewayError(
+    "invalid",
+    `start-up option ${SIGN_IN_OPTION}: only oauth can be asked for`,
+  );
 }
 
 function refuseReplication(value: string): void {
@@ -323,15 +298,21 @@ function refuseReplication(value: string): void {
   throw new GatewayError("forbidden", "replication connections are not permitted");
 }
 
-/** `[account~]target`; names are `[a-z0-9-]+`. */
-function parseUserName(user: string): { target: string; account: string | undefined } {
-  const match = /^(?:([a-z0-9-]{1,63})~)?([a-z0-9-]{1,63})$/.exec(user);
+/** `[account~]target[~cst_<id>]`; names are `[a-z0-9-]+`, so that none has the underscore of a handle. */
+function parseUserName(user: string): {
+  target: string;
+  account: string | undefined;
+  handleName: string | undefined;
+} {
+  const match = USER_NAME.exec(user);
   if (match?.[2] === undefined)
     throw new GatewayError("not_found", `user name ${printable(user)} names no target`, {
       hint: "the user name is [account~]target, with lower-case letters, digits and dashes",
     });
-  return { target: match[2], account: match[1] };
+  return { target: match[2], account: match[1], handleName: match[3] };
 }
+
+const USER_NAME = /^(?:([a-z0-9-]{1,63})~)?([a-z0-9-]{1,63})(?:~(cst_[0-9a-hjkmnp-tv-z]{4,32}))?$/;
 
 /** A client's own text in a message to it: short, and nothing a terminal would act on. */
 function printable(text: string): string {
