@@ -426,6 +426,31 @@ describe("obligations", () => {
     assert.deepEqual([strict.maxBytes, strict.record], [1024, "full"]);
   });
 
+  it("to mask what is answered deny what cannot be masked", () => {
+    const { access } = using(
+      `@id("masks") @mask("secret.key, pii.card") permit (principal is Custody::Agent, action == SQL::Action::"select", resource);`,
+      `@id("more") @mask("pii.email") permit (principal, action == Custody::Action::"connect", resource);`,
+    );
+    const asked = subject([engineer, agent("job", [entry()])]);
+    const found = permit(access.authorize(asked, { ...select, maskable: true }));
+    assert.deepEqual(found.obligations.mask, ["pii.card", "pii.email", "secret.key"]);
+    for (const [maskable, why] of [
+      [undefined, /cannot be masked/],
+      ["it is a picture", /it is a picture/],
+    ] as const) {
+      const { maskable: _, ...plain } = select;
+      const one = maskable === undefined ? plain : { ...plain, maskable };
+      const refused = denial(access.authorize(asked, one));
+      assert.equal(refused.kind, "classified");
+      assert.match(refused.message, why);
+    }
+    assert.equal(
+      permit(access.authorize(subject([engineer]), { ...select, maskable: true })).obligations.mask
+        ?.length,
+      1,
+    );
+  });
+
   it("come from the entries that carry the effect, or, for none, from all that apply", () => {
     const { access } = using();
     const job = agent("job", [

@@ -19,6 +19,7 @@ import {
 } from "./findings.ts";
 import type {
   Decision,
+  Denial,
   Effect,
   Obligations,
   Operation,
@@ -45,6 +46,9 @@ export function decideOperation(input: DecisionInput, met: ReadonlySet<string>):
   if (!operation.effects.some((effect) => !isImplied(effect) && effect.byWay === undefined))
     limits = sessionLimits;
   const unmask = decideTouches(input, findings);
+  const masking = [...findings.permits].find(({ terms }) => terms.mask.length > 0);
+  if (masking !== undefined && operation.maskable !== true)
+    findings.denials.add(unmasked(operation, masking));
   const denial = findings.denials.chosen;
   if (denial !== undefined) return { verdict: "deny", denial, policyVersion };
   if (findings.missing.size > 0) {
@@ -62,7 +66,8 @@ export function decideOperation(input: DecisionInput, met: ReadonlySet<string>):
 
 /** What a session that opens asks for; every other operation asks for it too. */
 export function operationToConnect(protocol: Protocol, target: string): Operation {
-  return { protocol, effects: [], touches: [], summary: `connect on target ${target}` };
+  const summary = `connect on target ${target}`;
+  return { protocol, effects: [], touches: [], summary, maskable: true };
 }
 
 /** Being connected is asked again with each command, so that a changed policy ends it there too. */
@@ -118,6 +123,13 @@ function describeEffect(effect: Effect): string {
   return `${effect.action.replace(/^[^:]*:/, "")} on ${effect.resource.label}`;
 }
 
+/** What a permit asks for cannot be done: then it permits nothing (I2). */
+function unmasked({ maskable, summary }: Operation, { id }: Policy): Denial {
+  const why = maskable ?? "what this answers cannot be masked";
+  const message = `policy ${id} permits it with masks only: ${why}`;
+  return { ...denied("classified", summary, message, undefined, undefined), policyId: id };
+}
+
 function requirementOf(policy: Policy): Requirement {
   const { message, quorum, approvers, approvalTtlMs, justificationRequired } = policy.terms;
   return {
@@ -145,7 +157,9 @@ function obligationsOf(
 ): Obligations {
   let limits = granted;
   let record: Obligations["record"];
+  const mask = new Set<string>();
   for (const { terms } of permits) {
+    for (const name of terms.mask) mask.add(name);
     limits = strictestLimits(limits, {
       ...(terms.maxRows === undefined ? {} : { maxRows: terms.maxRows }),
       ...(terms.maxBytes === undefined ? {} : { maxBytes: terms.maxBytes }),
@@ -159,5 +173,6 @@ function obligationsOf(
     maxBytes: limits.maxBytes,
     timeoutMs: limits.timeoutMs,
     record,
+    ...(mask.size > 0 ? { mask: [...mask].sort() } : {}),
   };
 }

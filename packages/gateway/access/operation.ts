@@ -71,6 +71,11 @@ export interface Operation {
   readonly touches: readonly ClassTouch[];
   /** `delete on table public.orders`, for approvers and messages. Never contains a value. */
   readonly summary: string;
+  /**
+   * Whether values that are found in what it answers can be masked, as `@mask` of a permit asks: true, or
+   * why not. Absent: they cannot, and such a permit denies it.
+   */
+  readonly maskable?: true | string;
 }
 
 /** Everything about a session that a decision depends on. */
@@ -93,6 +98,8 @@ export interface Obligations {
   readonly timeoutMs: number | undefined;
   /** How much is recorded where a policy says so (recording/recorder.ts); absent: all. */
   readonly record?: RecordingLevel | undefined;
+  /** Classes to look for in what is answered (`@mask`), which is only asked of what is `maskable`; absent: none. */
+  readonly mask?: readonly string[] | undefined;
 }
 
 export type DenyKind =

@@ -21,10 +21,12 @@ export function resolveSsh(
       credential: resolveCredential(context, user, document.credential),
     };
   });
+  const detect = Object.entries(ssh.detect ?? {}).map(([name, kind]) => ({ class: name, kind }));
   const hostNames = ssh.hostNames ?? [host];
   return {
     protocol: "ssh",
     ...{ name, host, port, hostKeys, hostAuthorities, hostNames, accounts, tags },
+    ...(detect.length > 0 ? { detect } : {}),
   };
 }
 

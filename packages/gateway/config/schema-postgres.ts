@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 
-import { name, path, secret, text } from "./schema-terms.ts";
+import { detections, name, path, secret, text } from "./schema-terms.ts";
 
 const login = z.strictObject({
   user: text.describe("Its role on the target."),
@@ -56,11 +56,7 @@ export const postgres = z.strictObject({
       "`transparent-for-tests-only` judges, masks and pins nothing; it exists for PostgreSQL's own test suites and is refused where a class is configured.",
     )
     .default("enforcing"),
-  detect: z
-    .record(
-      text.regex(/^[a-z0-9]+([.-][a-z0-9]+)*$/, "a class is like pii.email"),
-      z.enum(["card-number", "email", "provider-key"]),
-    )
+  detect: detections
     .describe(
       "What is looked for in text, JSON and XML without a class, and replaced inside it: `pii.card: card-number` (with a right check digit), `email`, `provider-key`. A net beside `classify`; COPY … TO is then refused.",
     )

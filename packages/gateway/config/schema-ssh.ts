@@ -3,7 +3,7 @@
 import { z } from "zod";
 
 import { SSH_SHELLS } from "../target/ssh-target.ts";
-import { name, secret, text } from "./schema-terms.ts";
+import { detections, name, secret, text } from "./schema-terms.ts";
 
 const publicKey = z
   .string()
@@ -56,6 +56,11 @@ export const ssh = z
       .array(text)
       .min(1)
       .describe("Names its certificate may be for. Default: `host`.")
+      .optional(),
+    detect: detections
+      .describe(
+        "What permits may have masked (`@mask`) in what commands write and files hold, by class: `pii.card: card-number` (with a right check digit), `email`, `provider-key`.",
+      )
       .optional(),
     accounts: z
       .record(

@@ -16,6 +16,12 @@ export const text = z.string().min(1, "must not be empty").max(1024);
 
 export const path = text.describe("A path; relative ones start at the folder of this file.");
 
+/** What is looked for in text nobody classified, by class. */
+export const detections = z.record(
+  text.regex(/^[a-z0-9]+([.-][a-z0-9]+)*$/, "a class is like pii.email"),
+  z.enum(["card-number", "email", "provider-key"]),
+);
+
 export const address = z
   .string()
   .regex(

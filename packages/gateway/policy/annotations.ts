@@ -15,6 +15,8 @@ export interface PolicyTerms {
   readonly maxBytes: number | undefined;
   readonly timeoutMs: number | undefined;
   readonly record: RecordingLevel | undefined;
+  /** Classes that are looked for in what is answered, and replaced. */
+  readonly mask: readonly string[];
 }
 
 /** Where an annotation means something. */
@@ -32,6 +34,7 @@ const MAX_APPROVAL_TTL_MS = 7 * 86_400_000;
 const MAX_TIMEOUT_MS = 86_400_000;
 
 const ID = /^[a-z0-9-]{1,64}$/;
+const CLASS = /^[a-z0-9]+([.-][a-z0-9]+)*$/;
 const GROUP = /^[^\s,/]+\/[^\s,]+$/;
 const MS_PER = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const BYTES_PER = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
@@ -109,6 +112,14 @@ const RULES: Readonly<Record<string, AnnotationRule>> = {
       return record && { record };
     },
   },
+  mask: {
+    expected: "classes the target detects, separated by commas: pii.card, secret.key",
+    on: ["permit"],
+    read: (value) => {
+      const mask = value.split(",").map((name) => name.trim());
+      return mask.every((name) => CLASS.test(name)) ? { mask } : undefined;
+    },
+  },
 };
 
 const PLAIN: PolicyTerms = {
@@ -121,6 +132,7 @@ const PLAIN: PolicyTerms = {
   maxBytes: undefined,
   timeoutMs: undefined,
   record: undefined,
+  mask: [],
 };
 
 /** Reads a policy's annotations; every one that does not fit is a problem. */

@@ -108,6 +108,7 @@ describe("parsePolicies refuses", () => {
       /@max_bytes: expected a size/,
     ],
     ["@timeout with a sign", `@id("a") @timeout("-1s") ${PERMIT};`, /@timeout: expected/],
+    ["@mask of no class", `@id("a") @mask("pii.card,") ${PERMIT};`, /@mask: expected classes/],
     [
       "@record of its own",
       `@id("a") @record("some") ${PERMIT};`,
@@ -257,13 +258,14 @@ describe("parsePolicies reads", () => {
       maxBytes: undefined,
       timeoutMs: undefined,
       record: undefined,
+      mask: [],
     });
     const { terms } = loadOne(
-      `@id("p") @max_rows("10") @max_bytes("2MiB") @timeout("500ms") @record("commands") ${PERMIT};`,
+      `@id("p") @max_rows("10") @max_bytes("2MiB") @timeout("500ms") @record("commands") @mask("pii.card, secret.key") ${PERMIT};`,
     );
     assert.deepEqual(
-      [terms.maxRows, terms.maxBytes, terms.timeoutMs, terms.record],
-      [10, 2_097_152, 500, "commands"],
+      [terms.maxRows, terms.maxBytes, terms.timeoutMs, terms.record, terms.mask],
+      [10, 2_097_152, 500, "commands", ["pii.card", "secret.key"]],
     );
   });
 

@@ -1,6 +1,7 @@
 // A host that is reached by SSH, as the operator described it.
 
 import type { SecretReference } from "../credential/reference.ts";
+import type { Detection } from "../masking/nets.ts";
 
 /** Login shells that read a line of single-quoted words as the gateway decided it. */
 export const SSH_SHELLS = ["dash", "bash", "busybox", "ksh", "zsh"] as const;
@@ -29,6 +30,8 @@ export interface SshAccount {
 }
 
 export interface SshHost {
+  /** What permits may have masked in output and files. Absent: nothing. */
+  readonly detect?: readonly Detection[];
   readonly host: string;
   readonly port: number;
   /** Public key lines, `ssh-ed25519 AAAA…`: one of these is the host's, or… */
