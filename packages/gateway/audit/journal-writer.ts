@@ -443,7 +443,8 @@ class JournalWriter implements OpenJournal {
     }
     for (let at = 0; at < texts.length; at += CARRIED_PER_BATCH) {
       const records = texts.slice(at, at + CARRIED_PER_BATCH);
-      const buffer = Buffer.alloc(batchBytes(records.length * (4 + MAX_LEAF_BYTES)));
+      const room = records.reduce((bytes, text) => bytes + 4 + text.length * 3, 0);
+      const buffer = Buffer.allocUnsafe(batchBytes(room));
       let end = BATCH_HEADER_BYTES;
       for (const text of records) {
         const length = buffer.write(text, end + 4, "utf8");

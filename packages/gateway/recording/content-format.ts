@@ -1,12 +1,11 @@
 // How a session's content is written: the other half of evidence/node/recording-format.ts, which says
 // what it looks like and reads it.
 
-import { createCipheriv, type KeyObject } from "node:crypto";
+import { createCipheriv, hash, type KeyObject } from "node:crypto";
 import { RECORDING_STREAMS, type RecordingStream } from "@custody/evidence/core/recording.ts";
 import {
   COUNTER_BYTES,
   DATA_HEAD_BYTES,
-  nonceOf,
   TAG_BYTES,
 } from "@custody/evidence/node/recording-format.ts";
 
@@ -14,20 +13,36 @@ export function keyPiece(wrapped: Buffer): Buffer {
   return Buffer.concat([Buffer.alloc(COUNTER_BYTES), wrapped]);
 }
 
+/** One after the other, and copied by the cipher at once: one buffer serves all. */
+const nonce = Buffer.alloc(12);
+
+/** Before a piece, while it is made, the digest before it: what the next digest is over lies in one row. */
+const CHAIN_BYTES = 32;
+
+/**
+ * A piece, and the digest of the recording so far (recording-format.ts, `chainDigest`), of which `before` is
+ * the one before, as latin1 text. `context` is the session's id.
+ */
 export function sealPiece(
   key: KeyObject,
-  sessionId: string,
+  context: Buffer,
   counter: number,
   plain: Buffer,
-): Buffer {
-  const piece = Buffer.allocUnsafe(COUNTER_BYTES + plain.length + TAG_BYTES);
-  piece.writeBigUInt64BE(BigInt(counter), 0);
-  const cipher = createCipheriv("aes-256-gcm", key, nonceOf(piece));
-  cipher.setAAD(Buffer.from(sessionId, "latin1"));
-  cipher.update(plain).copy(piece, COUNTER_BYTES);
+  before: string,
+): { readonly piece: Buffer; readonly digest: string } {
+  const length = CHAIN_BYTES + COUNTER_BYTES + plain.length + TAG_BYTES;
+  const bytes = Buffer.allocUnsafe(length);
+  bytes.write(before, 0, "latin1");
+  bytes.writeUInt32BE(Math.floor(counter / 0x1_0000_0000), CHAIN_BYTES);
+  bytes.writeUInt32BE(counter >>> 0, CHAIN_BYTES + 4);
+  // nonceOf(piece): four zero bytes and the counter.
+  bytes.copy(nonce, 4, CHAIN_BYTES, CHAIN_BYTES + COUNTER_BYTES);
+  const cipher = createCipheriv("aes-256-gcm", key, nonce);
+  cipher.setAAD(context);
+  bytes.set(cipher.update(plain), CHAIN_BYTES + COUNTER_BYTES);
   cipher.final();
-  cipher.getAuthTag().copy(piece, COUNTER_BYTES + plain.length);
-  return piece;
+  bytes.set(cipher.getAuthTag(), length - TAG_BYTES);
+  return { piece: bytes.subarray(CHAIN_BYTES), digest: hash("sha256", bytes, "binary") };
 }
 
 /** What goes before the bytes of a stream. */

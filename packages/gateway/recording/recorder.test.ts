@@ -403,7 +403,13 @@ test("erasing takes the content and leaves nothing to open it with", async () =>
 
 test("a piece that was cut to a shorter tag is not opened", () => {
   const key = Buffer.alloc(32, 7);
-  const piece = sealPiece(createSecretKey(key), "s-1", 1, Buffer.alloc(0));
+  const { piece } = sealPiece(
+    createSecretKey(key),
+    Buffer.from("s-1"),
+    1,
+    Buffer.alloc(0),
+    "\0".repeat(32),
+  );
   assert.equal(openPiece(key, "s-1", piece).length, 0);
   for (const bytes of [8, 12, 20, 23])
     assert.throws(() => openPiece(key, "s-1", piece.subarray(0, bytes)), /piece 1 was altered/);

@@ -4,7 +4,8 @@
 // strict barrier is on disk with it; nobody has to ask.
 //
 // Owns the session's key and counter. A gathered buffer comes from a small pool, for idle sessions are
-// many and need none.
+// many and need none; it is a small one until there is more to gather, for busy sessions are many too and
+// most have a command or two between flushes.
 
 import { createHash, createSecretKey, type KeyObject } from "node:crypto";
 import type {
@@ -14,7 +15,6 @@ import type {
 } from "@custody/evidence/core/recording.ts";
 import { encodeParameters } from "@custody/evidence/node/command-digest.ts";
 import {
-  chainDigest,
   FRAME_COMMAND,
   FRAME_COMMAND_DIGEST,
   FRAME_DATA,
@@ -92,14 +92,19 @@ export interface RecordedSession {
   readonly maxAheadBytes?: number;
 }
 
+const SMALL_BUFFER_BYTES = 4 << 10;
 const BUFFER_BYTES = 64 << 10;
+const POOLED_SMALL_BUFFERS = 256;
 const POOLED_BUFFERS = 16;
 const DEFAULT_MAX_RESPONSE_BYTES = 1 << 20;
 const DEFAULT_MAX_AHEAD_BYTES = 1 << 20;
+/** Kind, time, length of the request's id, length. */
+const FRAME_HEAD_BYTES = 10;
 /** More at a time than any channel limit allows: a caller that does not end its data loses no memory. */
 const MAX_STREAMS = 4096;
 const NOTHING = Buffer.alloc(0);
 
+const smallPool: Buffer[] = [];
 const pool: Buffer[] = [];
 
 export function openRecorder(deps: RecorderDeps, session: RecordedSession): Recorder {
@@ -122,6 +127,7 @@ class SessionRecorder implements Recorder {
   readonly #sessionId: string;
   /** A key object: made once, it spares each piece two thirds of what sealing costs. */
   readonly #key: KeyObject;
+  readonly #context: Buffer;
   readonly #startedMs: number;
   readonly #maxResponseBytes: number;
 
@@ -129,7 +135,8 @@ class SessionRecorder implements Recorder {
   #length = 0;
   #isAnnounced = false;
   #counter = 0;
-  #digest: Buffer = Buffer.alloc(32);
+  /** As latin1 text. */
+  #digest = "\0".repeat(32);
 
   readonly #maxAheadBytes: number;
   /** Written since the last time everything was known to be on disk. */
@@ -147,6 +154,7 @@ class SessionRecorder implements Recorder {
     this.#journal = deps.journal;
     this.#clock = deps.clock;
     this.#sessionId = session.sessionId;
+    this.#context = Buffer.from(session.sessionId, "latin1");
     const key = deps.random(32);
     this.#key = createSecretKey(key);
     this.#startedMs = deps.clock.monotonicMs();
@@ -173,7 +181,7 @@ class SessionRecorder implements Recorder {
     }
     const length = Buffer.allocUnsafe(4);
     length.writeUInt32BE(bytes.length, 0);
-    this.#put(FRAME_COMMAND, requestId, Buffer.concat([length, bytes, tail]));
+    this.#putParts(FRAME_COMMAND, requestId, length, bytes, tail);
   }
 
   response(requestId: string, bytes: Buffer, level: RecordingLevel = "full"): void {
@@ -207,7 +215,7 @@ class SessionRecorder implements Recorder {
       this.#streams.set(key, open);
     }
     const kept = open.kept.keep(bytes);
-    if (kept.length > 0) this.#put(FRAME_DATA, requestId, Buffer.concat([open.head, kept]));
+    if (kept.length > 0) this.#putParts(FRAME_DATA, requestId, open.head, kept, NOTHING);
   }
 
   endData(requestId: string, channel: number): void {
@@ -233,7 +241,10 @@ class SessionRecorder implements Recorder {
       this.#endStreams(() => true);
       this.#put(FRAME_END, "", NOTHING);
       this.#seal();
-      this.#summary = { pieces: this.#counter, digest: this.#digest.toString("hex") };
+      this.#summary = {
+        pieces: this.#counter,
+        digest: Buffer.from(this.#digest, "latin1").toString("hex"),
+      };
     }
     return this.#summary;
   }
@@ -271,34 +282,70 @@ class SessionRecorder implements Recorder {
   /** Writes one frame, in as many parts as the buffers need. */
   #put(kind: number, requestId: string, payload: Buffer): void {
     if (this.#summary !== undefined) return;
-    const t = Math.max(0, Math.floor(this.#clock.monotonicMs() - this.#startedMs));
-    const overhead = 10 + requestId.length;
+    const overhead = FRAME_HEAD_BYTES + requestId.length;
     let at = 0;
     do {
       // A part of a few bytes is not worth a frame.
       const wanted = overhead + Math.min(payload.length - at, 256);
-      if (this.#buffer !== undefined && this.#length + wanted > BUFFER_BYTES) this.#seal();
-      const buffer = this.#gather();
-      const part = Math.min(payload.length - at, BUFFER_BYTES - this.#length - overhead);
+      if (this.#length + wanted > BUFFER_BYTES) this.#seal();
+      const buffer = this.#gather(overhead + payload.length - at);
+      const part = Math.min(payload.length - at, buffer.length - this.#length - overhead);
       const goesOn = at + part < payload.length ? FRAME_GOES_ON : 0;
-      let end = buffer.writeUInt8(kind | goesOn, this.#length);
-      end = buffer.writeUInt32BE(t, end);
-      end = buffer.writeUInt8(requestId.length, end);
-      end += buffer.write(requestId, end, "latin1");
-      end = buffer.writeUInt32BE(part, end);
+      const end = this.#beginFrame(buffer, kind | goesOn, requestId, part);
       this.#length = end + payload.copy(buffer, end, at, at + part);
-      this.#aheadBytes += part;
       at += part;
     } while (at < payload.length);
   }
 
-  #gather(): Buffer {
-    this.#buffer ??= pool.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  /** One frame of three parts; into the buffer at once where there is room, which is nearly always. */
+  #putParts(kind: number, requestId: string, first: Buffer, second: Buffer, third: Buffer): void {
+    if (this.#summary !== undefined) return;
+    const length = first.length + second.length + third.length;
+    const wanted = FRAME_HEAD_BYTES + requestId.length + length;
+    if (this.#length + wanted > BUFFER_BYTES) {
+      this.#put(kind, requestId, Buffer.concat([first, second, third]));
+      return;
+    }
+    const buffer = this.#gather(wanted);
+    let end = this.#beginFrame(buffer, kind, requestId, length);
+    end += first.copy(buffer, end);
+    end += second.copy(buffer, end);
+    this.#length = end + third.copy(buffer, end);
+  }
+
+  /** Where its payload goes. */
+  #beginFrame(buffer: Buffer, kind: number, requestId: string, length: number): number {
+    const t = Math.max(0, Math.floor(this.#clock.monotonicMs() - this.#startedMs));
+    let end = buffer.writeUInt8(kind, this.#length);
+    end = buffer.writeUInt32BE(t, end);
+    end = buffer.writeUInt8(requestId.length, end);
+    end += buffer.write(requestId, end, "latin1");
+    this.#aheadBytes += length;
+    return buffer.writeUInt32BE(length, end);
+  }
+
+  /** The buffer, with room for so many more bytes where the largest has it. */
+  #gather(bytes: number): Buffer {
     if (!this.#isAnnounced) {
       this.#isAnnounced = true;
       this.#journal.beforeFlush(this.#onFlush);
     }
-    return this.#buffer;
+    const before = this.#buffer;
+    if (
+      before !== undefined &&
+      (before.length === BUFFER_BYTES || this.#length + bytes <= before.length)
+    )
+      return before;
+    const isSmall = this.#length + bytes <= SMALL_BUFFER_BYTES;
+    const buffer = isSmall
+      ? (smallPool.pop() ?? Buffer.allocUnsafeSlow(SMALL_BUFFER_BYTES))
+      : (pool.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES));
+    if (before !== undefined) {
+      before.copy(buffer, 0, 0, this.#length);
+      release(before);
+    }
+    this.#buffer = buffer;
+    return buffer;
   }
 
   readonly #onFlush = (): void => {
@@ -310,13 +357,19 @@ class SessionRecorder implements Recorder {
     const buffer = this.#buffer;
     if (buffer === undefined || this.#summary !== undefined) return;
     const plain = buffer.subarray(0, this.#length);
-    const piece = sealPiece(this.#key, this.#sessionId, ++this.#counter, plain);
-    this.#digest = chainDigest(this.#digest, piece);
-    this.#journal.appendContent(this.#sessionId, piece);
+    const sealed = sealPiece(this.#key, this.#context, ++this.#counter, plain, this.#digest);
+    this.#digest = sealed.digest;
+    this.#journal.appendContent(this.#sessionId, sealed.piece);
     this.#buffer = undefined;
     this.#length = 0;
-    if (pool.length < POOLED_BUFFERS) pool.push(buffer);
+    release(buffer);
   }
+}
+
+function release(buffer: Buffer): void {
+  if (buffer.length === BUFFER_BYTES) {
+    if (pool.length < POOLED_BUFFERS) pool.push(buffer);
+  } else if (smallPool.length < POOLED_SMALL_BUFFERS) smallPool.push(buffer);
 }
 
 function sha256(bytes: Buffer): Buffer {
