@@ -55,6 +55,8 @@ export const ACTIONS: readonly ActionSpec[] = [
   ssh("setenv", []),
   ssh("forward_local", []),
   ssh("forward_remote", []),
+  ssh("forward_agent", []),
+  ssh("forward_x11", []),
   k8s("get", ["read", "data"]),
   k8s("list", ["read", "data"]),
   k8s("watch", ["read", "data"]),

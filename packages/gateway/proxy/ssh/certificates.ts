@@ -93,9 +93,7 @@ export function clientCertificate(
       validBefore: BigInt(Math.ceil(request.notAfterMs / 1000)),
       criticalOptions: [{ name: DELEGATION_OPTION, value: request.delegationId }],
       // OpenSSH's client asks for nothing that its certificate does not allow.
-      extensions: ["permit-agent-forwarding", "permit-port-forwarding", "permit-pty"].map(
-        (name) => ({ name, value: undefined }),
-      ),
+      extensions: PERMITTED.map((name) => ({ name, value: undefined })),
     },
     signerOf(userCa),
   );
@@ -158,15 +156,20 @@ export async function sessionCertificate(
       validBefore: BigInt(Math.ceil(request.expiresAtMs / 1000)),
       criticalOptions:
         sourceAddress === undefined ? [] : [{ name: "source-address", value: sourceAddress }],
-      extensions: ["permit-port-forwarding", "permit-pty"].map((name) => ({
-        name,
-        value: undefined,
-      })),
+      extensions: PERMITTED.map((name) => ({ name, value: undefined })),
     },
     signerOf(targetCa),
   );
   return { privateKey, certificate };
 }
+
+/** What policies decide about; sorted, as certificates have them. */
+const PERMITTED = [
+  "permit-X11-forwarding",
+  "permit-agent-forwarding",
+  "permit-port-forwarding",
+  "permit-pty",
+];
 
 const PROBLEMS: Readonly<Record<CertificateProblem, string>> = {
   authority: "is not one of this gateway's",

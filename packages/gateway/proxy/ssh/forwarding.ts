@@ -1,5 +1,6 @@
-// Forwarded connections: -L, -D and -W (direct-tcpip), sockets (streamlocal), -R (tcpip-forward) and the
-// agent. Each is an action of its own that nothing permits by default; the destination is the resource.
+// Forwarded connections: -L, -D and -W (direct-tcpip), -R (tcpip-forward), both of sockets too
+// (streamlocal), and the client's agent and display, which back-channels.ts has the permits of. Each is an
+// action of its own that nothing permits by default; the destination is the resource.
 // To another target of the gateway nothing is forwarded, whoever asks: that would go round the decision
 // on every command there.
 //
@@ -13,7 +14,7 @@ import {
 import type { Denial, Operation } from "../../access/operation.ts";
 import { canonicalHost, isPlainSocketPath, isPort } from "./destination.ts";
 import type { ChannelEnd } from "./flow.ts";
-import { unknown, type Verdict } from "./judge.ts";
+import { type Permitted, unknown, type Verdict } from "./judge.ts";
 import { destinationOperation } from "./operations.ts";
 import type { ChannelHandler, RelayContext } from "./relay-context.ts";
 import { joinChannels } from "./tunnel.ts";
@@ -28,7 +29,10 @@ export interface ForwardingDeps {
 
 type Handle = (handler: ChannelHandler) => void;
 type Reply = (success: boolean, data?: Buffer) => void;
-type Permitted = Extract<Verdict, { verdict: "permit" }>;
+type ListenRequest = Extract<
+  GlobalRequest,
+  { kind: "tcpip-forward" | "streamlocal-forward@openssh.com" }
+>;
 
 /** What a listener of the target's was permitted as. */
 interface Listening {
@@ -97,8 +101,12 @@ export class Forwarding {
       reply(true);
       return;
     }
-    if (request.kind === "cancel-tcpip-forward") {
-      const key = `${request.host}:${request.port}`;
+    if (
+      request.kind === "cancel-tcpip-forward" ||
+      request.kind === "cancel-streamlocal-forward@openssh.com"
+    ) {
+      const { host, port } = listenerOf(request);
+      const key = `${host}:${port}`;
       const cancelled = this.#listeners.get(key);
       if (cancelled === undefined) {
         reply(false);
@@ -109,7 +117,7 @@ export class Forwarding {
       this.#deps.requestGlobal(request, { reply, key: undefined });
       return;
     }
-    if (request.kind !== "tcpip-forward") {
+    if (request.kind !== "tcpip-forward" && request.kind !== "streamlocal-forward@openssh.com") {
       reply(false);
       return;
     }
@@ -133,19 +141,23 @@ export class Forwarding {
     listening.reply(success, data);
   }
 
-  /** The target opens a connection to the client: only where a listener was permitted. */
+  /** The target opens a connection to the client: only where that was permitted. */
   onTargetOpen(end: ChannelEnd, open: ChannelOpen, handle: Handle): void {
-    const permitted =
-      open.kind === "forwarded-tcpip"
-        ? this.#listeners.get(`${open.host}:${open.port}`)
-        : undefined;
-    if (permitted === undefined || open.kind !== "forwarded-tcpip") {
+    const to = comingFrom(open);
+    const permitted = to === undefined ? undefined : this.#permitBack(open, to);
+    if (permitted === undefined || to === undefined) {
       refuse(end, "nobody permitted it");
       return;
     }
-    const to = { host: open.host.toString("utf8"), port: open.port, isReadable: true };
     const second = (handler: ChannelHandler) => this.#deps.openToClient(open, handler);
     handle(this.#join(end, undefined, to, second, permitted));
+  }
+
+  #permitBack(open: ChannelOpen, { host, port }: Place): Permitted | undefined {
+    const { backChannels } = this.#context;
+    if (open.kind === "auth-agent@openssh.com") return backChannels.take("agent");
+    if (open.kind === "x11") return backChannels.take("x11");
+    return this.#listeners.get(`${host}:${port}`);
   }
 
   async #judgeLocal(to: Place): Promise<Verdict> {
@@ -173,15 +185,9 @@ export class Forwarding {
     return isOwn ? "it is a target of this gateway, to be reached through its own door" : undefined;
   }
 
-  async #listen(
-    request: Extract<GlobalRequest, { kind: "tcpip-forward" }>,
-    reply: Reply,
-  ): Promise<void> {
-    const host = request.host.toString("utf8");
-    const { port } = request;
+  async #listen(request: ListenRequest, reply: Reply): Promise<void> {
+    const { host, isReadable, port } = listenerOf(request);
     const { judge, site } = this.#context;
-    const isReadable =
-      (EVERYWHERE.has(host) || canonicalHost(host) === host) && (port === 0 || isPort(port));
     const what = `forward_remote on destination ${plain(host)}:${port}`;
     const verdict = await judge.judge({
       operation: isReadable
@@ -197,7 +203,8 @@ export class Forwarding {
       this.#over(verdict, "limit");
       return reply(false);
     }
-    const key = (chosen: number) => `${request.host}:${port === 0 ? chosen : port}`;
+    // A socket's port is 0, and nothing is chosen for it.
+    const key = (chosen: number) => `${host}:${port === 0 ? chosen : port}`;
     this.#opening.add(verdict);
     this.#deps.requestGlobal(request, { verdict, reply, key } satisfies Listening);
   }
@@ -262,6 +269,35 @@ function destinationOf(open: ChannelOpen): Place | undefined {
   const written = open.host.toString("latin1");
   const host = canonicalHost(written);
   return { host: host ?? written, port, isReadable: host !== undefined && isPort(port) };
+}
+
+/** Where the target is to listen. */
+function listenerOf(request: Extract<GlobalRequest, { kind: `${string}forward${string}` }>): Place {
+  if ("path" in request) {
+    const path = request.path.toString("utf8");
+    const isReadable = Buffer.from(path).equals(request.path) && isPlainSocketPath(path);
+    return { host: path, port: 0, isReadable };
+  }
+  const { port } = request;
+  const host = request.host.toString("utf8");
+  const isHost = EVERYWHERE.has(host) || canonicalHost(host) === host;
+  return { host, port, isReadable: isHost && (port === 0 || isPort(port)) };
+}
+
+/** Where a connection that the target opens came in there; undefined: that is nothing known. */
+function comingFrom(open: ChannelOpen): Place | undefined {
+  switch (open.kind) {
+    case "forwarded-tcpip":
+      return { host: open.host.toString("utf8"), port: open.port, isReadable: true };
+    case "forwarded-streamlocal@openssh.com":
+      return { host: open.path.toString("utf8"), port: 0, isReadable: true };
+    case "auth-agent@openssh.com":
+      return { host: "agent", port: 0, isReadable: true };
+    case "x11":
+      return { host: "x11", port: 0, isReadable: true };
+    default:
+      return undefined;
+  }
 }
 
 function refuse(

@@ -58,6 +58,8 @@ export type Verdict =
       readonly exit: number;
     };
 
+export type Permitted = Extract<Verdict, { verdict: "permit" }>;
+
 export class Judge {
   readonly #deps: JudgeDeps;
   readonly #pending = new Set<Promise<Verdict>>();

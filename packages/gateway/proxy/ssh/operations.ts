@@ -34,8 +34,12 @@ export function rawOperation(site: Site, effect: CommandEffect): Operation {
   return operation([commandEffect(site, effect)]);
 }
 
-export function shellOperation(site: Site): Operation {
-  return operation([{ action: "ssh:shell", resource: accountOf(site) }]);
+/** What concerns the account as a whole. */
+export function accountOperation(
+  site: Site,
+  action: "shell" | "forward_agent" | "forward_x11",
+): Operation {
+  return operation([{ action: `ssh:${action}`, resource: accountOf(site) }]);
 }
 
 /** To speak SFTP is to be connected; each of its requests is an operation of its own. */

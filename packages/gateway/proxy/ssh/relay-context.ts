@@ -6,6 +6,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Grammars } from "../../command/load-grammars.ts";
 import type { Recorder } from "../../recording/recorder.ts";
 import type { SshShell } from "../../target/ssh-target.ts";
+import type { BackChannels } from "./back-channels.ts";
 import type { ChannelEnd, Flow } from "./flow.ts";
 import type { Judge } from "./judge.ts";
 import type { Site } from "./operations.ts";
@@ -18,6 +19,8 @@ export interface RelayContext {
   readonly judge: Judge;
   readonly recorder: Recorder;
   readonly grammars: Grammars;
+  /** What the target may open to the client. */
+  readonly backChannels: BackChannels;
   readonly clock: Clock;
   /** Asks the target for a channel; `handler` gets what happens on it. */
   readonly openUpstream: (open: ChannelOpen, handler: ChannelHandler) => ChannelEnd;

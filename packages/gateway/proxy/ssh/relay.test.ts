@@ -72,6 +72,7 @@ async function staged(misbehave: (event: SshEvent, host: Driven) => boolean): Pr
       if (event.kind === "auth-wanted") client.authenticateNone();
       if (event.kind === "authenticated") isIn.resolve();
       if (event.kind === "disconnected") told.resolve(event.text);
+      if (event.kind === "channel-open") client.acceptChannel(event.channel);
     },
     onGone: told.resolve,
   });
@@ -181,6 +182,62 @@ test("nothing of SFTP reaches a host before what reads it was decided on", async
   while (got.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   // The gateway's own question where that path leads to, and not the request.
   assert.deepEqual(got, [REALPATH]);
+});
+
+test("a host opens channels to the client's agent and display only while that is permitted", async () => {
+  const steps: string[] = [];
+  const waiting: (() => void)[] = [];
+  const step = (what: string) => {
+    steps.push(what);
+    waiting.splice(0).forEach((next) => void next());
+  };
+  const isSaid = async (what: string) => {
+    while (!steps.includes(what)) await new Promise<void>((resolve) => waiting.push(resolve));
+  };
+  let running: number | undefined;
+  const host = Promise.withResolvers<Driven>();
+  await using stage = await staged((event, driven) => {
+    host.resolve(driven);
+    if (event.kind === "channel-refused") step(`refused ${event.channel}`);
+    if (event.kind === "channel-opened") step(`opened ${event.channel}`);
+    if (event.kind === "channel-request" && event.request.kind === "exec") running = event.channel;
+    if (event.kind === "channel-request") step(event.request.kind);
+    return false;
+  });
+  const channel = stage.client.openChannel({ kind: "session" });
+  stage.flush();
+  await untilOpen(stage, channel);
+  const open = async (kind: "agent" | "x11") => {
+    const { connection, pump } = await host.promise;
+    const asked =
+      kind === "agent"
+        ? connection.openChannel({ kind: "auth-agent@openssh.com" })
+        : connection.openChannel({ kind: "x11", originHost: Buffer.from("h"), originPort: 1 });
+    pump();
+    return asked;
+  };
+  stage.client.requestChannel(channel, { kind: "exec", command: Buffer.from("uptime") });
+  stage.flush();
+  await isSaid("exec");
+  for (const kind of ["agent", "x11"] as const) await isSaid(`refused ${await open(kind)}`);
+
+  const asking = stage.client.openChannel({ kind: "session" });
+  stage.flush();
+  await untilOpen(stage, asking);
+  steps.length = 0;
+  stage.client.requestChannel(asking, { kind: "auth-agent-req@openssh.com" });
+  stage.client.requestChannel(asking, { kind: "exec", command: Buffer.from("uptime") });
+  stage.flush();
+  await isSaid("exec");
+  assert.deepEqual(steps, ["auth-agent-req@openssh.com", "exec"]);
+  await isSaid(`opened ${await open("agent")}`);
+  await isSaid(`refused ${await open("x11")}`);
+  const { connection, pump } = await host.promise;
+  connection.closeChannel(running ?? -1);
+  pump();
+  while (stage.outcomes.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await isSaid(`refused ${await open("agent")}`);
+  assert.deepEqual(stage.faults, []);
 });
 
 const INIT = 1;

@@ -7,6 +7,7 @@
 import type { SshEvent } from "@custody/wire/ssh/events.ts";
 import { CHANNEL_OPEN_FAILURES, type ChannelOpen } from "@custody/wire/ssh/requests.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import { BackChannels } from "./back-channels.ts";
 import type { ChannelEnd } from "./flow.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { SshPeer } from "./peer.ts";
@@ -14,7 +15,7 @@ import type { ChannelHandler, RelayContext } from "./relay-context.ts";
 import { SessionChannel } from "./session-channel.ts";
 import { DISCONNECT_REASON, disconnectText } from "./wording.ts";
 
-export interface RelayDeps extends Omit<RelayContext, "openUpstream"> {
+export interface RelayDeps extends Omit<RelayContext, "openUpstream" | "backChannels"> {
   /** Whether a forwarded connection would go round the gateway's own decision. */
   readonly isOwnTarget: (host: string, port: number) => Promise<boolean>;
 }
@@ -36,7 +37,11 @@ export class Relay {
   constructor(client: SshPeer, upstream: SshPeer, deps: RelayDeps) {
     this.#client = client;
     this.#upstream = upstream;
-    this.#context = { ...deps, openUpstream: (open, handler) => this.#openUpstream(open, handler) };
+    this.#context = {
+      ...deps,
+      backChannels: new BackChannels(),
+      openUpstream: (open, handler) => this.#openUpstream(open, handler),
+    };
     this.#forwarding = new Forwarding(this.#context, {
       isOwnTarget: deps.isOwnTarget,
       openToClient: (open, handler) => this.#openToClient(open, handler),

@@ -17,6 +17,8 @@ export interface Start {
   readonly request: Extract<ChannelRequest, { kind: "exec" | "shell" | "subsystem" }>;
   readonly mode: "exec" | "shell" | "subsystem";
   readonly argv: readonly string[];
+  /** What the target is asked for before it starts. */
+  readonly before: readonly ChannelRequest[];
   readonly requestId: string;
   readonly permit: Permit;
   readonly level: RecordingLevel | undefined;
@@ -117,6 +119,7 @@ export class RunningChannel implements ChannelHandler {
     const { terminal, environment } = this.#client;
     for (const variable of environment) this.#ask({ kind: "env", ...variable });
     if (terminal !== undefined) this.#ask({ kind: "pty-req", ...terminal });
+    for (const request of this.#start.before) this.#ask(request);
     this.#end.peer.connection.requestChannel(this.#end.channel, this.#start.request, STARTED);
     this.#end.peer.touch();
   }

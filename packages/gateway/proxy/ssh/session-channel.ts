@@ -10,7 +10,7 @@ import { GatewayError } from "../../base/errors.ts";
 import { readExec } from "./exec.ts";
 import { type ChannelEnd, Flow } from "./flow.ts";
 import type { Asked, Verdict } from "./judge.ts";
-import { sftpOperation, shellOperation, variableOperation } from "./operations.ts";
+import { accountOperation, sftpOperation, variableOperation } from "./operations.ts";
 import type {
   ChannelHandler,
   ClientSide,
@@ -19,6 +19,7 @@ import type {
   Variable,
 } from "./relay-context.ts";
 import { RunningChannel, type Start } from "./running-channel.ts";
+import { SessionForwards } from "./session-forwards.ts";
 import { maySet } from "./variables.ts";
 import { EXIT, faultLines, type Lines, shown } from "./wording.ts";
 
@@ -35,6 +36,7 @@ export class SessionChannel implements ChannelHandler {
   readonly #toClient: Flow;
   readonly #toTarget: Flow;
   readonly #environment: Variable[] = [];
+  readonly #forwards: SessionForwards;
   #terminal: Terminal | undefined;
   #isStarted = false;
   #isOver = false;
@@ -52,6 +54,7 @@ export class SessionChannel implements ChannelHandler {
     const room = (done: () => void) => context.recorder.room(done);
     this.#toClient = new Flow(room).to(end);
     this.#toTarget = new Flow(room).from(end);
+    this.#forwards = new SessionForwards(context, (lines) => this.#tell(lines));
   }
 
   get isBusy(): boolean {
@@ -107,6 +110,10 @@ export class SessionChannel implements ChannelHandler {
         this.#terminal = request;
         answer(true);
         return;
+      case "auth-agent-req@openssh.com":
+      case "x11-req":
+        this.#forwards.ask(request).then(answer, (thrown) => this.#failed(thrown));
+        return;
       case "exec":
       case "shell":
         answer(true);
@@ -131,6 +138,7 @@ export class SessionChannel implements ChannelHandler {
     this.#isOver = true;
     this.#onGone();
     this.#cancelWait?.();
+    this.#forwards.end();
     this.#running?.onClientClosed();
   }
 
@@ -165,19 +173,21 @@ export class SessionChannel implements ChannelHandler {
     this.#isStarted = true;
     const { judge } = this.#context;
     const { asked, start } = this.#read(request);
-    judge
-      .judge({
-        ...asked,
-        tell: (lines) => this.#tell(lines),
-        onWait: (cancel) => {
-          this.#cancelWait = cancel;
-        },
-      })
-      .then((verdict) => this.#decided(verdict, start))
-      .catch((thrown) => {
-        this.#context.log("an SSH channel ended by a fault", thrown);
-        this.end(new GatewayError("internal", "internal error; the channel was closed"));
-      });
+    const verdict = judge.judge({
+      ...asked,
+      tell: (lines) => this.#tell(lines),
+      onWait: (cancel) => {
+        this.#cancelWait = cancel;
+      },
+    });
+    Promise.all([verdict, this.#forwards.decided()])
+      .then(([decided]) => this.#decided(decided, start))
+      .catch((thrown) => this.#failed(thrown));
+  }
+
+  #failed(thrown: unknown): void {
+    this.#context.log("an SSH channel ended by a fault", thrown);
+    this.end(new GatewayError("internal", "internal error; the channel was closed"));
   }
 
   #read(request: Extract<ChannelRequest, { kind: "exec" | "shell" | "subsystem" }>): {
@@ -201,7 +211,7 @@ export class SessionChannel implements ChannelHandler {
       case "shell":
         return {
           asked: {
-            operation: shellOperation(site),
+            operation: accountOperation(site, "shell"),
             ...{ command: "", bound: ["shell", ...around], durability: "strict" },
           },
           start: { request, mode: "shell", argv: [] },
@@ -233,7 +243,8 @@ export class SessionChannel implements ChannelHandler {
       ...{ terminal: this.#terminal, environment: this.#environment },
       close: (lines, exit) => this.#close(lines, exit),
     };
-    const running = this.#run({ ...start, requestId, permit, level }, client);
+    const before = this.#forwards.begin();
+    const running = this.#run({ ...start, before, requestId, permit, level }, client);
     this.#running = running;
     const early = this.#early;
     this.#early = [];
@@ -258,6 +269,7 @@ export class SessionChannel implements ChannelHandler {
   #close(lines: Lines, exit: number | undefined): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#forwards.end();
     this.#tell(lines);
     // What the client still sends is nobody's.
     for (const { data } of this.#early) this.#toTarget.push(0, NOTHING, data.length);
