@@ -9,11 +9,12 @@ import { hasSshServer } from "../support/ssh-server.ts";
 import { runCases, type SshCase, type Tally } from "./checks.ts";
 import { OPENSSH } from "./openssh.ts";
 import { OTHERS } from "./others.ts";
+import { PEERS } from "./peers.ts";
 import { SFTP_ATTACKS } from "./sftp-attacks.ts";
 import { openSshStage } from "./stage.ts";
 
 const words = process.argv.slice(2);
-const wanted = [...OPENSSH, ...OTHERS, ...SFTP_ATTACKS].filter(
+const wanted = [...OPENSSH, ...OTHERS, ...PEERS, ...SFTP_ATTACKS].filter(
   ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
 );
 /** The gateway has to have stopped for it: always the last. */
@@ -29,7 +30,7 @@ const EVIDENCE: SshCase = {
 const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
 if (hasSshServer()) {
   const policies = readFileSync(new URL("policies.cedar", import.meta.url), "utf8");
-  await using stage = await openSshStage({ policies });
+  await using stage = await openSshStage({ policies, sshd: ["X11Forwarding yes"] });
   await runCases([...wanted, EVIDENCE], stage, tally);
 } else {
   console.log("skipped  everything: there is no sshd with an sftp-server on this machine");

@@ -190,14 +190,14 @@ export const OTHERS: readonly SshCase[] = [
     },
   },
   {
-    name: "a thousand commands over one connection, a hundred of them at a time",
+    name: "two thousand commands over one connection, a hundred of them at a time",
     async run(stage) {
       await using client = await openWireClient({
         port: Number(stage.port),
         user: "web-1",
         secret: stage.handles.data,
       });
-      for (let round = 0; round < 10; round += 1) {
+      for (let round = 0; round < 20; round += 1) {
         const all = Array.from({ length: 100 }, (_, n) => client.exec(`echo ${round}-${n}`));
         for (const [n, { status, stdout }] of (await Promise.all(all)).entries())
           assert.deepEqual([status, stdout.toString()], [0, `${round}-${n}\n`]);
