@@ -8,6 +8,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import type { RecordingEvent } from "../core/recording.ts";
+import { type AgeFile, openAgeFile } from "./age-file.ts";
 
 export class SealedRecordingError extends Error {
   override readonly name = "SealedRecordingError";
@@ -19,6 +20,9 @@ const MAX_FRAME_BYTES = 512 << 20;
 const ZSTD_MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a5e;
 const SEEKABLE_MAGIC = 0x8f92eab1;
+/** Of the seek table: magic and length; number of frames, descriptor, magic. */
+const TABLE_HEAD_BYTES = 8;
+const TABLE_FOOT_BYTES = 9;
 
 /** Writes a new file, mode 0600; `recipients` are age's, `age1…`. Every one of them can open it. */
 export async function writeSealedRecording(
@@ -46,10 +50,69 @@ export async function* readSealedRecording(
   const file = Readable.toWeb(createReadStream(path)) as ReadableStream<Uint8Array>;
   const plain = await decrypter.decrypt(file);
   for await (const frame of splitFrames(plain)) {
-    const text = zstdDecompressSync(frame, { maxOutputLength: MAX_FRAME_BYTES }).toString("utf8");
-    if (!text.endsWith("\n")) throw new SealedRecordingError("a line is cut off");
-    for (const line of text.slice(0, -1).split("\n")) yield parseEvent(line);
+    for (const line of linesOf(frame)) yield parseEvent(line);
   }
+}
+
+/**
+ * The events from `fromMs` of the session on. What is before is neither read nor decrypted: the place is
+ * found by the seek table and the times at which frames begin. What is read is verified as by
+ * `readSealedRecording`; that nothing is missing before it is not.
+ */
+export async function* seekSealedRecording(
+  path: string,
+  identity: string,
+  fromMs: number,
+): AsyncGenerator<RecordingEvent> {
+  await using file = await openAgeFile(path, identity);
+  const frames = await readSeekTable(file);
+  const lines = async (index: number): Promise<string[]> => {
+    const { position, length } = frames[index]!;
+    return linesOf(await file.read(position, length));
+  };
+  let low = 0;
+  let high = frames.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const [first = ""] = await lines(middle);
+    if (parseEvent(first).t >= fromMs) high = middle;
+    else low = middle + 1;
+  }
+  // The frame before may hold what begins at this time.
+  for (let index = Math.max(0, low - 1); index < frames.length; index++) {
+    for (const line of await lines(index)) {
+      const event = parseEvent(line);
+      if (event.t >= fromMs) yield event;
+    }
+  }
+}
+
+function linesOf(frame: Buffer): string[] {
+  const text = zstdDecompressSync(frame, { maxOutputLength: MAX_FRAME_BYTES }).toString("utf8");
+  if (!text.endsWith("\n")) throw new SealedRecordingError("a line is cut off");
+  return text.slice(0, -1).split("\n");
+}
+
+/** Where the frames are. It is the last frame itself, without checksums. */
+async function readSeekTable(file: AgeFile): Promise<{ position: number; length: number }[]> {
+  const missing = new SealedRecordingError("the end is missing");
+  if (file.size < TABLE_HEAD_BYTES + TABLE_FOOT_BYTES) throw missing;
+  const foot = await file.read(file.size - TABLE_FOOT_BYTES, TABLE_FOOT_BYTES);
+  const count = foot.readUInt32LE(0);
+  const bytes = TABLE_HEAD_BYTES + count * 8 + TABLE_FOOT_BYTES;
+  if (foot.readUInt32LE(5) !== SEEKABLE_MAGIC || foot[4] !== 0 || bytes > file.size) throw missing;
+  const table = await file.read(file.size - bytes, bytes);
+  const isTable = table.readUInt32LE(0) === SKIPPABLE_MAGIC && table.readUInt32LE(4) === bytes - 8;
+  if (!isTable) throw missing;
+  const frames: { position: number; length: number }[] = [];
+  let position = 0;
+  for (let at = TABLE_HEAD_BYTES; frames.length < count; at += 8) {
+    const length = table.readUInt32LE(at);
+    frames.push({ position, length });
+    position += length;
+  }
+  if (position !== file.size - bytes) throw new SealedRecordingError("frames are missing");
+  return frames;
 }
 
 async function* compress(events: AsyncIterable<RecordingEvent>): AsyncGenerator<Uint8Array> {
