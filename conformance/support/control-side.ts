@@ -13,13 +13,18 @@ import type { Clock } from "@custody/gateway/base/clock.ts";
 import { GatewayError } from "@custody/gateway/base/errors.ts";
 import { systemRandom } from "@custody/gateway/base/ids.ts";
 import { Secret } from "@custody/gateway/base/secret.ts";
+import { openClientAuthority } from "@custody/gateway/config/client-authority.ts";
 import type { Provider } from "@custody/gateway/config/config.ts";
-import { createAuthenticate } from "@custody/gateway/delegation/authenticate.ts";
+import {
+  createAuthenticate,
+  createAuthenticateProof,
+} from "@custody/gateway/delegation/authenticate.ts";
 import { type Chain, depthOf, rootOf } from "@custody/gateway/delegation/chain.ts";
 import { createExchange } from "@custody/gateway/delegation/exchange.ts";
 import { createLifecycle } from "@custody/gateway/delegation/lifecycle.ts";
 import { createKeyProofs } from "@custody/gateway/delegation/proof.ts";
 import { createProviderSessions } from "@custody/gateway/delegation/provider-sessions.ts";
+import { createAuthenticateOauth } from "@custody/gateway/delegation/provider-token.ts";
 import { openSigningKey } from "@custody/gateway/delegation/signing-key.ts";
 import { createTokens } from "@custody/gateway/delegation/tokens.ts";
 import { createTree, type TreeLimits } from "@custody/gateway/delegation/tree.ts";
@@ -52,6 +57,8 @@ export interface ControlSideOptions {
   readonly mayConnect?: (chain: Chain) => { readonly allowed: boolean; readonly message?: string };
   readonly mayDelegate?: (chain: Chain) => { readonly allowed: boolean; readonly message?: string };
   readonly broker?: CredentialBroker;
+  /** Whose access tokens the doors take. */
+  readonly oauthIssuer?: string;
   readonly saml?: (clock: Clock) => Promise<Saml>;
 }
 
@@ -171,6 +178,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     mayDelegate,
     nowMs: clock.nowMs,
   });
+  const clientAuthority = await openClientAuthority(directory, clock.nowMs());
   const broker = options.broker ?? recordingBroker();
   const registry = undo.use(
     createRegistry({
@@ -190,7 +198,16 @@ export async function startControlSide(options: ControlSideOptions = {}) {
   const doorway = () => ({ targets, mayConnect });
   const sessions = undo.use(
     createSessions(
-      { authenticate, doorway, broker, registry, store: store.sessions, journal },
+      {
+        ...{ authenticate, doorway, broker, registry, store: store.sessions, journal },
+        authenticateProof: createAuthenticateProof(tree),
+        authenticateClientCertificate: (certificate) =>
+          tree.chain(clientAuthority.delegationOf(certificate, clock.nowMs())),
+        authenticateOauth: createAuthenticateOauth({
+          ...{ authenticate, clock, exchange, tree },
+          providerIssuer: () => options.oauthIssuer,
+        }),
+      },
       { clock, random },
     ),
   );
@@ -295,6 +312,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
           },
         },
         authority: { mayAdminister, mayReplay: mayAdminister },
+        clientAuthority,
         outside: {
           clock,
           tls,
@@ -321,6 +339,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     broker,
     issuer,
     key,
+    clientAuthority,
     ca: authority.cert,
     renewCertificate() {
       certificate = authority.issue(["localhost", "127.0.0.1"]);

@@ -5,6 +5,7 @@
 // of shape `response`; "bytes" is a file as it lies on disk, and "text" a line of text.
 
 import { z } from "zod";
+import { clientCertificateBodySchema, clientCertificateSchema } from "./client-certificates.ts";
 import {
   delegationDetailSchema,
   delegationListSchema,
@@ -234,6 +235,13 @@ export const endpoints = {
     "A certificate of the caller's delegation for an SSH client's key",
     sshCertificateBodySchema,
     sshCertificateSchema,
+  ),
+
+  clientCertificate: post(
+    "/v1/client-certificates",
+    "A certificate of the caller's delegation for a TLS client's key",
+    clientCertificateBodySchema,
+    clientCertificateSchema,
   ),
 
   requests: {

@@ -1,6 +1,7 @@
 // Clients of Kubernetes: a kubeconfig whose credential comes from here each time it is needed, and what a
 // cluster's administrator has to apply.
 
+import { generateKeyPairSync } from "node:crypto";
 import { readFileSync } from "node:fs";
 
 import type { Command } from "commander";
@@ -23,6 +24,7 @@ export function addKubernetesCommands(program: Command, io: Io): void {
     .argument("<target>", "prod, or edit~prod for the account edit")
     .option("--namespace <name>", "the namespace clients begin in")
     .option("--command <program>", "how clients start this program", "custody")
+    .option("--certificate", "clients show a certificate instead of a token")
     .addHelpText(
       "after",
       `
@@ -32,9 +34,8 @@ Examples:
   custody kubeconfig prod > ~/.kube/custody-prod
   KUBECONFIG=~/.kube/custody-prod kubectl get pods`,
     )
-    .action(
-      async (target: string, options: { namespace?: string; command: string }, command: Command) =>
-        kubeconfig(invocationOf(command, io), target, options),
+    .action(async (target: string, options: KubeconfigOptions, command: Command) =>
+      kubeconfig(invocationOf(command, io), target, options),
     );
   const kubernetes = program
     .command("kubernetes")
@@ -42,7 +43,10 @@ Examples:
   kubernetes
     .command("credential")
     .description("the exec credential plugin of clients of Kubernetes: prints an ExecCredential")
-    .action(async (_options: unknown, command: Command) => credential(invocationOf(command, io)));
+    .option("--certificate", "a certificate for a key made for it, instead of a token")
+    .action(async ({ certificate }: { certificate?: true }, command: Command) =>
+      credential(invocationOf(command, io), certificate === true),
+    );
   kubernetes
     .command("rbac")
     .description(
@@ -61,10 +65,16 @@ Examples:
     );
 }
 
+interface KubeconfigOptions {
+  readonly namespace?: string;
+  readonly command: string;
+  readonly certificate?: true;
+}
+
 async function kubeconfig(
   invocation: Invocation,
   target: string,
-  options: { readonly namespace?: string; readonly command: string },
+  options: KubeconfigOptions,
 ): Promise<void> {
   const gateway = invocation.gateway();
   const list = await invocation.withClient((client) => client.call("targets"));
@@ -82,6 +92,7 @@ async function kubeconfig(
     listener: kubernetes,
     targets: [target],
     program: [options.command],
+    credentialArguments: options.certificate === true ? ["--certificate"] : [],
     ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
   });
   // JSON is YAML; a kubeconfig is read as either.
@@ -96,10 +107,12 @@ export interface KubeconfigParts {
   readonly namespace?: string;
   /** What clients start for a credential: this program. */
   readonly program: readonly [string, ...string[]];
+  readonly credentialArguments?: readonly string[];
 }
 
 /** Without a credential: clients ask this program for one each time. */
-export function kubeconfigOf({ gateway, listener, targets, namespace, program }: KubeconfigParts) {
+export function kubeconfigOf(parts: KubeconfigParts) {
+  const { gateway, listener, targets, namespace, program, credentialArguments = [] } = parts;
   const everywhere = listener.host === "0.0.0.0" || listener.host === "::";
   const host = everywhere ? hostOf(gateway) : listener.host;
   const origin = `https://${host.includes(":") ? `[${host}]` : host}:${listener.port}`;
@@ -131,7 +144,7 @@ export function kubeconfigOf({ gateway, listener, targets, namespace, program }:
             command,
             args: [
               ...first,
-              ...["kubernetes", "credential"],
+              ...["kubernetes", "credential", ...credentialArguments],
               ...(contextName === undefined ? [] : ["--context", contextName]),
             ],
             interactiveMode: "Never",
@@ -147,24 +160,43 @@ export function kubeconfigOf({ gateway, listener, targets, namespace, program }:
   };
 }
 
-async function credential(invocation: Invocation): Promise<void> {
+async function credential(invocation: Invocation, isCertificate: boolean): Promise<void> {
   const gateway = invocation.gateway();
   if (gateway.token === undefined)
     throw new CliError("unauthenticated", "nobody is signed in here", {
       hint: `custody login ${gateway.url}, or CUSTODY_TOKEN in the environment`,
     });
-  const token = await passwordOf(invocation, gateway.token);
+  const status = isCertificate
+    ? await certified(invocation)
+    : await tokenShown(invocation, gateway.token, gateway.key !== undefined);
+  invocation.io.stdout(
+    `${JSON.stringify({ apiVersion: EXEC_API, kind: "ExecCredential", status })}\n`,
+  );
+}
+
+async function tokenShown(invocation: Invocation, own: string, isPresented: boolean) {
+  const token = await passwordOf(invocation, own);
   const nowMs = invocation.io.nowMs();
   const untilMs = Math.min(
-    expiryOf(gateway.token),
-    gateway.key === undefined ? Number.POSITIVE_INFINITY : nowMs + PRESENTED_MS,
+    expiryOf(own),
+    isPresented ? nowMs + PRESENTED_MS : Number.POSITIVE_INFINITY,
   );
   const expires = Number.isFinite(untilMs)
     ? { expirationTimestamp: new Date(untilMs).toISOString() }
     : {};
-  invocation.io.stdout(
-    `${JSON.stringify({ apiVersion: EXEC_API, kind: "ExecCredential", status: { token, ...expires } })}\n`,
-  );
+  return { token, ...expires };
+}
+
+/** The key is on no disk: it is made for the one client that asked, and ends with it. */
+async function certified(invocation: Invocation) {
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+  const body = { publicKey: publicKey.export({ type: "spki", format: "pem" }).toString() };
+  const made = await invocation.withClient((client) => client.call("clientCertificate", { body }));
+  return {
+    clientCertificateData: made.certificate,
+    clientKeyData: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+    expirationTimestamp: made.expiresAt,
+  };
 }
 
 /** Of a JWT; anything else says nothing about itself. */

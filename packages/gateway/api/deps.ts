@@ -6,6 +6,7 @@ import type { EvidencePart, WantedEvidence } from "../audit/evidence-export.ts";
 import type { OpenJournal } from "../audit/journal-writer.ts";
 import type { leavesWithin, Window } from "../audit/log-search.ts";
 import type { Clock } from "../base/clock.ts";
+import type { ClientAuthority } from "../config/client-authority.ts";
 import type { Provider } from "../config/config.ts";
 import type { Authenticate } from "../delegation/authenticate.ts";
 import type { Chain } from "../delegation/chain.ts";
@@ -134,6 +135,8 @@ export interface ApiDeps {
   readonly delegations: Delegations;
   readonly approvals: Approvals;
   readonly sessions: SessionParts;
+  /** Signs certificates for clients of the doors that speak TLS. */
+  readonly clientAuthority: Pick<ClientAuthority, "certify">;
   /** undefined: there is no SSH door. */
   readonly ssh?: SshParts | undefined;
   readonly explaining: ExplainingParts;

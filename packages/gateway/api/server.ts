@@ -9,6 +9,7 @@ import { GatewayError } from "../base/errors.ts";
 import { newId, systemRandom } from "../base/ids.ts";
 import { KEY_ALGORITHMS } from "../delegation/key.ts";
 import { addAuditRoutes } from "./audit-routes.ts";
+import { addClientCertificateRoutes } from "./client-certificate-routes.ts";
 import { addDelegationRoutes } from "./delegation-routes.ts";
 import type { ApiDeps } from "./deps.ts";
 import { addErasureRoutes, addEvidenceRoutes } from "./evidence-routes.ts";
@@ -51,6 +52,7 @@ export async function startApi(
   addRequestRoutes(router, deps);
   addSessionRoutes(router, deps);
   addSshRoutes(router, deps);
+  addClientCertificateRoutes(router, deps);
   addExplainRoutes(router, deps);
   addAuditRoutes(router, deps);
   addEvidenceRoutes(router, deps);

@@ -22,7 +22,7 @@ import {
   writeSync,
 } from "node:fs";
 import { isIP } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import * as x509 from "@peculiar/x509";
 
@@ -33,7 +33,7 @@ const CA_LIFE_MS = 3650 * DAY_MS;
 /** Clocks of clients may be behind ours. */
 const BACKDATE_MS = 3_600_000;
 const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
-const SIGNATURE = { name: "ECDSA", hash: "SHA-256" };
+export const AUTHORITY_SIGNATURE = { name: "ECDSA", hash: "SHA-256" };
 const KEY = { name: "ECDSA", namedCurve: "P-256" };
 
 export interface CertificateAuthority {
@@ -56,19 +56,43 @@ export interface IssuedCertificate {
 }
 
 /** Where the authority lives. The key is readable by the gateway's user only. */
-export function caFiles(dataDirectory: string): {
-  readonly certificate: string;
-  readonly key: string;
-} {
+export function caFiles(dataDirectory: string): AuthorityFiles {
   const directory = join(dataDirectory, "ca");
   return { certificate: join(directory, "ca.pem"), key: join(directory, "ca.key") };
 }
 
 /** Opens the authority of `dataDirectory`, making it when there is none. */
 export async function openCa(dataDirectory: string, nowMs: number): Promise<CertificateAuthority> {
-  const files = caFiles(dataDirectory);
+  return authority(await openAuthority(caFiles(dataDirectory), "Custody gateway CA", nowMs));
+}
+
+/** Makes the authority; refuses when any of its files is there. */
+export async function createCa(
+  dataDirectory: string,
+  nowMs: number,
+): Promise<CertificateAuthority> {
+  return authority(await createAuthority(caFiles(dataDirectory), "Custody gateway CA", nowMs));
+}
+
+export interface AuthorityFiles {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** An authority's certificate and key, PEM. */
+export interface AuthorityPair {
+  readonly certificatePem: string;
+  readonly keyPem: string;
+}
+
+/** What is in the files, made when there is nothing. Throws GatewayError "configuration". */
+export async function openAuthority(
+  files: AuthorityFiles,
+  name: string,
+  nowMs: number,
+): Promise<AuthorityPair> {
   const present = [files.certificate, files.key].filter((file) => existsSync(file));
-  if (present.length === 0) return createCa(dataDirectory, nowMs);
+  if (present.length === 0) return createAuthority(files, name, nowMs);
   if (present.length === 1)
     throw new GatewayError("configuration", `${present[0]} is there without its other half`, {
       hint: "restore both files of the CA from a backup; a new CA would have to be trusted anew by every client",
@@ -86,22 +110,21 @@ export async function openCa(dataDirectory: string, nowMs: number): Promise<Cert
       cause: error,
     });
   }
-  return authority(certificatePem, keyPem);
+  return { certificatePem, keyPem };
 }
 
-/** Makes the authority; refuses when any of its files is there. */
-export async function createCa(
-  dataDirectory: string,
+async function createAuthority(
+  files: AuthorityFiles,
+  name: string,
   nowMs: number,
-): Promise<CertificateAuthority> {
-  const files = caFiles(dataDirectory);
+): Promise<AuthorityPair> {
   const keys = await crypto.subtle.generateKey(KEY, true, ["sign", "verify"]);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    name: "CN=Custody gateway CA",
+    name: `CN=${name}`,
     notBefore: new Date(nowMs - BACKDATE_MS),
     notAfter: new Date(nowMs + CA_LIFE_MS),
     keys,
-    signingAlgorithm: SIGNATURE,
+    signingAlgorithm: AUTHORITY_SIGNATURE,
     extensions: [
       new x509.BasicConstraintsExtension(true, 0, true),
       new x509.KeyUsagesExtension(
@@ -113,10 +136,10 @@ export async function createCa(
   });
   const certificatePem = `${certificate.toString("pem")}\n`;
   const keyPem = privatePem(keys.privateKey);
-  mkdirSync(join(dataDirectory, "ca"), { recursive: true, mode: 0o700 });
+  mkdirSync(dirname(files.key), { recursive: true, mode: 0o700 });
   writeNew(files.key, keyPem, 0o600);
   writeNew(files.certificate, certificatePem, 0o644);
-  return authority(certificatePem, keyPem);
+  return { certificatePem, keyPem };
 }
 
 /** `AB:CD:…`, SHA-256 over the DER of the first certificate of a PEM text. */
@@ -126,7 +149,7 @@ export function fingerprintOf(certificatePem: string): string {
   return hex.match(/../g)?.join(":") ?? "";
 }
 
-function authority(certificatePem: string, keyPem: string): CertificateAuthority {
+function authority({ certificatePem, keyPem }: AuthorityPair): CertificateAuthority {
   const issuer = new x509.X509Certificate(certificatePem);
   return {
     certificatePem,
@@ -140,8 +163,8 @@ function authority(certificatePem: string, keyPem: string): CertificateAuthority
         notBefore: new Date(request.notBeforeMs),
         notAfter: new Date(request.notAfterMs),
         publicKey: keys.publicKey,
-        signingKey: await importPrivate(keyPem),
-        signingAlgorithm: SIGNATURE,
+        signingKey: await importAuthorityKey(keyPem),
+        signingAlgorithm: AUTHORITY_SIGNATURE,
         extensions: [
           new x509.BasicConstraintsExtension(false, undefined, true),
           new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
@@ -167,7 +190,8 @@ function privatePem(key: webcrypto.CryptoKey): string {
   return KeyObject.from(key).export({ type: "pkcs8", format: "pem" }).toString();
 }
 
-async function importPrivate(keyPem: string): Promise<webcrypto.CryptoKey> {
+/** For signing certificates. */
+export async function importAuthorityKey(keyPem: string): Promise<webcrypto.CryptoKey> {
   const der = createPrivateKey(keyPem).export({ type: "pkcs8", format: "der" });
   return crypto.subtle.importKey("pkcs8", new Uint8Array(der), KEY, false, ["sign"]);
 }

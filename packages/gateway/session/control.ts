@@ -138,12 +138,30 @@ export interface SessionEvents {
    * cannot take it over leaves this out and is ended.
    */
   readonly onChain?: (chain: Chain) => void;
+  /** Others in its shell; a session that has none leaves this out. */
+  readonly onParticipant?: (act: ParticipantAct) => void;
   /**
    * Takes the leaves of the session's own beginning and end into the journal its commands are in, so that
    * they come in between; absent: the control side's journal is that one.
    */
   readonly record?: (leaf: LeafDraft) => void;
 }
+
+/** Sees a shell; types into it as well; sees it and may end it. */
+export type JoinMode = "observer" | "peer" | "moderator";
+
+/** What somebody does in the shell of another's session. */
+export type ParticipantAct =
+  | { readonly act: "join"; readonly participant: string; readonly who: string; readonly mode: JoinMode }
+  | { readonly act: "type"; readonly participant: string; readonly bytes: Uint8Array }
+  | { readonly act: "leave"; readonly participant: string };
+
+/** What a participant sees. */
+export type ParticipantView =
+  | { readonly kind: "size"; readonly columns: number; readonly rows: number }
+  | { readonly kind: "output"; readonly bytes: Uint8Array }
+  /** There is nothing more to be seen. */
+  | { readonly kind: "end"; readonly why: string };
 
 export interface SessionEnd {
   readonly code: "revoked" | "shutdown";
@@ -172,6 +190,8 @@ export interface Control {
   leaveHold(holdId: string, sessionId: string): void;
   /** Single use: true once for an approved hold with this binding, then never again. */
   spendApproval(holdId: string, binding: string): Promise<boolean>;
+  /** What a participant of that session sees. May be lost when nobody takes it. */
+  showParticipant(sessionId: string, participant: string, view: ParticipantView): void;
   /** A command was denied, or waits for people: for who asks about it by its request id. */
   noteDenial(denied: DeniedCommand): void;
   /** For the error text of a denial: is there something the chain could ask for? */

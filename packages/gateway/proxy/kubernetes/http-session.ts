@@ -9,9 +9,8 @@ import type { Access } from "../../access/operation.ts";
 import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
-import { Secret } from "../../base/secret.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
-import type { Control } from "../../session/control.ts";
+import type { Control, ShownCredential } from "../../session/control.ts";
 import { recordedSession } from "../../session/recorded-session.ts";
 import { SessionBook } from "../../session/session-book.ts";
 import { type KubernetesTarget, speaks, type Target } from "../../target/target.ts";
@@ -32,9 +31,16 @@ export interface HttpSessionsDeps {
   readonly log: (message: string, error?: unknown) => void;
 }
 
+export interface ShownIdentity {
+  readonly credential: ShownCredential;
+  /** The same for who shows the same. */
+  readonly identity: string;
+  /** When it is to be looked at again, by what it says of itself. */
+  readonly untilMs: number;
+}
+
 /** What a request says of itself before anything is believed. */
-export interface Shown {
-  readonly credential: string;
+export interface Shown extends ShownIdentity {
   readonly target: string;
   readonly account: string | undefined;
   readonly clientAddress: string;
@@ -124,7 +130,7 @@ export class HttpSessions implements AsyncDisposable {
   async of(shown: Shown): Promise<HttpSession> {
     if (this.#stopping !== undefined) throw this.#stopping;
     const key = createHash("sha256")
-      .update(JSON.stringify([shown.credential, shown.target, shown.account, shown.clientAddress]))
+      .update(JSON.stringify([shown.identity, shown.target, shown.account, shown.clientAddress]))
       .digest("base64url");
     const found = this.#entries.get(key);
     if (found !== undefined && this.#deps.clock.nowMs() < found.credentialUntilMs) {
@@ -148,7 +154,7 @@ export class HttpSessions implements AsyncDisposable {
     if (this.#entries.size >= this.#deps.maxSessions)
       throw new GatewayError("limit", "too many sessions are open");
     const opening = this.#connect(shown);
-    const entry = { opening, credentialUntilMs: expiryIn(shown.credential) };
+    const entry = { opening, credentialUntilMs: shown.untilMs };
     this.#entries.set(key, entry);
     const forget = () => {
       if (this.#entries.get(key) === entry) this.#entries.delete(key);
@@ -169,7 +175,7 @@ export class HttpSessions implements AsyncDisposable {
     const opened = await control.openSession(
       {
         protocol: "kubernetes",
-        credential: new Secret(shown.credential),
+        credential: shown.credential,
         ...{ target: targetName, account, database: "", clientAddress },
       },
       {
@@ -240,7 +246,7 @@ export class HttpSessions implements AsyncDisposable {
 }
 
 /** The earliest `exp` of the JWTs in it, unverified: a credential that says it is over is asked again. */
-function expiryIn(credential: string): number {
+export function tokenExpiry(credential: string): number {
   let untilMs = Number.POSITIVE_INFINITY;
   for (const part of credential.split("~")) {
     const payload = part.split(".")[1];

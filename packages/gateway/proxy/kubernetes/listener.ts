@@ -13,9 +13,15 @@ import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { KubernetesWireError } from "@custody/wire/kubernetes/errors.ts";
 import { parseRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import { Secret } from "../../base/secret.ts";
 import type { ClientAnswer } from "./answer.ts";
 import { statusOf } from "./faults.ts";
-import { HttpSessions, type HttpSessionsDeps } from "./http-session.ts";
+import {
+  HttpSessions,
+  type HttpSessionsDeps,
+  type ShownIdentity,
+  tokenExpiry,
+} from "./http-session.ts";
 import { answerStatus, type RequestDeps, serveRequest } from "./request.ts";
 import { type StreamDeps, serveStream } from "./streams.ts";
 
@@ -75,6 +81,8 @@ class Door implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   /** Connections on which nobody has shown a good credential yet, by their place, with their time. */
   readonly #strangers = new Map<string, NodeJS.Timeout>();
+  /** What connections were made with, by their place: looked at once each. */
+  readonly #certificates = new Map<string, ShownIdentity>();
   readonly #http = createHttpServer({ maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false });
   readonly #http2 = createHttp2Server({
     maxHeaderListPairs: 128,
@@ -93,6 +101,9 @@ class Door implements AsyncDisposable {
       {
         ...{ cert, key, minVersion: "TLSv1.2", ALPNProtocols: ["h2", "http/1.1"] },
         handshakeTimeout: deps.startupTimeoutMs,
+        // Asked for and not needed. TLS proves the client's key whoever issued; who did is for the control
+        // side to judge, each time a session is opened.
+        ...{ requestCert: true, rejectUnauthorized: false },
       },
       (secure) => this.#secured(secure),
     );
@@ -127,6 +138,7 @@ class Door implements AsyncDisposable {
   #secured(secure: TLSSocket): void {
     secure.on("error", () => secure.destroy());
     this.#giveTime(secure);
+    this.#keepCertificate(secure);
     const server = secure.alpnProtocol === "h2" ? this.#http2 : this.#http;
     server.emit("connection", secure);
   }
@@ -140,6 +152,20 @@ class Door implements AsyncDisposable {
       clearTimeout(timer);
       if (this.#strangers.get(place) === timer) this.#strangers.delete(place);
     });
+  }
+
+  #keepCertificate(secure: TLSSocket): void {
+    const certificate = certificateOf(secure);
+    if (certificate === undefined) return;
+    const place = placeOf(secure);
+    this.#certificates.set(place, certificate);
+    secure.once("close", () => {
+      if (this.#certificates.get(place) === certificate) this.#certificates.delete(place);
+    });
+  }
+
+  #shown(request: Incoming): ShownIdentity {
+    return shownBy(request, this.#certificates.get(placeOf(request.socket)));
   }
 
   /** From here on the connection is its session's, which ends with the delegation. */
@@ -167,9 +193,8 @@ class Door implements AsyncDisposable {
 
   async #answer(request: Incoming, answer: ClientAnswer): Promise<void> {
     const { target, account, url } = addressedTo(request.url ?? "");
-    const credential = credentialOf(request);
     const session = await this.#sessions.of({
-      ...{ credential, target, account, clientAddress: addressOf(request) },
+      ...{ ...this.#shown(request), target, account, clientAddress: addressOf(request) },
     });
     this.#isKnown(request.socket);
     const body = await readAll(request, this.#deps.maxBodyBytes);
@@ -186,8 +211,8 @@ class Door implements AsyncDisposable {
     socket.on("error", () => socket.destroy());
     try {
       const { target, account, url } = addressedTo(request.url ?? "");
-      const credential = credentialOf(request);
-      const session = await this.#sessions.of({ credential, target, account, clientAddress });
+      const shown = { ...this.#shown(request), target, account, clientAddress };
+      const session = await this.#sessions.of(shown);
       this.#isKnown(socket);
       const { headers, method = "" } = request;
       await serveStream(this.#deps, session, { method, url, headers, socket, head });
@@ -231,8 +256,11 @@ export function addressedTo(written: string): {
   return { account: found[1], target: found[2] ?? "", url: { ...url, segments } };
 }
 
-/** Throws GatewayError: unauthenticated without one, forbidden with a claim of another identity. */
-function credentialOf({ headers }: Incoming): string {
+/**
+ * A bearer token, or the certificate the connection was made with. Throws GatewayError: unauthenticated
+ * without either, invalid with both, forbidden with a claim of another identity.
+ */
+function shownBy({ headers }: Incoming, certificate: ShownIdentity | undefined): ShownIdentity {
   for (const name of Object.keys(headers))
     if (/^(impersonate-|x-remote-)/.test(name))
       throw new GatewayError(
@@ -242,12 +270,28 @@ function credentialOf({ headers }: Incoming): string {
           hint: "the cluster sees the head of the chain of delegation; leave out --as",
         },
       );
-  const [, token] = /^Bearer ([\x21-\x7e]+)$/i.exec(String(headers.authorization ?? "")) ?? [];
+  const { authorization } = headers;
+  if (certificate !== undefined) {
+    if (authorization === undefined) return certificate;
+    // Of two identities neither is the one that is meant.
+    throw new GatewayError("invalid", "the request shows a certificate and a token: one is enough");
+  }
+  const [, token] = /^Bearer ([\x21-\x7e]+)$/i.exec(String(authorization ?? "")) ?? [];
   if (token === undefined)
     throw new GatewayError("unauthenticated", "the request shows no bearer token", {
       hint: "custody kubeconfig <target> writes a kubeconfig that does",
     });
-  return token;
+  return { credential: new Secret(token), identity: token, untilMs: tokenExpiry(token) };
+}
+
+function certificateOf(secure: TLSSocket): ShownIdentity | undefined {
+  const certificate = secure.getPeerX509Certificate();
+  if (certificate === undefined) return undefined;
+  return {
+    credential: { kind: "client-certificate", certificate: certificate.raw },
+    identity: `certificate ${certificate.fingerprint256}`,
+    untilMs: certificate.validToDate.getTime(),
+  };
 }
 
 function placeOf({ remoteAddress, remotePort }: Socket): string {
