@@ -10,7 +10,8 @@ const MINIMUM = [24, 12];
 
 // The gateway's own: the parser's largest function takes V8's optimising compiler 500 MB and a second of
 // both cores to make no faster, and large results leave less behind with a smaller young generation. Its
-// threads allocate little: an arena of the C library for each would keep tens of megabytes for nothing.
+// threads share a few arenas of the C library: with one they wait for each other, and one for each keeps tens
+// of megabytes for nothing.
 const SERVE_FLAGS = ["--liftoff-only", "--max-semi-space-size=4"];
 
 const main = fileURLToPath(new URL("../main.ts", import.meta.url));
@@ -36,7 +37,7 @@ function replace() {
   const { execPath, execArgv, argv } = process;
   process.execve(execPath, [execPath, ...execArgv, ...flags, argv[1], ...argv.slice(2)], {
     ...process.env,
-    MALLOC_ARENA_MAX: process.env.MALLOC_ARENA_MAX ?? "1",
+    MALLOC_ARENA_MAX: process.env.MALLOC_ARENA_MAX ?? "4",
   });
 }
 
