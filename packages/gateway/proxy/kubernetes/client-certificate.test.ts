@@ -8,11 +8,11 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { createTestAuthority } from "../../../../conformance/support/certificates.ts";
+import { openTestDoor, type TestDoor } from "../../../../conformance/support/kubernetes-door.ts";
 import { engineer, policy } from "../../access/access.fixture.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
 import { type ClientAuthority, openClientAuthority } from "../../config/client-authority.ts";
-import { openTestDoor, type TestDoor } from "./door.fixture.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "custody-door-"));
 const revoked = new Set<string>();

@@ -181,6 +181,7 @@ const control: Control = {
   },
   leaveHold: () => undefined,
   spendApproval: async () => true,
+  showParticipant: () => undefined,
   noteDenial: () => undefined,
 };
 

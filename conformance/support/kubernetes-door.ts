@@ -4,18 +4,27 @@
 import type { RequestListener } from "node:http";
 import { createServer as createHttpsServer, type RequestOptions } from "node:https";
 import type { AddressInfo } from "node:net";
+import {
+  createTestAccess,
+  NOON_MS,
+  type TestAccess,
+} from "@custody/gateway/access/access.fixture.ts";
+import type { LeafDraft } from "@custody/gateway/audit/journal.ts";
+import { systemClock } from "@custody/gateway/base/clock.ts";
+import { Secret } from "@custody/gateway/base/secret.ts";
+import { loadGrammars } from "@custody/gateway/command/load-grammars.ts";
+import type { Hop } from "@custody/gateway/delegation/chain.ts";
+import type { PolicyFile } from "@custody/gateway/policy/load.ts";
+import { listenKubernetes } from "@custody/gateway/proxy/kubernetes/listener.ts";
+import type {
+  Control,
+  HoldRequest,
+  OpenSession,
+  SessionEvents,
+} from "@custody/gateway/session/control.ts";
+import type { KubernetesTarget } from "@custody/gateway/target/target.ts";
 import { Agent, fetch } from "undici";
-import { createTestAuthority } from "../../../../conformance/support/certificates.ts";
-import { createTestAccess, NOON_MS, type TestAccess } from "../../access/access.fixture.ts";
-import type { LeafDraft } from "../../audit/journal.ts";
-import { systemClock } from "../../base/clock.ts";
-import { Secret } from "../../base/secret.ts";
-import { loadGrammars } from "../../command/load-grammars.ts";
-import type { Hop } from "../../delegation/chain.ts";
-import type { PolicyFile } from "../../policy/load.ts";
-import type { Control, HoldRequest, OpenSession, SessionEvents } from "../../session/control.ts";
-import type { KubernetesTarget } from "../../target/target.ts";
-import { listenKubernetes } from "./listener.ts";
+import { createTestAuthority } from "./certificates.ts";
 
 export interface TestDoor extends AsyncDisposable {
   readonly origin: string;
@@ -139,6 +148,7 @@ function controlOf({ hops, letIn }: DoorOptions, { opened, events, held }: Books
     },
     leaveHold: () => undefined,
     spendApproval: async () => true,
+    showParticipant: () => undefined,
     noteDenial: () => undefined,
   };
 }
