@@ -18,6 +18,7 @@ import { runAgeKit } from "./age-kit.ts";
 import { flipEveryBit } from "./bits.ts";
 import { injectFaults } from "./faults.ts";
 import { compareWithMerkle } from "./merkle.ts";
+import { anchorInBucket } from "./object-lock.ts";
 import { closingLine, has, hasFailed, report, skip } from "./report.ts";
 import { openWithStockTools } from "./stock-tools.ts";
 
@@ -121,6 +122,7 @@ try {
     skip("the independent verifiers", "there is no Go on the path, which they are written in");
   }
   await openWithStockTools(directory);
+  await anchorInBucket();
   await flipEveryBit(directory);
   await injectFaults();
 } finally {

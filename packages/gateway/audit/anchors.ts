@@ -164,7 +164,8 @@ export function folderAnchors(directory: string): AnchorStore {
 }
 
 const MAX_LOOKED_AT = 1000;
-const HEAD_END = ".checkpoint";
+/** How the names of heads end. */
+export const HEAD_END = ".checkpoint";
 
 /** Of the log; its origin may hold anything but spaces and plus signs. */
 function beginOf({ origin }: LogKey): string {

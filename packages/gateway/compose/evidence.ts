@@ -30,7 +30,7 @@ const PUBLISH_EVERY_MS = 1_000;
 
 export async function openEvidence(
   first: Settings,
-  outside: Pick<Outside, "clock" | "log" | "onFailure">,
+  outside: Pick<Outside, "clock" | "log" | "onFailure" | "environment">,
   stack: AsyncDisposableStack,
   /** Numbers of the journals that data processes write. */
   workers: readonly number[],

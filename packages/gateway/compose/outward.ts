@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import {
   type AnchoringDeps,
+  type AnchorStore,
   folderAnchors,
   refuseIfAnchoredAhead,
   startAnchoring,
@@ -13,11 +14,14 @@ import { type CosigningDeps, refuseIfBehind, startCosigning } from "../audit/cos
 import { createLogFiles } from "../audit/log-files.ts";
 import { type LogKeySettings, loadLogKey } from "../audit/log-key.ts";
 import { createOutbound, type Outbound } from "../audit/outbound.ts";
+import { s3Anchors } from "../audit/s3-anchors.ts";
 import { logDirectory } from "../audit/sequencer.ts";
 import { createWitness } from "../audit/witnesses.ts";
+import { systemClock } from "../base/clock.ts";
 import type { GatewayError } from "../base/errors.ts";
 import { systemRandom } from "../base/ids.ts";
-import type { Config, OutsideService } from "../config/config.ts";
+import type { Config, LogConfig, OutsideService } from "../config/config.ts";
+import { createSecretResolver, type ResolveSecret } from "../credential/secrets.ts";
 
 const TIMEOUT_MS = 5_000;
 
@@ -44,9 +48,15 @@ export async function lookOutward(
   outside: {
     readonly log: (message: string) => void;
     readonly onFailure: (error: GatewayError) => void;
+    /** For references to secrets. */
+    readonly environment: Readonly<Record<string, string | undefined>>;
   },
 ): Promise<Outward> {
   const { dataDirectory, log } = config;
+  const resolveSecret = createSecretResolver({
+    ...{ dataDirectory, environment: outside.environment },
+    timeoutMs: config.limits.secretTimeoutMs,
+  });
   const outbounds = new AsyncDisposableStack();
   const outbound = ({ caFile }: OutsideService): Outbound =>
     outbounds.use(
@@ -68,7 +78,7 @@ export async function lookOutward(
   const { anchors } = log;
   const anchoring: AnchoringDeps | undefined = anchors && {
     ...shared,
-    stores: [folderAnchors(anchors.folder)],
+    stores: anchorStores(anchors, resolveSecret, outbound),
     timeStamps: anchors.timeStamps && {
       url: anchors.timeStamps.url,
       outbound: outbound(anchors.timeStamps),
@@ -96,4 +106,23 @@ export async function lookOutward(
       };
     },
   };
+}
+
+function anchorStores(
+  { folder, bucket }: NonNullable<LogConfig["anchors"]>,
+  resolveSecret: ResolveSecret,
+  outbound: (service: OutsideService) => Outbound,
+): AnchorStore[] {
+  const stores: AnchorStore[] = [];
+  if (folder !== undefined) stores.push(folderAnchors(folder));
+  if (bucket !== undefined) {
+    const { url, region, retainMs } = bucket;
+    const key = async () => ({
+      id: (await resolveSecret(bucket.keyId)).reveal(),
+      secret: (await resolveSecret(bucket.key)).reveal(),
+    });
+    const to = outbound(bucket);
+    stores.push(s3Anchors({ url, region, retainMs, key, outbound: to, clock: systemClock }));
+  }
+  return stores;
 }

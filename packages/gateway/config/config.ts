@@ -162,7 +162,16 @@ export interface LogConfig {
   readonly cosignEveryMs: number;
   readonly anchors:
     | {
-        readonly folder: string;
+        readonly folder: string | undefined;
+        /** With object lock. */
+        readonly bucket:
+          | (OutsideService & {
+              readonly region: string;
+              readonly keyId: SecretReference;
+              readonly key: SecretReference;
+              readonly retainMs: number;
+            })
+          | undefined;
         readonly everyMs: number;
         readonly timeStamps: OutsideService | undefined;
       }

@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import type { LogConfig, OutsideService } from "./config.ts";
-import { type Context, pemFile } from "./resolve-context.ts";
+import { type Context, pemFile, resolveReference } from "./resolve-context.ts";
 import type { LogDocument } from "./schema-log.ts";
 
 export function resolveLog(context: Context, document: LogDocument): LogConfig {
@@ -28,7 +28,14 @@ export function resolveLog(context: Context, document: LogDocument): LogConfig {
     quorum: quorum ?? Math.max(1, witnesses.length),
     cosignEveryMs: cosignEvery,
     anchors: anchors && {
-      folder: resolve(context.directory, anchors.folder),
+      folder: anchors.folder === undefined ? undefined : resolve(context.directory, anchors.folder),
+      bucket: anchors.bucket && {
+        ...service(["log", "anchors", "bucket"], anchors.bucket.url, anchors.bucket.caFile),
+        region: anchors.bucket.region,
+        keyId: resolveReference(context, anchors.bucket.keyId),
+        key: resolveReference(context, anchors.bucket.key),
+        retainMs: anchors.bucket.retainFor,
+      },
       everyMs: anchors.every,
       timeStamps:
         anchors.timeStamps &&

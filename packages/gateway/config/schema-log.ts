@@ -2,7 +2,7 @@
 
 import { parseKey } from "@custody/evidence/core/note.ts";
 import { z } from "zod";
-import { duration, path, text } from "./schema-terms.ts";
+import { duration, path, secret, text } from "./schema-terms.ts";
 
 const verifierKey = z
   .string()
@@ -59,7 +59,24 @@ export const log = z
       .prefault("10s"),
     anchors: z
       .strictObject({
-        folder: path.describe("Folder for copies of heads, one file each, never replaced."),
+        folder: path
+          .describe("Folder for copies of heads, one file each, never replaced.")
+          .optional(),
+        bucket: z
+          .strictObject({
+            url: httpUrl.describe(
+              "Of a bucket with object lock: `https://s3.example/bucket`, `https://bucket.s3.example`.",
+            ),
+            region: text.prefault("us-east-1"),
+            keyId: secret.describe("Access key id; a reference."),
+            key: secret.describe("Secret access key; a reference."),
+            retainFor: duration(86_400_000, 100 * 366 * 86_400_000)
+              .describe("How long nobody can delete a copy.")
+              .prefault("3650d"),
+            caFile,
+          })
+          .describe("Bucket (S3, or who speaks as it) for copies of heads, locked (COMPLIANCE).")
+          .optional(),
         every: duration(1_000, 7 * 86_400_000)
           .describe("How often a head is copied when the log has grown; at the stop too.")
           .prefault("1h"),
@@ -67,6 +84,9 @@ export const log = z
           .strictObject({ url: httpUrl, caFile })
           .describe("Authority (RFC 3161) that stamps each copy; `openssl ts -verify` checks it.")
           .optional(),
+      })
+      .refine(({ folder, bucket }) => folder !== undefined || bucket !== undefined, {
+        message: "a folder or a bucket is needed",
       })
       .describe("Copies of the log's heads where this machine's administrator has no say.")
       .optional(),
