@@ -15,7 +15,10 @@ export type CanaryName =
   | "secret"
   | "contact"
   | "token"
-  | "guc";
+  | "guc"
+  | "role"
+  | "far"
+  | "stored";
 
 export interface Canaries {
   readonly values: ReadonlyMap<CanaryName, string | number>;
@@ -35,6 +38,9 @@ const TEXTS: readonly CanaryName[] = [
     "contact",
     "token",
     "guc",
+    "role",
+    "far",
+    "stored",
   ] as const),
 ];
 const NUMBERS: readonly CanaryName[] = ["ssn", "salary"];

@@ -2,6 +2,7 @@
 // as arguments only those whose ids contain one of them. The last line is `N passed, N failed, N skipped`.
 
 import { attack } from "./attack.ts";
+import { ATTACHED } from "./attempts-attached.ts";
 import { AUTHORITY } from "./attempts-authority.ts";
 import { FORMS } from "./attempts-forms.ts";
 import { FRAMING } from "./attempts-framing.ts";
@@ -11,9 +12,15 @@ import { WRITES } from "./attempts-writes.ts";
 import { openAttackStage } from "./stage.ts";
 
 const words = process.argv.slice(2);
-const attempts = [...LEAKS, ...WRITES, ...FORMS, ...AUTHORITY, ...NAMES, ...FRAMING].filter(
-  ({ id }) => words.length === 0 || words.some((word) => id.includes(word)),
-);
+const attempts = [
+  ...LEAKS,
+  ...WRITES,
+  ...FORMS,
+  ...ATTACHED,
+  ...AUTHORITY,
+  ...NAMES,
+  ...FRAMING,
+].filter(({ id }) => words.length === 0 || words.some((word) => id.includes(word)));
 
 await using stage = await openAttackStage();
 console.log(`PostgreSQL ${stage.server.version}, gateway at ${stage.gateway.url}\n`);

@@ -47,6 +47,13 @@ create table lapsed (id int, mail text);
 create unique index on lapsed (id) where mail > 'm';
 create table jobs (id int, word text);
 create table scratch (id int, word text);
+create unique index on visits_low (visitor);
+create table parents (id int primary key);
+create table kids (id int references parents on update cascade check (id < 50), token text);
+create table bands (id int, band int) partition by range (band);
+create table bands_low partition of bands for values from (0) to (100);
+create table bands_high partition of bands for values from (100) to (1000);
+create table coupled (id int, name text);
 create view addresses as select id, email as address, upper(email) as loud, name from customers;
 create view noted as select id, note from customers;
 create view nested_addresses as select id, address from addresses;
@@ -92,6 +99,20 @@ create function blurt() returns trigger language plpgsql as
   end$$;
 create trigger blurting before insert on jobs for each row execute function blurt();
 
+-- Code that runs by itself.
+create function noisy(x text) returns bool language plpgsql as
+  $$begin raise notice 'mail %', (select email from customers where id = 1); return true; end$$;
+create table guarded (id int, word text check (noisy(word)));
+create table defaulted (id int, word bool default noisy('x'));
+create domain guard as text check (noisy(value));
+create table domained (id int, word guard, words guard[]);
+create table secured (id int, word text);
+alter table secured enable row level security;
+create policy seen on secured using (noisy(word));
+create view job_view as select id, word from jobs;
+create materialized view named as select name, email from customers with no data;
+create unique index on named (name);
+
 insert into customers (id, name, email, phone, ssn, profile, tags, code, salary, note) values
   (1, 'one', :canary_email, :canary_phone, :canary_ssn, jsonb_build_object('mail', :canary_json),
    array[:canary_tag], :canary_code, :canary_salary, 'first'),
@@ -112,7 +133,14 @@ insert into devices values (1, 'one'), (2, 'two');
 insert into uses values (1, 'one');
 insert into lowered (id, mail, other) values (1, :canary_email, 1);
 insert into lapsed values (1, :canary_email), (2, null);
+insert into parents values (1);
+insert into kids values (1, :canary_token);
+insert into bands values (1, 50), (2, 500);
+insert into secured values (1, 'x');
+alter table coupled add column later text default :canary_stored;
+alter table coupled alter later drop default;
 refresh materialized view mailing;
+refresh materialized view named;
 select lo_from_bytea(4711, convert_to(:canary_email, 'UTF8'));
 grant select on large object 4711 to public;
 
@@ -127,4 +155,11 @@ create role custody_admin login createrole password :admin_password;
 grant attacked to custody_admin with admin option;
 grant pg_signal_backend to custody_admin;
 alter database shop set app.secret = :canary_guc;
+alter role attacked set app.secret = :canary_role;
+alter materialized view named owner to attacked;
+alter domain codeword owner to attacked;
+create extension postgres_fdw;
+create server far foreign data wrapper postgres_fdw options (host 'far.example');
+grant usage on foreign server far to attacked;
+create user mapping for attacked server far options (user 'u', password :canary_far);
 analyze;

@@ -50,6 +50,9 @@ export const CLASSES: readonly (readonly [string, string])[] = [
   ["public.uses.device", "pii.device"],
   ["public.lapsed.mail", "pii.email"],
   ["public.lowered.mail", "pii.email"],
+  ["public.kids.token", "secret.token"],
+  ["public.bands.band", "pii.band"],
+  ["public.coupled.later", "pii.later"],
 ];
 
 const POLICIES = `

@@ -62,7 +62,9 @@ export function buildCatalogue(
   const all = new Map<string, ClassedColumn>();
   for (const columns of classes.values())
     for (const list of columns.values())
-      for (const classed of list) all.set(`${classed.class}\0${classed.column}`, classed);
+      for (const classed of list)
+        if (classed.class !== HIDDEN_CLASS) all.set(`${classed.class}\0${classed.column}`, classed);
+  if (all.size > 0) hideValues(snapshot, classes);
   return {
     snapshot,
     place,
@@ -172,6 +174,37 @@ function childrenByParent(snapshot: Snapshot): ReadonlyMap<number, readonly numb
     }
   childrenOf.set(snapshot, made);
   return made;
+}
+
+/**
+ * Columns of the system's own relations that hold values of anybody's columns or settings: what rows from
+ * before a column was added have in it, what a role's sessions start with. `*` of these is read by tools.
+ */
+const HIDDEN: readonly (readonly [string, string])[] = [
+  ["pg_attribute", "attmissingval"],
+  ["pg_roles", "rolconfig"],
+  ["pg_user", "useconfig"],
+];
+
+/** Their class: only who may unmask whatever there is sees them. */
+const HIDDEN_CLASS = "custody.hidden";
+
+/** Whether rows of the relation have classified values that an error could quote. */
+export function isClassified({ classes }: Pick<Catalogue, "classes">, oid: number): boolean {
+  for (const list of classes.get(oid)?.values() ?? [])
+    if (list.some((classed) => classed.class !== HIDDEN_CLASS)) return true;
+  return false;
+}
+
+function hideValues(snapshot: Snapshot, classes: Map<number, Map<number, ClassedColumn[]>>): void {
+  for (const [name, column] of HIDDEN) {
+    const oid = snapshot.relationNames.get("pg_catalog")?.get(name);
+    const relation = oid === undefined ? undefined : snapshot.relations.get(oid);
+    const found = relation?.columns.find((one) => one.name === column);
+    if (relation === undefined || found === undefined) continue;
+    const classed = { class: HIDDEN_CLASS, column: `pg_catalog.${name}.${column}` };
+    classes.set(relation.oid, new Map([[found.attribute, [classed]]]));
+  }
 }
 
 function keepClasses(

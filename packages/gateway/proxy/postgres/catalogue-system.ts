@@ -23,6 +23,9 @@ const HARMLESS = new Set(
 /** Extensions' relations that show other sessions' statements, wherever they are installed. */
 const SENSITIVE_ANYWHERE = new Set(["pg_stat_statements", "pg_stat_statements_info"]);
 
+/** But for these: passwords for other servers are among the options. */
+const SECRETS = new Set(["user_mapping_options", "_pg_user_mappings"]);
+
 export function isSystemSchema(schema: string): boolean {
   return (
     schema === "pg_catalog" ||
@@ -41,5 +44,5 @@ export function judgeSystemRelation(
   if (!isSystemSchema(schema)) return "user";
   if (schema === "pg_catalog") return HARMLESS.has(name) ? "harmless" : "sensitive";
   // information_schema shows nothing but definitions, and only of what the role may use.
-  return schema === "information_schema" ? "harmless" : "sensitive";
+  return schema === "information_schema" && !SECRETS.has(name) ? "harmless" : "sensitive";
 }

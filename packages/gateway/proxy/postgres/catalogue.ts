@@ -6,7 +6,8 @@
 // search_path of pg_catalog only, so that every other name in them is qualified.
 
 import { createHash } from "node:crypto";
-import { BOUND_SETTINGS, type SettingBounds, settingBounds } from "./settings.ts";
+import { CATALOGUE_SQL, MARK } from "./catalogue-sql.ts";
+import { type SettingBounds, settingBounds } from "./settings.ts";
 
 export type RelationKind =
   | "table"
@@ -34,6 +35,8 @@ export interface RelationInfo {
   readonly name: string;
   readonly kind: RelationKind;
   readonly owner: string;
+  /** OID of the type of its rows; 0 for an index. */
+  readonly rowType: number;
   readonly isPartition: boolean;
   /** In order of `attribute`, without dropped ones. */
   readonly columns: readonly ColumnInfo[];
@@ -43,6 +46,8 @@ export interface RelationInfo {
   readonly referencedBy: readonly number[];
   /** Tables whose rows go, or lose their reference, with a row of this one (ON DELETE …). */
   readonly deletesWith: readonly { readonly oid: number; readonly action: "delete" | "update" }[];
+  /** OIDs of tables whose rows change with the key they refer to (ON UPDATE …). */
+  readonly updatesWith: readonly number[];
   /** SELECT text of a view or materialised view. */
   readonly definition: string | undefined;
   /** Of a view: another text whenever the view was replaced. */
@@ -55,6 +60,10 @@ export interface RelationInfo {
   readonly checks: readonly (readonly number[])[];
   readonly foreignKeys: readonly ForeignKey[];
   readonly triggers: number;
+  /** Functions somebody made run by themselves: in checks, defaults, indexes; under row security, at reads. */
+  readonly runsCode: "never" | "writes" | "always";
+  /** Attributes that say which partition a row is in; 0 stands for the whole row. */
+  readonly partitionKey: readonly number[];
 }
 
 /** `attributes` must be found in `referenced` of the other table, one by one. */
@@ -76,7 +85,7 @@ export interface FunctionInfo {
   readonly defaultCount: number;
   readonly variadic: boolean;
   readonly returnsSet: boolean;
-  /** True when a row, not a single value, comes back. */
+  /** True when a row, not a single value, may come back. */
   readonly returnsRow: boolean;
   /** Names of OUT and TABLE arguments, where the function has them. */
   readonly outNames: readonly string[];
@@ -114,6 +123,14 @@ export interface UserOperator {
   readonly functionName: string;
 }
 
+export interface UserCast extends UserOperator {
+  /** OID of the type it is from. */
+  readonly source: number;
+  /** True when it is applied where nobody names it. */
+  readonly unasked: boolean;
+  readonly functionOid: number;
+}
+
 export interface Snapshot {
   readonly serverVersion: number;
   readonly database: string;
@@ -126,7 +143,9 @@ export interface Snapshot {
   readonly schemas: ReadonlySet<string>;
   readonly operators: readonly UserOperator[];
   /** Casts with a function that is not the system's; `name` is the target type's. */
-  readonly casts: readonly UserOperator[];
+  readonly casts: readonly UserCast[];
+  /** OIDs of types whose values run code of somebody's when they are made: domains with such a check. */
+  readonly codeTypes: ReadonlySet<number>;
   /** What sessions begin with and may only tighten. */
   readonly settingBounds: SettingBounds;
   /** Changes whenever anything above does. */
@@ -137,126 +156,6 @@ export type ReadRows = (sql: string) => Promise<Record<string, unknown>[]>;
 
 /** Bounds a snapshot: a catalogue larger than this is refused rather than cut. */
 const MAX_CATALOGUE_CHARACTERS = 256 * 1024 * 1024;
-
-const SQL = {
-  // A role's own settings are the gateway's: session roles have none but their role.
-  bounds: `SELECT s.name, coalesce((SELECT substr(c, strpos(c, '=') + 1)
-        FROM pg_catalog.pg_db_role_setting d JOIN pg_catalog.pg_database b ON b.oid = d.setdatabase
-        CROSS JOIN LATERAL unnest(d.setconfig) AS c
-        WHERE d.setrole = 0 AND b.datname = pg_catalog.current_database()
-          AND split_part(c, '=', 1) = s.name), s.reset_val) AS value
-    FROM pg_catalog.pg_settings s
-    WHERE s.name IN (${BOUND_SETTINGS.map((name) => `'${name}'`).join(", ")}) ORDER BY 1`,
-  settings: `SELECT current_setting('server_version_num')::int4 AS version, current_database()::text AS database`,
-  schemas: `SELECT nspname::text AS name FROM pg_catalog.pg_namespace ORDER BY oid`,
-  relations: `SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
-      c.relkind::text AS kind, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
-      c.relispartition AS partition,
-      CASE WHEN c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog','information_schema')
-        THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
-      CASE WHEN c.relkind IN ('v','m') AND c.oid >= 16384 THEN (SELECT string_agg(r.xmin::text, ',' ORDER BY r.oid)
-        FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) END AS mark,
-      (SELECT count(*)::int4 FROM pg_catalog.pg_trigger t
-        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS triggers
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind <> 't' ORDER BY c.oid`,
-  columns: `SELECT a.attrelid::int8 AS relation, a.attnum::int4 AS attribute, a.attname::text AS name,
-      a.atttypid::int8 AS type,
-      CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS generated
-    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('t','i','I')
-    ORDER BY a.attrelid, a.attnum`,
-  inheritance: `SELECT inhrelid::int8 AS child, inhparent::int8 AS parent
-    FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno`,
-  references: `SELECT confrelid::int8 AS referenced, conrelid::int8 AS referencing,
-      confdeltype::text AS deleting, conkey AS attributes, confkey AS referenced_attributes
-    FROM pg_catalog.pg_constraint WHERE contype = 'f' ORDER BY oid`,
-  checks: `SELECT conrelid::int8 AS relation, conkey AS attributes
-    FROM pg_catalog.pg_constraint WHERE contype = 'c' AND conrelid <> 0 AND conkey IS NOT NULL ORDER BY oid`,
-  rules: `SELECT ev_class::int8 AS relation, ev_type::text AS event
-    FROM pg_catalog.pg_rewrite WHERE NOT (rulename = '_RETURN' AND ev_type = '1') ORDER BY oid`,
-  // What an index depends on (pg_depend) are the columns of its expressions and predicate.
-  unique: `SELECT i.indrelid::int8 AS relation, i.indexrelid::int8 AS index, array_agg(DISTINCT u.attribute) AS attributes
-    FROM pg_catalog.pg_index i CROSS JOIN LATERAL (
-      SELECT k.attribute::int4 FROM unnest(i.indkey::int2[]) AS k(attribute) WHERE k.attribute <> 0
-      UNION ALL SELECT d.refobjsubid::int4 FROM pg_catalog.pg_depend d
-        WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
-          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
-      -- A generated column is indexed instead of the columns it is made of.
-      UNION ALL SELECT d.refobjsubid::int4 FROM unnest(i.indkey::int2[]) AS k(attribute)
-        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attribute
-          AND a.attgenerated <> ''
-        JOIN pg_catalog.pg_attrdef g ON g.adrelid = a.attrelid AND g.adnum = a.attnum
-        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = g.oid
-        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
-      UNION ALL SELECT d.refobjsubid::int4 FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_depend d
-          ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid
-        WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x')
-          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
-    ) u(attribute)
-    WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid >= 16384 GROUP BY 1, 2 ORDER BY 1, 2`,
-  functions: `SELECT p.oid::int8 AS oid, n.nspname::text AS schema, p.proname::text AS name,
-      coalesce(f.language, l.lanname)::text AS language, p.provolatile::text AS volatility, p.prokind::text AS kind,
-      p.prosecdef AS definer, p.pronargs::int4 AS inputs, p.pronargdefaults::int4 AS defaults,
-      p.provariadic <> 0 AS variadic, p.proretset AS set,
-      (t.typtype = 'c' OR t.typname = 'record') AS row,
-      pg_catalog.array_to_json(p.proargmodes)::text AS modes,
-      pg_catalog.array_to_json(p.proargnames)::text AS names,
-      CASE WHEN b.followed THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END AS body,
-      CASE WHEN p.oid >= 16384 THEN p.xmin::text END AS mark,
-      b.followed AND p.prosqlbody IS NOT NULL AS parsed,
-      CASE WHEN b.followed THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END AS default_values,
-      CASE WHEN b.followed THEN pg_catalog.array_to_json(p.proconfig)::text END AS config
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    JOIN pg_catalog.pg_type t ON t.oid = p.prorettype
-    CROSS JOIN LATERAL (SELECT l.lanname = 'sql' AND p.prokind IN ('f', 'p') AND p.oid >= 16384 AS followed) b
-    -- An aggregate is "internal" itself; what runs is its functions, of which one in another language.
-    LEFT JOIN LATERAL (SELECT min(il.lanname::text) AS language FROM pg_catalog.pg_aggregate a
-      JOIN pg_catalog.pg_proc i ON i.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
-        a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[])
-      JOIN pg_catalog.pg_language il ON il.oid = i.prolang AND il.lanname NOT IN ('internal', 'c')
-      WHERE a.aggfnoid = p.oid AND p.oid >= 16384) f ON p.prokind = 'a' ORDER BY p.oid`,
-  types: `SELECT t.oid::int8 AS oid, n.nspname::text AS schema, t.typname::text AS name,
-      t.typtype::text AS kind
-    FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace ORDER BY t.oid`,
-  // 16384 is FirstNormalObjectId: below it are the system's own objects.
-  operators: `SELECT n.nspname::text AS schema, o.oprname::text AS name,
-      pn.nspname::text AS function_schema, p.proname::text AS function_name
-    FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-    JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
-    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE o.oid >= 16384 ORDER BY o.oid`,
-  casts: `SELECT n.nspname::text AS schema, t.typname::text AS name,
-      pn.nspname::text AS function_schema, p.proname::text AS function_name
-    FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
-    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-    JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
-    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE c.oid >= 16384 ORDER BY c.oid`,
-} as const;
-
-/** Who wrote each row of the catalogue: a change of whatever kind gives another sum. */
-const MARK = `SELECT concat_ws(' ', ${[
-  ["pg_class", "oid", "oid >= 16384"],
-  ["pg_attribute", "attrelid::int8 * 2048 + attnum", "attrelid >= 16384"],
-  ["pg_attrdef", "oid", "true"],
-  ["pg_rewrite", "oid", "oid >= 16384"],
-  ["pg_proc", "oid", "oid >= 16384"],
-  ["pg_aggregate", "aggfnoid::oid", "aggfnoid::oid >= 16384"],
-  ["pg_type", "oid", "oid >= 16384"],
-  ["pg_operator", "oid", "oid >= 16384"],
-  ["pg_cast", "oid", "oid >= 16384"],
-  ["pg_trigger", "oid", "true"],
-  ["pg_index", "indexrelid", "indexrelid >= 16384"],
-  ["pg_constraint", "oid", "oid >= 16384"],
-  ["pg_inherits", "inhrelid", "true"],
-  ["pg_namespace", "oid", "true"],
-]
-  .map(
-    ([table, key, own]) =>
-      `(SELECT sum(pg_catalog.hashint8extended(xmin::text::int8, (${key})::int8)) FROM pg_catalog.${table} WHERE ${own})`,
-  )
-  .join(", ")})::text AS mark`;
 
 /** Another text whenever somebody defined something; costs a fraction of a snapshot. */
 export async function readMark(read: ReadRows): Promise<string> {
@@ -298,7 +197,7 @@ export function marksOf(
   ].join(" ");
 }
 
-type Part = keyof typeof SQL;
+type Part = keyof typeof CATALOGUE_SQL;
 type Row = Record<string, unknown>;
 
 /**
@@ -306,7 +205,7 @@ type Row = Record<string, unknown>;
  * and gives the rows of the last. One SELECT reads everything: one state of the catalogue.
  */
 export async function readSnapshot(read: ReadRows): Promise<Snapshot> {
-  const parts = Object.entries(SQL).map(
+  const parts = Object.entries(CATALOGUE_SQL).map(
     ([part, sql]) => `'${part}', (SELECT json_agg(part) FROM (${sql}) part)`,
   );
   const [row] = await read(
@@ -318,7 +217,7 @@ export async function readSnapshot(read: ReadRows): Promise<Snapshot> {
     throw new RangeError("the target's catalogue is too large");
   const rows = JSON.parse(catalogue) as Record<Part, Row[] | null>;
   const found = {} as Record<Part, Row[]>;
-  for (const part of Object.keys(SQL) as Part[]) found[part] = rows[part] ?? [];
+  for (const part of Object.keys(CATALOGUE_SQL) as Part[]) found[part] = rows[part] ?? [];
   return assemble(found, createHash("sha256").update(catalogue).digest("base64url"));
 }
 
@@ -349,7 +248,13 @@ function assemble(rows: Record<Part, Row[]>, fingerprint: string): Snapshot {
     types,
     schemas: new Set(rows.schemas.map((row) => str(row, "name"))),
     operators: rows.operators.map(userOperator),
-    casts: rows.casts.map(userOperator),
+    casts: rows.casts.map((row) => ({
+      ...userOperator(row),
+      source: num(row, "source"),
+      unasked: row.unasked === true,
+      functionOid: num(row, "function"),
+    })),
+    codeTypes: new Set(rows.codeTypes.map((row) => num(row, "type"))),
     settingBounds: settingBounds(
       rows.bounds.map((row) => [str(row, "name"), str(row, "value")] as const),
     ),
@@ -374,6 +279,10 @@ function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo>
     if (action !== undefined)
       append(deletesWith, num(row, "referenced"), { oid: num(row, "referencing"), action });
   }
+  const updatesWith = new Map<number, number[]>();
+  for (const row of rows.references)
+    if (DELETE_ACTIONS.has(str(row, "updating")))
+      append(updatesWith, num(row, "referenced"), num(row, "referencing"));
   const foreignKeys = new Map<number, ForeignKey[]>();
   for (const row of rows.references)
     append(foreignKeys, num(row, "referencing"), {
@@ -383,6 +292,10 @@ function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo>
     });
   const uniques = lists(rows.unique);
   const checks = lists(rows.checks);
+  const runsCode = codeByRelation(rows, columns);
+  const partitionKeys = new Map(
+    rows.partitionKeys.map((row) => [num(row, "relation"), numbers(row, "attributes")]),
+  );
   const rules = new Map<number, string[]>();
   for (const row of rows.rules) append(rules, num(row, "relation"), str(row, "event"));
   const relations = new Map<number, RelationInfo>();
@@ -394,6 +307,7 @@ function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo>
       name: str(row, "name"),
       kind: RELATION_KINDS.get(str(row, "kind")) ?? "other",
       owner: str(row, "owner"),
+      rowType: num(row, "row_type"),
       isPartition: row.partition === true,
       columns: columns.get(oid) ?? [],
       parents: parents.get(oid) ?? [],
@@ -406,9 +320,28 @@ function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo>
       checks: checks.get(oid) ?? [],
       foreignKeys: foreignKeys.get(oid) ?? [],
       triggers: num(row, "triggers"),
+      updatesWith: updatesWith.get(oid) ?? [],
+      runsCode: runsCode.get(oid) ?? "never",
+      partitionKey: partitionKeys.get(oid) ?? [],
     });
   }
   return relations;
+}
+
+function codeByRelation(
+  rows: Record<Part, Row[]>,
+  columns: ReadonlyMap<number, readonly ColumnInfo[]>,
+): Map<number, RelationInfo["runsCode"]> {
+  const found = new Map<number, RelationInfo["runsCode"]>();
+  const types = new Set(rows.codeTypes.map((row) => num(row, "type")));
+  for (const [oid, list] of types.size === 0 ? [] : columns)
+    if (list.some(({ typeOid }) => types.has(typeOid))) found.set(oid, "always");
+  for (const row of rows.attached) {
+    const oid = num(row, "relation");
+    if (row.reads === true) found.set(oid, "always");
+    else if (!found.has(oid)) found.set(oid, "writes");
+  }
+  return found;
 }
 
 const RELATION_KINDS = new Map<string, RelationKind>([
@@ -424,7 +357,7 @@ const RELATION_KINDS = new Map<string, RelationKind>([
   ["c", "composite"],
 ]);
 
-/** CASCADE; SET NULL and SET DEFAULT. */
+/** ON DELETE, ON UPDATE: CASCADE; SET NULL and SET DEFAULT. */
 const DELETE_ACTIONS = new Map<string, "delete" | "update">([
   ["c", "delete"],
   ["n", "update"],

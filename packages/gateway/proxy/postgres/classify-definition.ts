@@ -18,7 +18,12 @@ import {
   tableResource,
 } from "./effects.ts";
 import { addNamedFunctionEffect } from "./functions.ts";
-import { addRelationEffect, type Context, touchRelation } from "./lineage-context.ts";
+import {
+  addRelationEffect,
+  type Context,
+  touchEverything,
+  touchRelation,
+} from "./lineage-context.ts";
 import { evaluate } from "./lineage-expression.ts";
 import { relationItem, resolveRelation } from "./lineage-from.ts";
 import {
@@ -78,7 +83,7 @@ export const DEFINITIONS: ReadonlyMap<string, DefinitionHandler> = new Map<
   ["ReassignOwnedStmt", (context) => onDatabase(context, "grant")],
   ["LockStmt", lockTables],
   ["VacuumStmt", vacuum],
-  ["ClusterStmt", maintainOne],
+  ["ClusterStmt", cluster],
   ["ReindexStmt", maintainOne],
   ["RefreshMatViewStmt", maintainOne],
   ["CheckPointStmt", (context) => onDatabase(context, "maintain", QUERY)],
@@ -246,6 +251,8 @@ function alterTable(context: Context, body: Tree): undefined {
   if (flag(body, "missing_ok") && lookup(context, variable) === undefined)
     return void schemaEffect(context, "alter", text(variable, "schemaname"));
   onRelation(context, "alter", variable);
+  // Of a type: columns of it, wherever they are, are converted.
+  context.runsCode ||= text(body, "objtype") === "OBJECT_TYPE";
   for (const node of list(body, "cmds")) {
     const { body: command } = unwrap(node);
     if (text(command, "subtype") === "AT_ChangeOwner") onRelation(context, "grant", variable);
@@ -271,8 +278,10 @@ function alterNamed(context: Context, body: Tree): undefined {
   schemaEffect(context, "alter", parts.length > 1 ? parts.at(-2) : undefined);
 }
 
+/** A constraint is tried on every column of the domain: that it holds tells of them. */
 function alterDomain(context: Context, body: Tree): undefined {
   alterNamed(context, body);
+  touchEverything(context);
   definitionParts(context, [body.def], undefined);
 }
 
@@ -392,7 +401,16 @@ function lockTables(context: Context, body: Tree): StatementKind {
   return QUERY;
 }
 
+/** Rows in the order of an index come out in it: that is sorting by its columns. */
+function cluster(context: Context, body: Tree): StatementKind {
+  const variable = child(body, "relation");
+  if (variable === undefined) touchEverything(context);
+  else touchRelation(context, resolveRelation(context, variable));
+  return maintainOne(context, body);
+}
+
 function vacuum(context: Context, body: Tree): StatementKind {
+  context.runsCode = true;
   const relations = list(body, "rels");
   if (relations.length === 0) onDatabase(context, "maintain");
   for (const node of relations) {
@@ -402,7 +420,9 @@ function vacuum(context: Context, body: Tree): StatementKind {
   return QUERY;
 }
 
+/** Indexes' and views' own code runs, and what fails tells of rows. */
 function maintainOne(context: Context, body: Tree): StatementKind {
+  context.runsCode = true;
   const variable = child(body, "relation");
   if (variable === undefined) onDatabase(context, "maintain");
   else addRelationEffect(context, "maintain", resolveRelation(context, variable));

@@ -5,15 +5,17 @@
 
 import type { Operation } from "../../access/operation.ts";
 import { marksOf } from "./catalogue.ts";
-import type { Catalogue } from "./catalogue-resolve.ts";
+import { type Catalogue, isClassified } from "./catalogue-resolve.ts";
 import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
 import { databaseResource, summarise } from "./effects.ts";
+import { addCastEffects, addTypeEffects } from "./functions.ts";
 import { analyse, giveOut, newContext, QUERY_TYPES } from "./lineage.ts";
 import { constraintTouches, isNull } from "./lineage-constraint.ts";
 import {
   addRelationEffect,
   type Context,
+  keyClasses,
   type Rows,
   touchInner,
   touchRow,
@@ -75,7 +77,9 @@ const HANDLERS = new Map<string, Handler>([
 /** Throws Unsupported. */
 export function classifyStatement(input: StatementInput, statement: Statement): StatementPlan {
   const context = newContext(input.catalogue);
-  return finish(context, draft(context, input, statement));
+  const made = draft(context, input, statement);
+  if (!SESSION_STATEMENTS.has(statement.type)) addCastEffects(context);
+  return finish(context, made);
 }
 
 function draft(context: Context, input: StatementInput, { type, body }: Statement): Draft {
@@ -97,10 +101,9 @@ function finish(context: Context, made: Draft): StatementPlan {
   const effects = context.effects.list();
   const touches = context.touches.list();
   const { inner, kind, columns } = made;
-  const { classes } = context.catalogue;
   let reachesClassified = inner !== undefined && inner.reachesClassified !== false;
-  reachesClassified ||= context.triggers && classes.size > 0;
-  for (const oid of context.reached) reachesClassified ||= classes.has(oid);
+  reachesClassified ||= context.runsCode && context.catalogue.allClasses.length > 0;
+  for (const oid of context.reached) reachesClassified ||= isClassified(context.catalogue, oid);
   const own: Operation = { protocol: "postgres", effects, touches, summary: summarise(effects) };
   // The same operation object for every EXECUTE of a statement: a decision is found by it.
   const operation = inner === undefined ? own : joined(inner.operation, own);
@@ -173,6 +176,7 @@ function prepare(context: Context, input: StatementInput, body: Tree): Draft {
   const { type, body: statement } = unwrap(body.query);
   if (!QUERY_TYPES.has(type) || statement.intoClause !== undefined)
     throw new Unsupported(`PREPARE of ${type} is not supported through the gateway`);
+  for (const node of list(body, "argtypes")) addTypeEffects(context, unwrap(node).body);
   const inner = classifyStatement(input, { type, body: statement });
   // Denied early when it is to be denied; it is decided again when it runs.
   context.effects.addAll(inner.operation.effects);
@@ -228,11 +232,19 @@ function explain(context: Context, input: StatementInput, body: Tree): Draft {
   } else if (QUERY_TYPES.has(type)) {
     const own = newContext(input.catalogue);
     touchRow(own, analyse(own, type, statement));
+    for (const oid of own.reached) {
+      const relation = input.catalogue.snapshot.relations.get(oid);
+      // It shows how many rows are in each partition.
+      for (const classed of relation ? keyClasses(input.catalogue, relation) : [])
+        own.touches.add("inner", classed);
+    }
     inner = finish(own, { kind: { kind: "query" }, columns: undefined });
     context.effects.addAll(inner.operation.effects);
   } else throw new Unsupported(`EXPLAIN of ${type} is not supported through the gateway`);
   for (const touch of inner.operation.touches) context.touches.add("inner", touch);
   context.volatile ||= !inner.plainRead;
+  // ANALYZE runs it, and its errors are this statement's.
+  context.runsCode ||= inner.reachesClassified !== false;
   for (const option of list(body, "options"))
     if (!EXPLAIN_OPTIONS.has(text(unwrap(option).body, "defname") ?? ""))
       throw new Unsupported("this option of EXPLAIN is not supported");

@@ -106,7 +106,7 @@ function addFollowed(context: Context, info: FunctionInfo, body: Context): void 
   for (const one of body.called) context.called.add(one);
   context.volatile ||= body.volatile;
   context.changesSettings ||= body.changesSettings;
-  context.triggers ||= body.triggers;
+  context.runsCode ||= body.runsCode;
   if (info.securityDefiner) {
     // It acts with its owner's rights: a right of its own, which only a permit for it gives.
     context.volatile = true;
@@ -131,6 +131,8 @@ function accepts(
 
 function builtin(context: Context, name: string, call: Tree): void {
   if (VOLATILE_FUNCTIONS.has(name)) context.volatile = true;
+  // Makes a value of a type that is named by a text.
+  if (name.startsWith("pg_input_")) context.runsCode = true;
   if (PURE_FUNCTIONS.has(name) || SESSION_FUNCTIONS.has(name)) return;
   const special = SPECIAL.get(name);
   if (special?.(context, list(call, "args")) === true) return;
@@ -233,12 +235,46 @@ export function addTypeEffects(context: Context, typeName: Tree): void {
       "42704",
       locationOf(typeName),
     );
-  for (const cast of context.catalogue.snapshot.casts)
+  const { casts, codeTypes } = context.catalogue.snapshot;
+  context.types.add(type.oid);
+  context.runsCode ||= codeTypes.has(type.oid);
+  for (const cast of casts)
     if (cast.schema === type.schema && cast.name === type.name)
       addNamedFunctionEffect(context, cast.functionSchema, cast.functionName);
   for (const modifier of list(typeName, "typmods"))
     if (constantText(modifier) === undefined && !isColumnName(modifier))
       throw new Unsupported("a type modifier has an unexpected shape");
+}
+
+/**
+ * A cast that nobody needs to name runs wherever a value of its type meets another type. Types are not
+ * known here: it counts when a value of the type may be in the statement.
+ */
+export function addCastEffects(context: Context): void {
+  const { snapshot } = context.catalogue;
+  for (const cast of snapshot.casts) {
+    if (!cast.unasked || !mayMeet(context, cast.source)) continue;
+    const info = snapshot.functions
+      .get(cast.functionSchema)
+      ?.get(cast.functionName)
+      ?.find(({ oid }) => oid === cast.functionOid);
+    if (info === undefined || COMPILED.has(info.language)) continue;
+    context.runsCode = true;
+    // Of a conversion that says of itself that it only computes, that is believed.
+    if (info.volatility === "immutable" && info.body === undefined) continue;
+    addExecuteEffect(context, info);
+  }
+}
+
+function mayMeet({ catalogue, types, called, reached }: Context, source: number): boolean {
+  // The server's own types are everywhere; others come from somewhere.
+  if (source < FIRST_NORMAL_OID || types.has(source) || called.size > 0) return true;
+  for (const oid of reached) {
+    const relation = catalogue.snapshot.relations.get(oid);
+    if (relation?.rowType === source) return true;
+    if (relation?.columns.some(({ typeOid }) => typeOid === source)) return true;
+  }
+  return false;
 }
 
 /** `interval day to second` and the like come as constants; `numeric(foo)` as a column name. */

@@ -4,7 +4,7 @@
 // constant against a column of a unique index is a match, everything else an inner use.
 
 import type { RelationInfo } from "./catalogue.ts";
-import type { ClassedColumn } from "./catalogue-resolve.ts";
+import { type ClassedColumn, relativesOf } from "./catalogue-resolve.ts";
 import type { Context } from "./lineage-context.ts";
 import { isConstant } from "./lineage-expression.ts";
 import { relationRows, viewOrigin } from "./lineage-view.ts";
@@ -32,9 +32,28 @@ export function isNull(node: unknown): boolean {
   return cast === undefined ? child(node, "A_Const")?.isnull === true : isNull(cast.arg);
 }
 
-/** Adds the uses of classified columns that constraints of the relation make of them. */
+/** Adds the uses of classified columns that constraints of the relation, and of its parts, make of them. */
 export function constraintTouches(context: Context, of: RelationInfo, by: Written): void {
   const { relation, written } = throughViews(context, of, by);
+  touchesOfOne(context, relation, written);
+  // Rows that are inserted go to partitions, never to tables that inherit.
+  if (written.how === "insert" && relation.kind !== "partitioned") return;
+  for (const part of relativesOf(context.catalogue.snapshot, relation).parts)
+    touchesOfOne(context, part, inPart(relation, part, written));
+}
+
+/** Columns of a part have the names of its whole's, and numbers of their own. */
+function inPart(whole: RelationInfo, part: RelationInfo, { how, values }: Written): Written {
+  const own = new Map<number, readonly Given[]>();
+  for (const { attribute, name } of whole.columns) {
+    const given = values.get(attribute);
+    const column = part.columns.find((one) => one.name === name);
+    if (given !== undefined && column !== undefined) own.set(column.attribute, given);
+  }
+  return { how, values: own };
+}
+
+function touchesOfOne(context: Context, relation: RelationInfo, written: Written): void {
   const { catalogue } = context;
   const classesAt = (oid: number, attribute: number) =>
     catalogue.classes.get(oid)?.get(attribute) ?? [];
@@ -114,6 +133,11 @@ function guess(context: Context, classed: ClassedColumn, given: Given): void {
     context.within === "statement" &&
     !context.touches.has("match", classed);
   context.touches.add(isMatch ? "match" : "inner", classed);
+}
+
+/** The table whose rows are written where a view is named. */
+export function writtenTable(context: Context, relation: RelationInfo): RelationInfo {
+  return throughViews(context, relation, { how: "insert", values: new Map() }).relation;
 }
 
 /** A view that rows can be written to stands for one table, of which it shows columns. */

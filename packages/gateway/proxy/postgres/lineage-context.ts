@@ -81,6 +81,8 @@ export interface Context {
   readonly nulls: NullStore[];
   /** OIDs of relations read or written, views' own included. */
   readonly reached: Set<number>;
+  /** OIDs of types that are named. */
+  readonly types: Set<number>;
   /** Functions somebody made that are called. */
   readonly called: Set<FunctionInfo>;
   /**
@@ -91,8 +93,8 @@ export interface Context {
   volatile: boolean;
   /** May change settings of the session. */
   changesSettings: boolean;
-  /** Triggers run, whose errors and notices may tell anything. */
-  triggers: boolean;
+  /** Code of the database's own runs by itself (triggers, checks, row security): what it says may be anything. */
+  runsCode: boolean;
   depth: number;
   readonly query: AnalyseQuery;
 }
@@ -136,11 +138,12 @@ export function createContext(
     seen: new Set(),
     nulls: [],
     reached: new Set(),
+    types: new Set(),
     called: new Set(),
     within: definition?.within ?? "statement",
     volatile: false,
     changesSettings: false,
-    triggers: false,
+    runsCode: false,
     depth: definition?.depth ?? 0,
     query,
   };
@@ -207,6 +210,8 @@ export function addRelationEffect(
 ): void {
   const { place, snapshot } = context.catalogue;
   context.reached.add(relation.oid);
+  noteCode(context, relation, action !== "select");
+  touchPartition(context, relation);
   const judged = judgeSystemRelation(relation.schema, relation.name);
   if (judged !== "user" && (judged === "sensitive" || action !== "select")) {
     const resource = tableResource(place, "system relation", relation.schema, relation.name);
@@ -225,7 +230,32 @@ export function addRelationEffect(
   for (const one of below) {
     context.reached.add(one.oid);
     context.effects.addByWay(action, resourceOf(one));
+    noteCode(context, one, action !== "select");
   }
-  if (action === "select") return;
-  for (const one of [relation, ...below]) context.triggers ||= one.triggers > 0;
+}
+
+/** Functions of somebody's that run by themselves: their errors and notices are nobody's to read. */
+export function noteCode(context: Context, relation: RelationInfo, writes: boolean): void {
+  const { runsCode, triggers } = relation;
+  context.runsCode ||= runsCode === "always" || (writes && (runsCode === "writes" || triggers > 0));
+}
+
+/** Which partition a row is in tells of its key. */
+function touchPartition(context: Context, relation: RelationInfo): void {
+  if (!relation.isPartition) return;
+  for (const one of relativesOf(context.catalogue.snapshot, relation).whole)
+    if (one !== relation)
+      for (const classed of keyClasses(context.catalogue, one))
+        context.touches.add("inner", classed);
+}
+
+/** Classes among the columns that say which partition of the relation a row is in. */
+export function keyClasses(
+  { classes }: Pick<Catalogue, "classes">,
+  { oid, partitionKey }: RelationInfo,
+): readonly ClassedColumn[] {
+  if (partitionKey.length === 0) return [];
+  const byAttribute = classes.get(oid) ?? new Map<number, readonly ClassedColumn[]>();
+  const keys = partitionKey.includes(0) ? [...byAttribute.keys()] : partitionKey;
+  return keys.flatMap((attribute) => byAttribute.get(attribute) ?? []);
 }

@@ -54,7 +54,6 @@ const PLAIN = new Map<string, readonly string[]>([
   ["NamedArgExpr", ["arg"]],
   ["GroupingFunc", ["args"]],
   ["GroupingSet", ["content"]],
-  ["SortBy", ["node"]],
   ["ResTarget", ["val", "indirection"]],
   ["MultiAssignRef", ["source"]],
   ["XmlExpr", ["named_args", "args"]],
@@ -90,6 +89,9 @@ const EMBEDDED = new Map<string, readonly (readonly [string, string])[]>([
   ["JsonObjectAgg", [["arg", "JsonKeyValue"]]],
   ["JsonArrayAgg", [["arg", "JsonValueExpr"]]],
 ]);
+
+/** The operator of comparisons that name none. */
+export const EQUALS: readonly unknown[] = [{ String: { sval: "=" } }];
 
 /** Uses the node's value; whatever classified value is in it is an inner touch. */
 export function evaluate(context: Context, scope: Scope, node: unknown): void {
@@ -131,6 +133,16 @@ function evaluateNode(context: Context, scope: Scope, type: string, body: Tree):
     case "A_Indirection":
       for (const name of list(body, "indirection").map(stringOf))
         if (name !== undefined) addAttributeEffects(context, name);
+      plain(context, scope, type, body);
+      break;
+    case "SortBy":
+      // ORDER BY … USING names an operator.
+      if (list(body, "useOp").length > 0) addOperatorEffects(context, list(body, "useOp"));
+      evaluate(context, scope, body.node);
+      break;
+    case "CaseExpr":
+      // CASE x WHEN y compares.
+      if (body.arg !== undefined) addOperatorEffects(context, EQUALS);
       plain(context, scope, type, body);
       break;
     case "WindowDef":
@@ -301,6 +313,8 @@ export function window(context: Context, scope: Scope, body: Tree): void {
 
 function subquery(context: Context, scope: Scope, body: Tree): void {
   if (list(body, "operName").length > 0) addOperatorEffects(context, list(body, "operName"));
+  // IN (SELECT …) is = ANY.
+  else if (body.testexpr !== undefined) addOperatorEffects(context, EQUALS);
   evaluate(context, scope, body.testexpr);
   const rows = query(context, scope, body.subselect);
   // EXISTS looks at no column; every other form uses the values.

@@ -3,7 +3,7 @@
 
 import type { FunctionInfo, RelationInfo } from "./catalogue.ts";
 import { findFunctions, findRelation } from "./catalogue-resolve.ts";
-import { addTypeEffects } from "./functions.ts";
+import { addOperatorEffects, addTypeEffects } from "./functions.ts";
 import {
   addRelationEffect,
   type Column,
@@ -16,7 +16,7 @@ import {
   type Scope,
   touchInner,
 } from "./lineage-context.ts";
-import { columnName, evaluate, isConstant } from "./lineage-expression.ts";
+import { columnName, EQUALS, evaluate, isConstant } from "./lineage-expression.ts";
 import { extend, findCte } from "./lineage-scope.ts";
 import { relationRows } from "./lineage-view.ts";
 import {
@@ -355,6 +355,7 @@ function mergeColumn(
       "42703",
     );
   }
+  addOperatorEffects(context, EQUALS);
   touchInner(context, one);
   touchInner(context, other);
   const base = kind === "JOIN_RIGHT" ? other : one;

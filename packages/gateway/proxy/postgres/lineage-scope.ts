@@ -2,6 +2,7 @@
 // refnameNamespaceItem): by visible columns of the nearest query level that has the name, then by the
 // name of a relation as a whole row.
 
+import { relativesOf } from "./catalogue-resolve.ts";
 import { addAttributeEffects } from "./functions.ts";
 import {
   type Column,
@@ -9,6 +10,7 @@ import {
   type CteScope,
   computed,
   type Item,
+  keyClasses,
   type Rows,
   type Scope,
   touchInner,
@@ -48,7 +50,7 @@ export function resolveReference(context: Context, scope: Scope, reference: Tree
   }
   if (qualifiers.length === 0) return unqualified(context, scope, last, location);
   const item = findItem(context, scope, qualifiers, location);
-  const column = columnOf(item, last, location);
+  const column = columnOf(context, item, last, location);
   if (column !== undefined) return { kind: "column", column };
   if (item.open) {
     // A column nobody told us of, or a function of the whole row.
@@ -95,7 +97,7 @@ function unqualified(
     const found: Column[] = [];
     for (const item of at.items) {
       if (!item.columnsVisible) continue;
-      const column = columnOf(item, name, location);
+      const column = columnOf(context, item, name, location);
       if (column !== undefined) found.push(column);
     }
     if (found.length > 1)
@@ -155,7 +157,12 @@ function findByName(scope: Scope, name: string): Item | undefined {
   return undefined;
 }
 
-function columnOf(item: Item, name: string, location: number | undefined): Column | undefined {
+function columnOf(
+  { catalogue }: Context,
+  item: Item,
+  name: string,
+  location: number | undefined,
+): Column | undefined {
   const found = item.columns.filter((column) => column.name === name);
   if (found.length > 1)
     throw new Unsupported(`column reference "${name}" is ambiguous`, "42702", location);
@@ -163,5 +170,8 @@ function columnOf(item: Item, name: string, location: number | undefined): Colum
   const attribute = SYSTEM_COLUMNS.get(name);
   if (attribute === undefined || item.relation === undefined) return undefined;
   const origin = { tableOid: item.relation.oid, attribute };
-  return { ...computed(name), origin };
+  if (name !== "tableoid") return { ...computed(name), origin };
+  const { parts } = relativesOf(catalogue.snapshot, item.relation);
+  const derived = [item.relation, ...parts].flatMap((one) => keyClasses(catalogue, one));
+  return { ...computed(name), origin, derived };
 }

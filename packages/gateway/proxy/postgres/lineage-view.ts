@@ -46,11 +46,13 @@ export function relationRows(context: Context, relation: RelationInfo): Rows {
   const body = viewBody(context, relation, relation.definition);
   for (const oid of body.context.reached) context.reached.add(oid);
   for (const one of body.context.called) context.called.add(one);
+  for (const oid of body.context.types) context.types.add(oid);
   // A materialised view's query ran when it was filled; only its columns matter now.
   if (relation.kind === "view") {
     context.effects.addAll(body.context.effects.list());
     context.volatile ||= body.context.volatile;
     context.changesSettings ||= body.context.changesSettings;
+    context.runsCode ||= body.context.runsCode;
   }
   context.touches.addAll(body.context.touches.list());
   const columns = relation.columns.map((info, index) => {

@@ -3,13 +3,21 @@
 // evaluated, so what it is made of is an inner touch.
 
 import type { ColumnInfo, RelationInfo } from "./catalogue.ts";
+import { relativesOf } from "./catalogue-resolve.ts";
 import type { SqlAction } from "./effects.ts";
-import { constraintTouches, type Given, givenBy, isNull } from "./lineage-constraint.ts";
+import {
+  constraintTouches,
+  type Given,
+  givenBy,
+  isNull,
+  writtenTable,
+} from "./lineage-constraint.ts";
 import {
   addRelationEffect,
   type Context,
   type Item,
   nested,
+  noteCode,
   type Rows,
   type Scope,
   touchInner,
@@ -196,21 +204,67 @@ function addWrite(context: Context, action: SqlAction, relation: RelationInfo): 
     );
   context.volatile = true;
   addRelationEffect(context, action, relation);
+  const written = tablesOf(context, relation);
+  for (const one of written) {
+    context.reached.add(one.oid);
+    noteCode(context, one, true);
+  }
   if (action !== "delete") return;
-  addCascades(context, relation, new Set([relation.oid]));
+  const done = new Set(written.map(({ oid }) => oid));
+  for (const one of written) addDeletes(context, one, done);
   constraintTouches(context, relation, { how: "delete", values: new Map() });
 }
 
+/** The table, a view's own, and its parts: whose rows it is about. */
+function tablesOf(context: Context, relation: RelationInfo): RelationInfo[] {
+  const table = writtenTable(context, relation);
+  return [table, ...relativesOf(context.catalogue.snapshot, table).parts];
+}
+
 /** What the server deletes and changes along: nobody is asked for rights to that there. */
-function addCascades(context: Context, relation: RelationInfo, done: Set<number>): void {
+function addDeletes(context: Context, relation: RelationInfo, done: Set<number>): void {
   for (const { oid, action } of relation.deletesWith) {
     const other = context.catalogue.snapshot.relations.get(oid);
     if (other === undefined) continue;
     addRelationEffect(context, action, other);
+    if (action === "update") addUpdate(context, relation, other, undefined, new Set());
     if (action !== "delete" || done.has(oid)) continue;
     done.add(oid);
-    addCascades(context, other, done);
+    addDeletes(context, other, done);
   }
+}
+
+/** ON UPDATE …: rows that refer to what is changed are changed too, and so on. */
+function addUpdates(
+  context: Context,
+  relation: RelationInfo,
+  changed: ReadonlySet<number>,
+  done: Set<number>,
+): void {
+  for (const oid of relation.updatesWith) {
+    const other = context.catalogue.snapshot.relations.get(oid);
+    if (other !== undefined) addUpdate(context, relation, other, changed, done);
+  }
+}
+
+/** `changed`: attributes of `relation`; undefined: its rows go. */
+function addUpdate(
+  context: Context,
+  relation: RelationInfo,
+  other: RelationInfo,
+  changed: ReadonlySet<number> | undefined,
+  done: Set<number>,
+): void {
+  const along = new Set<number>();
+  for (const { table, attributes, referenced } of other.foreignKeys)
+    if (table === relation.oid && (!changed || referenced.some((one) => changed.has(one))))
+      for (const attribute of attributes) along.add(attribute);
+  if (along.size === 0 || done.has(other.oid)) return;
+  done.add(other.oid);
+  addRelationEffect(context, "update", other);
+  const values = new Map([...along].map((attribute) => [attribute, ["computed"] as const]));
+  constraintTouches(context, other, { how: "update", values });
+  addUpdates(context, other, along, done);
 }
 
 /** SET a = …, (b, c) = …, d[1] = … */
@@ -237,6 +291,15 @@ function assignments(
     evaluate(context, scope, body.val);
   }
   constraintTouches(context, relation, { how: "update", values });
+  const names = new Set(
+    relation.columns.filter(({ attribute }) => values.has(attribute)).map(({ name }) => name),
+  );
+  for (const one of tablesOf(context, relation)) {
+    // A view may call its columns otherwise: then any may be meant.
+    const isView = relation.kind === "view";
+    const changed = one.columns.filter(({ name }) => isView || names.has(name));
+    addUpdates(context, one, new Set(changed.map(({ attribute }) => attribute)), new Set());
+  }
 }
 
 /** Over a masked value it would destroy that value: write-back.ts. */

@@ -315,7 +315,9 @@ export class Requests implements ClientMessages {
     };
     const change = proposeName(portals, message.portal, portal, tracker.segment);
     if (change === undefined) throw new GatewayError("limit", "too many portals in one session");
-    this.#send("bind", plainExchange(change, undefined), buffer, start, end);
+    // Values are read and the statement is planned: code of the database's may run and say something.
+    const bound = exchange({ change, statements: statement.value.plan.statements });
+    this.#send("bind", bound, buffer, start, end);
     return "done";
   }
 

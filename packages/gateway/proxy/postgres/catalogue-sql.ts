@@ -1,0 +1,158 @@
+// What is asked of a target's catalogue: one statement a part of the snapshot (catalogue.ts), and the mark
+// that is another text whenever somebody defined something.
+
+import { BOUND_SETTINGS } from "./settings.ts";
+
+/** FirstNormalObjectId: below it are the system's own objects. */
+const OWN = 16_384;
+
+/** Of the object `d` of pg_depend: a function or operator somebody made, in a language that may do anything. */
+const RUNS_CODE = `d.refobjid >= ${OWN} AND EXISTS (SELECT FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+  WHERE p.oid = CASE d.refclassid WHEN 'pg_proc'::regclass THEN d.refobjid
+    WHEN 'pg_operator'::regclass THEN (SELECT o.oprcode FROM pg_catalog.pg_operator o WHERE o.oid = d.refobjid) END)`;
+
+/** Types whose values run such code when they are made: domains, and what is made of them. */
+const CODE_TYPES = `WITH RECURSIVE made(oid) AS (
+    SELECT c.contypid FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_depend d
+      ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid WHERE c.contypid <> 0 AND ${RUNS_CODE}
+    UNION SELECT d.objid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_depend d
+      ON d.classid = 'pg_type'::regclass AND d.objid = t.oid WHERE t.typtype = 'd' AND ${RUNS_CODE}
+    UNION SELECT n.oid FROM made CROSS JOIN LATERAL (
+      SELECT t.oid FROM pg_catalog.pg_type t WHERE t.typbasetype = made.oid OR t.typelem = made.oid
+      UNION ALL SELECT k.reltype FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class k ON k.oid = a.attrelid
+        WHERE a.atttypid = made.oid AND a.attnum > 0 AND k.reltype <> 0) n
+  )`;
+
+export const CATALOGUE_SQL = {
+  // A role's own settings are the gateway's: session roles have none but their role.
+  bounds: `SELECT s.name, coalesce((SELECT substr(c, strpos(c, '=') + 1)
+        FROM pg_catalog.pg_db_role_setting d JOIN pg_catalog.pg_database b ON b.oid = d.setdatabase
+        CROSS JOIN LATERAL unnest(d.setconfig) AS c
+        WHERE d.setrole = 0 AND b.datname = pg_catalog.current_database()
+          AND split_part(c, '=', 1) = s.name), s.reset_val) AS value
+    FROM pg_catalog.pg_settings s
+    WHERE s.name IN (${BOUND_SETTINGS.map((name) => `'${name}'`).join(", ")}) ORDER BY 1`,
+  settings: `SELECT current_setting('server_version_num')::int4 AS version, current_database()::text AS database`,
+  schemas: `SELECT nspname::text AS name FROM pg_catalog.pg_namespace ORDER BY oid`,
+  relations: `SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
+      c.relkind::text AS kind, c.reltype::int8 AS row_type, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
+      c.relispartition AS partition,
+      CASE WHEN c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog','information_schema')
+        THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
+      CASE WHEN c.relkind IN ('v','m') AND c.oid >= 16384 THEN (SELECT string_agg(r.xmin::text, ',' ORDER BY r.oid)
+        FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) END AS mark,
+      (SELECT count(*)::int4 FROM pg_catalog.pg_trigger t
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS triggers
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind <> 't' ORDER BY c.oid`,
+  columns: `SELECT a.attrelid::int8 AS relation, a.attnum::int4 AS attribute, a.attname::text AS name,
+      a.atttypid::int8 AS type,
+      CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS generated
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('t','i','I')
+    ORDER BY a.attrelid, a.attnum`,
+  inheritance: `SELECT inhrelid::int8 AS child, inhparent::int8 AS parent
+    FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno`,
+  references: `SELECT confrelid::int8 AS referenced, conrelid::int8 AS referencing,
+      confdeltype::text AS deleting, confupdtype::text AS updating, conkey AS attributes, confkey AS referenced_attributes
+    FROM pg_catalog.pg_constraint WHERE contype = 'f' ORDER BY oid`,
+  checks: `SELECT conrelid::int8 AS relation, conkey AS attributes
+    FROM pg_catalog.pg_constraint WHERE contype = 'c' AND conrelid <> 0 AND conkey IS NOT NULL ORDER BY oid`,
+  // Code that runs by itself when rows are written or, under row security, read.
+  attached: `SELECT c.conrelid::int8 AS relation, false AS reads FROM pg_catalog.pg_constraint c
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid
+      WHERE c.conrelid <> 0 AND ${RUNS_CODE}
+    UNION SELECT a.adrelid::int8, false FROM pg_catalog.pg_attrdef a
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid WHERE ${RUNS_CODE}
+    UNION SELECT i.indrelid::int8, false FROM pg_catalog.pg_index i
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid WHERE ${RUNS_CODE}
+    UNION SELECT polrelid::int8, true FROM pg_catalog.pg_policy ORDER BY 1, 2`,
+  codeTypes: `${CODE_TYPES} SELECT oid::int8 AS type FROM made ORDER BY 1`,
+  partitionKeys: `SELECT partrelid::int8 AS relation, partattrs::int2[] AS attributes
+    FROM pg_catalog.pg_partitioned_table ORDER BY 1`,
+  rules: `SELECT ev_class::int8 AS relation, ev_type::text AS event
+    FROM pg_catalog.pg_rewrite WHERE NOT (rulename = '_RETURN' AND ev_type = '1') ORDER BY oid`,
+  // What an index depends on (pg_depend) are the columns of its expressions and predicate.
+  unique: `SELECT i.indrelid::int8 AS relation, i.indexrelid::int8 AS index, array_agg(DISTINCT u.attribute) AS attributes
+    FROM pg_catalog.pg_index i CROSS JOIN LATERAL (
+      SELECT k.attribute::int4 FROM unnest(i.indkey::int2[]) AS k(attribute) WHERE k.attribute <> 0
+      UNION ALL SELECT d.refobjsubid::int4 FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
+      -- A generated column is indexed instead of the columns it is made of.
+      UNION ALL SELECT d.refobjsubid::int4 FROM unnest(i.indkey::int2[]) AS k(attribute)
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attribute
+          AND a.attgenerated <> ''
+        JOIN pg_catalog.pg_attrdef g ON g.adrelid = a.attrelid AND g.adnum = a.attnum
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = g.oid
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
+      UNION ALL SELECT d.refobjsubid::int4 FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_depend d
+          ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid
+        WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x')
+          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
+    ) u(attribute)
+    WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid >= 16384 GROUP BY 1, 2 ORDER BY 1, 2`,
+  functions: `SELECT p.oid::int8 AS oid, n.nspname::text AS schema, p.proname::text AS name,
+      coalesce(f.language, l.lanname)::text AS language, p.provolatile::text AS volatility, p.prokind::text AS kind,
+      p.prosecdef AS definer, p.pronargs::int4 AS inputs, p.pronargdefaults::int4 AS defaults,
+      p.provariadic <> 0 AS variadic, p.proretset AS set,
+      (t.typtype = 'c' OR t.typname IN ('record', 'anyelement', 'anycompatible')) AS row,
+      pg_catalog.array_to_json(p.proargmodes)::text AS modes,
+      pg_catalog.array_to_json(p.proargnames)::text AS names,
+      CASE WHEN b.followed THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END AS body,
+      CASE WHEN p.oid >= 16384 THEN p.xmin::text END AS mark,
+      b.followed AND p.prosqlbody IS NOT NULL AS parsed,
+      CASE WHEN b.followed THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END AS default_values,
+      CASE WHEN b.followed THEN pg_catalog.array_to_json(p.proconfig)::text END AS config
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    JOIN pg_catalog.pg_type t ON t.oid = p.prorettype
+    CROSS JOIN LATERAL (SELECT l.lanname = 'sql' AND p.prokind IN ('f', 'p') AND p.oid >= 16384 AS followed) b
+    -- An aggregate is "internal" itself; what runs is its functions, of which one in another language.
+    LEFT JOIN LATERAL (SELECT min(il.lanname::text) AS language FROM pg_catalog.pg_aggregate a
+      JOIN pg_catalog.pg_proc i ON i.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
+        a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[])
+      JOIN pg_catalog.pg_language il ON il.oid = i.prolang AND il.lanname NOT IN ('internal', 'c')
+      WHERE a.aggfnoid = p.oid AND p.oid >= 16384) f ON p.prokind = 'a' ORDER BY p.oid`,
+  types: `SELECT t.oid::int8 AS oid, n.nspname::text AS schema, t.typname::text AS name,
+      t.typtype::text AS kind
+    FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace ORDER BY t.oid`,
+  operators: `SELECT n.nspname::text AS schema, o.oprname::text AS name,
+      pn.nspname::text AS function_schema, p.proname::text AS function_name
+    FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+    JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE o.oid >= 16384 ORDER BY o.oid`,
+  casts: `SELECT n.nspname::text AS schema, t.typname::text AS name,
+      pn.nspname::text AS function_schema, p.proname::text AS function_name,
+      c.castsource::int8 AS source, c.castcontext <> 'e' AS unasked, p.oid::int8 AS function
+    FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE c.oid >= 16384 ORDER BY c.oid`,
+} as const;
+
+/** Who wrote each row of the catalogue: a change of whatever kind gives another sum. */
+export const MARK = `SELECT concat_ws(' ', ${[
+  ["pg_class", "oid", "oid >= 16384"],
+  ["pg_attribute", "attrelid::int8 * 2048 + attnum", "attrelid >= 16384"],
+  ["pg_attrdef", "oid", "true"],
+  ["pg_rewrite", "oid", "oid >= 16384"],
+  ["pg_proc", "oid", "oid >= 16384"],
+  ["pg_aggregate", "aggfnoid::oid", "aggfnoid::oid >= 16384"],
+  ["pg_type", "oid", "oid >= 16384"],
+  ["pg_operator", "oid", "oid >= 16384"],
+  ["pg_cast", "oid", "oid >= 16384"],
+  ["pg_trigger", "oid", "true"],
+  ["pg_policy", "oid", "true"],
+  ["pg_index", "indexrelid", "indexrelid >= 16384"],
+  ["pg_constraint", "oid", "oid >= 16384"],
+  ["pg_inherits", "inhrelid", "true"],
+  ["pg_namespace", "oid", "true"],
+]
+  .map(
+    ([table, key, own]) =>
+      `(SELECT sum(pg_catalog.hashint8extended(xmin::text::int8, (${key})::int8)) FROM pg_catalog.${table} WHERE ${own})`,
+  )
+  .join(", ")})::text AS mark`;
