@@ -1,5 +1,5 @@
 /**
- * Builds a real API server, etcd and kubectl from the Go module proxy, into a cache outside the repository:
+ * Builds a real API server, its controllers, etcd, kubectl and helm from the Go module proxy, into a cache outside the repository:
  *   node conformance/kubernetes/build-apiserver.ts [version]
  * The module that is built has the requirements of k8s.io/kubernetes itself, with its staging folders replaced
  * by the modules they are published as; Go's checksum database verifies what is fetched. Needs `go` ≥ 1.24 on
@@ -8,14 +8,16 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 export const kubernetesVersion = "1.34.1";
+const helmVersion = "3.19.0";
 
 const programs = [
   { name: "kube-apiserver", package: "k8s.io/kubernetes/cmd/kube-apiserver" },
   { name: "etcd", package: "go.etcd.io/etcd/server/v3" },
   { name: "kubectl", package: "k8s.io/kubernetes/cmd/kubectl" },
+  { name: "kube-controller-manager", package: "k8s.io/kubernetes/cmd/kube-controller-manager" },
 ] as const;
 
 /** Where the programs of a version are kept; `CUSTODY_CACHE` moves it. */
@@ -24,20 +26,39 @@ export function cacheFolder(version: string = kubernetesVersion): string {
   return join(cache, "kubernetes", version);
 }
 
+export interface BuiltPrograms {
+  readonly apiServer: string;
+  readonly etcd: string;
+  readonly kubectl: string | null;
+  readonly controllerManager: string | null;
+  readonly helm: string | null;
+}
+
 /** The programs that are there already, by name; null when the API server or etcd is missing. */
-export function builtPrograms(
-  version: string = kubernetesVersion,
-): { apiServer: string; etcd: string; kubectl: string | null } | null {
+export function builtPrograms(version: string = kubernetesVersion): BuiltPrograms | null {
   const folder = cacheFolder(version);
   const at = (name: string) => join(folder, name);
   if (!existsSync(at("kube-apiserver")) || !existsSync(at("etcd"))) {
     return null;
   }
+  const orNull = (path: string) => (existsSync(path) ? path : null);
   return {
-    apiServer: at("kube-apiserver"),
-    etcd: at("etcd"),
-    kubectl: existsSync(at("kubectl")) ? at("kubectl") : null,
+    ...{ apiServer: at("kube-apiserver"), etcd: at("etcd"), kubectl: orNull(at("kubectl")) },
+    controllerManager: orNull(at("kube-controller-manager")),
+    helm: orNull(join(helmFolder(), "helm")),
   };
+}
+
+/** The folder of Kubernetes' own module, with its test suites; fetched when it is not there. */
+export function kubernetesSource(version: string = kubernetesVersion): string {
+  const at = cacheFolder(version);
+  mkdirSync(at, { recursive: true });
+  const download = go(at, ["mod", "download", "-json", `k8s.io/kubernetes@v${version}`], "pipe");
+  return (JSON.parse(download) as { Dir: string }).Dir;
+}
+
+function helmFolder(): string {
+  return join(dirname(cacheFolder()), `helm-${helmVersion}`);
 }
 
 export function buildPrograms(version: string = kubernetesVersion): void {
@@ -71,6 +92,17 @@ export function buildPrograms(version: string = kubernetesVersion): void {
       ]);
     }
   }
+  buildHelm();
+}
+
+/** Helm is a module that can be installed as it is. */
+function buildHelm(): void {
+  const folder = helmFolder();
+  if (existsSync(join(folder, "helm"))) return;
+  mkdirSync(folder, { recursive: true });
+  process.stdout.write(`building helm ${helmVersion}\n`);
+  const module = `helm.sh/helm/v3/cmd/helm@v${helmVersion}`;
+  go(folder, ["install", "-p", "1", "-trimpath", "-ldflags", "-s -w", module], "inherit", folder);
 }
 
 /** The requirements of Kubernetes as those of a module of ours, its staging folders by their published versions. */
@@ -82,10 +114,20 @@ function moduleFile(original: string, version: string): string {
     .concat(`\nrequire k8s.io/kubernetes v${version}\n`);
 }
 
-function go(folder: string, args: string[], output: "pipe" | "inherit" = "inherit"): string {
+function go(
+  folder: string,
+  args: string[],
+  output: "pipe" | "inherit" = "inherit",
+  binaries?: string,
+): string {
   const result = spawnSync("go", args, {
     cwd: folder,
-    env: { ...process.env, CGO_ENABLED: "0", GOFLAGS: "" },
+    env: {
+      ...process.env,
+      CGO_ENABLED: "0",
+      GOFLAGS: "",
+      ...(binaries === undefined ? {} : { GOBIN: binaries }),
+    },
     stdio: ["ignore", output, "inherit"],
     encoding: "utf8",
   });

@@ -1,10 +1,14 @@
 // kubectl of several versions through the gateway to a real API server: what it prints is what it prints
-// direct, but for what is masked. `npm run conformance:kubernetes`; with words as arguments only the cases
+// direct, but for what is masked; then helm, client libraries and informers; and whether the answers that the
+// light API server is made of are still what the real one gives. `npm run conformance:kubernetes`; with words as arguments only the cases
 // whose names contain one. The last line is `N passed, N failed, N skipped`.
 
-import { clusterProblem } from "../support/kubernetes-server.ts";
+import assert from "node:assert/strict";
+import { askCluster, readRecordings } from "../support/kubernetes-recordings.ts";
+import { clusterProblem, startCluster } from "../support/kubernetes-server.ts";
 import { CASES } from "./cases.ts";
 import { kubectls } from "./clients.ts";
+import { programCases } from "./programs.ts";
 import { openKubernetesStage } from "./stage.ts";
 
 const words = process.argv.slice(2);
@@ -13,9 +17,6 @@ if (problem !== undefined) {
   console.log(`${problem}\n\n0 passed, 0 failed, 1 skipped`);
   process.exit(0);
 }
-const chosen = CASES.filter(
-  ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
-);
 await using stage = await openKubernetesStage({ policies: { "conformance.cedar": policies() } });
 const wide = await stage.delegate(
   "engineer",
@@ -27,24 +28,37 @@ const gateway = stage.kubeconfig(wide);
 const direct = stage.kubeconfig(stage.cluster.adminToken, true);
 let passed = 0;
 let failed = 0;
-for (const kubectl of kubectls())
-  for (const { name, run } of chosen) {
-    const what = `kubectl ${kubectl.version}: ${name}`;
-    const wrong = await run({ stage, kubectl, gateway, direct }).then(
-      () => undefined,
-      (error: Error) => error.message,
+async function tried(what: string, run: () => Promise<void>): Promise<void> {
+  const wrong = await run().then(
+    () => undefined,
+    (error: Error) => error.message,
+  );
+  if (wrong === undefined) {
+    passed++;
+    console.log(`passed   ${what}`);
+  } else {
+    failed++;
+    console.log(
+      `FAILED   ${what}\n           ${wrong.split("\n").slice(0, 12).join("\n           ")}`,
     );
-    if (wrong === undefined) {
-      passed++;
-      console.log(`passed   ${what}`);
-    } else {
-      failed++;
-      console.log(
-        `FAILED   ${what}\n           ${wrong.split("\n").slice(0, 12).join("\n           ")}`,
-      );
-    }
   }
-console.log(`\n${passed} passed, ${failed} failed, 0 skipped`);
+}
+const isChosen = (name: string) => words.length === 0 || words.some((word) => name.includes(word));
+for (const kubectl of kubectls())
+  for (const { name, run } of CASES.filter((one) => isChosen(one.name)))
+    await tried(`kubectl ${kubectl.version}: ${name}`, () =>
+      run({ stage, kubectl, gateway, direct }),
+    );
+const { cases, missing } = programCases();
+for (const { name, run } of cases.filter((one) => isChosen(one.name)))
+  await tried(name, () => run(stage));
+for (const what of missing) console.log(`skipped  ${what}`);
+if (isChosen("recordings"))
+  await tried("the light API server's recordings are what the real one answers", async () => {
+    await using another = await startCluster();
+    assert.deepEqual(await askCluster(another), readRecordings());
+  });
+console.log(`\n${passed} passed, ${failed} failed, ${missing.length} skipped`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
 
 function policies(): string {

@@ -8,7 +8,11 @@ import { join } from "node:path";
 import { runCustody } from "../support/command-line.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { startKubelet, type TestKubelet } from "../support/kubelet.ts";
-import { startCluster, type TestCluster } from "../support/kubernetes-server.ts";
+import {
+  type ClusterOptions,
+  startCluster,
+  type TestCluster,
+} from "../support/kubernetes-server.ts";
 import { startOidcProvider, type TestOidcProvider } from "../support/oidc-provider.ts";
 import { providerConfiguration } from "../support/provider-configuration.ts";
 
@@ -42,18 +46,21 @@ export interface StageOptions {
   /** More of the target, below `kubernetes:`, indented by six spaces. */
   readonly target?: string;
   readonly configuration?: string;
+  readonly cluster?: ClusterOptions;
+  /** true: nothing is put into the cluster, whose own flags say what is allowed there. */
+  readonly isBare?: boolean;
 }
 
 export async function openKubernetesStage(options: StageOptions = {}): Promise<KubernetesStage> {
   await using parts = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), "custody-kubernetes-"));
   parts.defer(() => rmSync(folder, { recursive: true, force: true }));
-  const cluster = parts.use(await startCluster());
-  await prepareCluster(cluster);
+  const cluster = parts.use(await startCluster(options.cluster));
+  if (options.isBare !== true) await prepareCluster(cluster);
   const work = join(folder, "container");
   mkdirSync(work);
   const kubelet = parts.use(await startKubelet(work));
-  await preparePod(cluster, kubelet.port);
+  if (options.isBare !== true) await preparePod(cluster, kubelet.port);
   const provider = parts.use(
     await startOidcProvider({
       accounts: [

@@ -46,7 +46,14 @@ export function clusterProblem(): string | undefined {
   return "no API server is built: node conformance/kubernetes/build-apiserver.ts";
 }
 
-export async function startCluster(): Promise<TestCluster> {
+export interface ClusterOptions {
+  /** More flags of the API server; one that is given twice counts as it is here. */
+  readonly flags?: readonly string[];
+  /** true: with a controller manager, where one is built. */
+  readonly controllers?: boolean;
+}
+
+export async function startCluster(options: ClusterOptions = {}): Promise<TestCluster> {
   const programs = builtPrograms();
   if (programs === null) throw new Error(clusterProblem());
   await using parts = new AsyncDisposableStack();
@@ -100,6 +107,7 @@ export async function startCluster(): Promise<TestCluster> {
     `--audit-log-path=${auditLog}`,
     "--kubelet-preferred-address-types=InternalIP",
     "--enable-priority-and-fairness=false",
+    ...(options.flags ?? []),
   ]);
   const agent = new Agent({ connect: { ca: authority.cert } });
   parts.defer(() => agent.destroy());
@@ -119,12 +127,28 @@ export async function startCluster(): Promise<TestCluster> {
   };
   await untilReady(() => call("GET", "/readyz"));
   await untilReady(() => call("GET", "/api/v1/namespaces/default"));
+  if (options.controllers === true && programs.controllerManager !== null)
+    start([
+      ...[programs.controllerManager, "--bind-address=127.0.0.1", "--leader-elect=false"],
+      ...[`--secure-port=${await freePort()}`, `--cert-dir=${folder}`],
+      `--kubeconfig=${file("controllers.json", kubeconfigOf(server, authority.cert, adminToken))}`,
+    ]);
   const all = parts.move();
   return {
     ...{ server, ca: authority.cert, adminToken, gatewayToken, call },
     audited: () => (existsSync(auditLog) ? readAudit(readFileSync(auditLog, "utf8")) : []),
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
+}
+
+function kubeconfigOf(server: string, ca: string, token: string): string {
+  const authority = Buffer.from(ca).toString("base64");
+  return JSON.stringify({
+    ...{ apiVersion: "v1", kind: "Config", "current-context": "here" },
+    clusters: [{ name: "here", cluster: { server, "certificate-authority-data": authority } }],
+    users: [{ name: "me", user: { token } }],
+    contexts: [{ name: "here", context: { cluster: "here", user: "me" } }],
+  });
 }
 
 const AUDIT_POLICY = `apiVersion: audit.k8s.io/v1
