@@ -451,6 +451,23 @@ describe("obligations", () => {
     );
   });
 
+  it("to filter what is listed deny what lists nothing, whoever of the chain has them", () => {
+    const { access } = using(
+      `@id("some") @filter("items") permit (principal is Custody::Agent, action == SQL::Action::"select", resource);`,
+    );
+    const asked = subject([engineer, agent("job", [entry()])]);
+    const found = permit(access.authorize(asked, { ...select, filterable: true }));
+    assert.equal(found.obligations.filter, true);
+    for (const filterable of [undefined, "it has a page token"]) {
+      const { filterable: _, ...plain } = { ...select, filterable };
+      const one = filterable === undefined ? plain : { ...plain, filterable };
+      const refused = denial(access.authorize(asked, one));
+      assert.deepEqual([refused.kind, refused.policyId], ["not_permitted", "some"]);
+    }
+    const person = permit(access.authorize(subject([engineer]), { ...select, filterable: true }));
+    assert.equal(person.obligations.filter, undefined);
+  });
+
   it("come from the entries that carry the effect, or, for none, from all that apply", () => {
     const { access } = using();
     const job = agent("job", [

@@ -49,6 +49,9 @@ export function decideOperation(input: DecisionInput, met: ReadonlySet<string>):
   const masking = [...findings.permits].find(({ terms }) => terms.mask.length > 0);
   if (masking !== undefined && operation.maskable !== true)
     findings.denials.add(unmasked(operation, masking));
+  const filtering = [...findings.permits].find(({ terms }) => terms.filter);
+  if (filtering !== undefined && operation.filterable !== true)
+    findings.denials.add(unfiltered(operation, filtering));
   const denial = findings.denials.chosen;
   if (denial !== undefined) return { verdict: "deny", denial, policyVersion };
   if (findings.missing.size > 0) {
@@ -130,6 +133,12 @@ function unmasked({ maskable, summary }: Operation, { id }: Policy): Denial {
   return { ...denied("classified", summary, message, undefined, undefined), policyId: id };
 }
 
+function unfiltered({ filterable, summary }: Operation, { id }: Policy): Denial {
+  const why = filterable ?? "this lists nothing";
+  const message = `policy ${id} permits what can be judged item by item only: ${why}`;
+  return { ...denied("not_permitted", summary, message, undefined, undefined), policyId: id };
+}
+
 function requirementOf(policy: Policy): Requirement {
   const { message, quorum, approvers, approvalTtlMs, justificationRequired } = policy.terms;
   return {
@@ -174,5 +183,6 @@ function obligationsOf(
     timeoutMs: limits.timeoutMs,
     record,
     ...(mask.size > 0 ? { mask: [...mask].sort() } : {}),
+    ...(permits.some(({ terms }) => terms.filter) ? { filter: true } : {}),
   };
 }

@@ -76,6 +76,11 @@ export interface Operation {
    * why not. Absent: they cannot, and such a permit denies it.
    */
   readonly maskable?: true | string;
+  /**
+   * Whether what it lists can be judged one by one, as `@filter` of a permit asks: true, or why not. Absent:
+   * it lists nothing, and such a permit denies it.
+   */
+  readonly filterable?: true | string;
 }
 
 /** Everything about a session that a decision depends on. */
@@ -100,6 +105,8 @@ export interface Obligations {
   readonly record?: RecordingLevel | undefined;
   /** Classes to look for in what is answered (`@mask`), which is only asked of what is `maskable`; absent: none. */
   readonly mask?: readonly string[] | undefined;
+  /** Only what the chain may read by itself is shown of what is listed (`@filter`), which is `filterable`. */
+  readonly filter?: true | undefined;
 }
 
 export type DenyKind =

@@ -17,6 +17,8 @@ export interface PolicyTerms {
   readonly record: RecordingLevel | undefined;
   /** Classes that are looked for in what is answered, and replaced. */
   readonly mask: readonly string[];
+  /** Of what is listed only what may be read one by one is shown. */
+  readonly filter: boolean;
 }
 
 /** Where an annotation means something. */
@@ -120,6 +122,11 @@ const RULES: Readonly<Record<string, AnnotationRule>> = {
       return mask.every((name) => CLASS.test(name)) ? { mask } : undefined;
     },
   },
+  filter: {
+    expected: '"items"',
+    on: ["permit"],
+    read: (value) => (value === "items" ? { filter: true } : undefined),
+  },
 };
 
 const PLAIN: PolicyTerms = {
@@ -133,6 +140,7 @@ const PLAIN: PolicyTerms = {
   timeoutMs: undefined,
   record: undefined,
   mask: [],
+  filter: false,
 };
 
 /** Reads a policy's annotations; every one that does not fit is a problem. */

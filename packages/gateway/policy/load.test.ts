@@ -108,6 +108,7 @@ describe("parsePolicies refuses", () => {
       /@max_bytes: expected a size/,
     ],
     ["@timeout with a sign", `@id("a") @timeout("-1s") ${PERMIT};`, /@timeout: expected/],
+    ["@filter of its own", `@id("a") @filter("rows") ${PERMIT};`, /@filter: expected "items"/],
     ["@mask of no class", `@id("a") @mask("pii.card,") ${PERMIT};`, /@mask: expected classes/],
     [
       "@record of its own",
@@ -259,6 +260,7 @@ describe("parsePolicies reads", () => {
       timeoutMs: undefined,
       record: undefined,
       mask: [],
+      filter: false,
     });
     const { terms } = loadOne(
       `@id("p") @max_rows("10") @max_bytes("2MiB") @timeout("500ms") @record("commands") @mask("pii.card, secret.key") ${PERMIT};`,

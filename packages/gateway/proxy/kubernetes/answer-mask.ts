@@ -2,6 +2,7 @@
 // classified, environment variables with a value of their own, and the annotations that repeat them. One
 // object at a time; bytes that hold nothing of it stay as they are.
 
+import { isUtf8 } from "node:buffer";
 import { type MaskName, textMask } from "../../masking/masks.ts";
 import type { FieldClassification } from "../../target/kubernetes-target.ts";
 import { ENVIRONMENT_CLASS, SECRET_CLASS } from "../../target/kubernetes-target.ts";
@@ -40,7 +41,13 @@ export function createAnswerMask(plan: AnswerMaskPlan): AnswerMask {
   return {
     masked,
     apply(bytes) {
-      if (!plan.isSecrets && plan.fields.length === 0 && !mayHold(bytes)) return bytes;
+      // What is handed on is JSON in UTF-8 even where nothing is masked in it: a reader that makes something
+      // of anything else would see what was not looked at.
+      if (!isUtf8(bytes)) throw new SyntaxError("it is not UTF-8");
+      if (!plan.isSecrets && plan.fields.length === 0 && !mayHold(bytes)) {
+        JSON.parse(bytes.toString("utf8"));
+        return bytes;
+      }
       const value = parseJson(bytes.toString("utf8"));
       return walker.document(value) ? Buffer.from(JSON.stringify(value)) : bytes;
     },

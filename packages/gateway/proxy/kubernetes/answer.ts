@@ -9,7 +9,8 @@ import type { Obligations } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Recorder } from "../../recording/recorder.ts";
 import { type AnswerMask, PLAIN_REASONS, scrubbedStatus } from "./answer-mask.ts";
-import { isObject, parseJson } from "./json-text.ts";
+import { type ItemFilter, unfilterable } from "./item-filter.ts";
+import { isObject, type JsonObject, parseJson } from "./json-text.ts";
 import type { UpstreamResponse } from "./upstream.ts";
 
 /** The client's side of one answer; node:http's and node:http2's both are one. */
@@ -31,6 +32,8 @@ export interface AnswerPlan {
   readonly requestId: string;
   readonly form: AnswerForm;
   readonly mask: AnswerMask;
+  /** Of what is listed only what it shows is handed on. */
+  readonly filter?: ItemFilter | undefined;
   readonly obligations: Obligations;
   /** An error's text may quote what is classified. */
   readonly scrubErrors: boolean;
@@ -97,8 +100,10 @@ async function relayWatch(body: Readable, out: Out, plan: AnswerPlan): Promise<v
   const parts: Buffer[] = [];
   const splitter = new DocumentSplitter(
     (event) => {
-      parts.push(plan.mask.apply(event), NEWLINE);
-      out.rows++;
+      for (const one of plan.filter === undefined ? [event] : plan.filter.event(event)) {
+        parts.push(masked(plan.mask, one), NEWLINE);
+        out.rows++;
+      }
     },
     { maxObjectBytes: plan.maxObjectBytes, maxFrameBytes: MAX_FRAME_BYTES },
   );
@@ -118,25 +123,30 @@ async function relayObjects(body: Readable, out: Out, plan: AnswerPlan): Promise
   const splitter = new ListSplitter(
     {
       head(bytes) {
-        if (!isPlainList(`${bytes.toString("utf8")}]}`)) return false;
+        const whole = `${bytes.toString("utf8")}]}`;
+        if (!isPlainList(whole)) return false;
+        if (plan.filter !== undefined) assertWhole(whole);
         parts.push(bytes);
         return true;
       },
       element(bytes) {
+        if (plan.filter?.shows(bytes) === false) return;
         if (!isFirst) parts.push(COMMA);
         isFirst = false;
-        parts.push(plan.mask.apply(bytes));
+        parts.push(masked(plan.mask, bytes));
         out.rows++;
         if (out.rows > (plan.obligations.maxRows ?? Number.POSITIVE_INFINITY))
           throw limited(`${plan.obligations.maxRows} objects`);
       },
       tail(bytes) {
-        if (!isPlainList(`{"items":[${bytes.toString("utf8")}`))
-          throw unavailable("the API server's list has members no list has");
+        const whole = `{"items":[${bytes.toString("utf8")}`;
+        if (!isPlainList(whole)) throw unavailable("the API server's list has members no list has");
+        if (plan.filter !== undefined) assertWhole(whole);
         parts.push(bytes);
       },
       document(bytes) {
         if (bytes.length === 0) return;
+        if (plan.filter !== undefined && !mayPassUnfiltered(bytes)) throw unfilterable();
         parts.push(masked(plan.mask, bytes));
         out.rows++;
       },
@@ -174,6 +184,25 @@ function isPlainList(text: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** No page was asked for: one would say how much was left out, and name where the next one begins. */
+function assertWhole(text: string): void {
+  const { metadata } = parseJson(text) as JsonObject;
+  if (isObject(metadata) && (metadata.continue || metadata.remainingItemCount))
+    throw unfilterable();
+}
+
+/** Errors, and a list in which there is nothing. */
+function mayPassUnfiltered(bytes: Buffer): boolean {
+  const value = parseJson(bytes.toString("utf8"));
+  if (!isObject(value)) return false;
+  if (value.kind === "Status") return value.status === "Failure";
+  return (
+    isPlainList(bytes.toString("utf8")) &&
+    (value.items ?? null) === null &&
+    (value.rows ?? null) === null
+  );
 }
 
 async function relayError(body: Readable, out: Out, plan: AnswerPlan): Promise<void> {

@@ -146,7 +146,7 @@ function takeObject(name: string, value: JsonObject, found: Found): void {
     if (typeof one === "string") found.capabilities.add(one);
 }
 
-function labelsOf(labels: Json | undefined): readonly string[] {
+export function labelsOf(labels: Json | undefined): readonly string[] {
   if (!isObject(labels)) return [];
   const pairs = Object.entries(labels).map(([key, value]) => `${key}=${text(value)}`);
   return bounded(new Set(pairs));

@@ -14,6 +14,7 @@ import type { Control, ShownCredential } from "../../session/control.ts";
 import { recordedSession } from "../../session/recorded-session.ts";
 import { SessionBook } from "../../session/session-book.ts";
 import { type KubernetesTarget, speaks, type Target } from "../../target/target.ts";
+import { ShownObjects } from "./item-filter.ts";
 import { openUpstream, type Upstream } from "./upstream.ts";
 
 export interface HttpSessionsDeps {
@@ -54,6 +55,8 @@ export class HttpSession {
   readonly target: KubernetesTarget;
   readonly book: SessionBook;
   readonly upstream: Upstream;
+  /** Of lists and watches that are filtered. */
+  readonly shown = new ShownObjects();
   /** Requests that waited too long for people, by what they bind: how often they were sent away. */
   readonly #late = new Map<string, number>();
   readonly #running = new Set<AbortController>();

@@ -67,7 +67,29 @@ export function judgeRequest(
   const effects = effectsOf(info, resource);
   const touches = touchesOf(target, info, url, body);
   const summary = `${verb} on ${resource.label}`;
-  return { kind: "operation", operation: { protocol: "kubernetes", effects, touches, summary } };
+  const lists = (verb === "list" || verb === "watch") && effects.length === 1;
+  const filterable = lists ? { filterable: filterability(info, url) } : {};
+  const operation: Operation = {
+    ...{ protocol: "kubernetes", effects, touches, summary },
+    ...filterable,
+  };
+  return { kind: "operation", operation };
+}
+
+/** Whether what is listed says of itself what it is, and is listed whole. */
+function filterability({ subresource }: ResourceRequest, url: RequestUrl): true | string {
+  if (subresource !== "") return "what is below a subresource is no list of objects";
+  if (parameters(url, "continue").length > 0)
+    return "a page that goes on where another ended names an object that may be left out; list anew";
+  const asked = parameters(url, "includeObject");
+  if (asked.some((one) => one !== "Metadata" && one !== "Object"))
+    return "rows without their objects do not say what they are of";
+  return true;
+}
+
+/** Of a list that is filtered all of it is asked for: pages tell how much there is, and where each ends. */
+export function unpaged(url: RequestUrl): RequestUrl {
+  return { ...url, query: url.query.filter(([name]) => name !== "limit") };
 }
 
 /** undefined: a plain request. */

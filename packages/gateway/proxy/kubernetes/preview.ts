@@ -212,7 +212,8 @@ async function selection(asked: Asked): Promise<PreviewPart> {
   };
   const judged = judgeRequest(session.target, requestInfo("GET", url), url, NO_FACTS);
   const decision = judged.kind === "operation" ? session.book.decide(judged.operation) : undefined;
-  if (judged.kind === "unknown" || decision?.verdict !== "permit")
+  const isWhole = decision?.verdict === "permit" && decision.permit.obligations.filter !== true;
+  if (judged.kind === "unknown" || decision?.verdict !== "permit" || !isWhole)
     return { title, text: "Who asks may not list the objects, so they are not shown." };
   const { status, value } = await exchange(asked, {
     ...{ method: "GET", url, accept: NAMES_ONLY, body: undefined, contentType: undefined },

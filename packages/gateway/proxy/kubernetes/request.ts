@@ -30,6 +30,7 @@ import {
   waitingStatus,
 } from "./faults.ts";
 import type { HttpSession } from "./http-session.ts";
+import { createItemFilter, type ItemFilter } from "./item-filter.ts";
 import {
   fieldsOf,
   isFollowed,
@@ -38,6 +39,7 @@ import {
   type Judged,
   judgeRequest,
   mayQuote,
+  unpaged,
 } from "./operations.ts";
 import { previewOf } from "./preview.ts";
 import { type RequestBody, readBody, UnsupportedBody } from "./request-body.ts";
@@ -285,28 +287,29 @@ async function forward(
   await new Promise<void>((done) => deps.journal.barrier(isPlainRead ? "ordered" : "strict", done));
   const limit = timeLimit(signal, obligations.timeoutMs);
   const mask = maskFor(deps, session, info, obligations.unmask);
+  const filter = filterFor(session, info, obligations.filter);
   try {
     signal.throwIfAborted();
     if (!isPermit(permit)) throw new GatewayError("internal", "a request without a permit");
     const answer = await session.upstream.request({
       method: request.method,
-      path,
+      path: filter === undefined ? path : formatRequestUrl(unpaged(request.url)),
       headers: requestHeaders(request, session, prepared),
       body: body.bytes,
       signal: limit,
     });
     const { status, bytes, rows } = await relayAnswer(answer, client, {
-      ...{ requestId, mask, obligations, recorder: book.recorder, signal: limit },
+      ...{ requestId, mask, filter, obligations, recorder: book.recorder, signal: limit },
       form: formOf(info, request.url),
       scrubErrors: mayQuote(session.target, info, obligations.unmask),
       maxObjectBytes: deps.limits.maxObjectBytes,
     });
     const outcome = status < 400 ? "ok" : String(status);
-    book.endCommand({ requestId, outcome, rows, bytes, masked: mask.masked });
+    book.endCommand({ requestId, outcome, rows, bytes, masked: mask.masked, ...left(filter) });
   } catch (thrown) {
     const reason = limit.aborted ? limit.reason : thrown;
     const outcome = reason instanceof GatewayError ? reason.code : "broken";
-    book.endCommand({ requestId, outcome, masked: mask.masked });
+    book.endCommand({ requestId, outcome, masked: mask.masked, ...left(filter) });
     throw reason;
   } finally {
     book.recorder.endData(requestId, 0);
@@ -334,6 +337,20 @@ function maskFor(
   const isSecrets = info.isResource && info.group === "" && info.resource === "secrets";
   const fields = info.isResource ? fieldsOf(target, info) : [];
   return createAnswerMask({ isSecrets, fields, shown, maskOf: deps.maskOf });
+}
+
+function filterFor(
+  { book, shown, target }: HttpSession,
+  info: RequestInfo,
+  isFiltered: true | undefined,
+): ItemFilter | undefined {
+  if (isFiltered === undefined || !info.isResource) return undefined;
+  return createItemFilter({ target, info, book, shown });
+}
+
+/** How many were left out, for the log. */
+function left(filter: ItemFilter | undefined) {
+  return filter === undefined ? {} : { detail: { withheld: filter.withheld } };
 }
 
 function formOf(info: RequestInfo, url: RequestUrl): AnswerForm {
