@@ -133,6 +133,7 @@ targets:
       host: 127.0.0.1
       port: ${server.port}
       hostKeys: ["${server.hostKey}"]
+      detect: { pii.card: card-number, pii.email: email }
       accounts:
         deploy:
           user: ${server.user}

@@ -13,6 +13,7 @@ import { openAttackedHost } from "./attacked-host.ts";
 import { openLineJudge } from "./judge-lines.ts";
 import { LITERAL } from "./lines-literal.ts";
 import { PROGRAMS } from "./lines-programs.ts";
+import { MASK_ATTACKS, MASK_POLICIES } from "./mask-attacks.ts";
 import { SESSION_ATTACKS, SESSION_POLICIES } from "./session-attacks.ts";
 
 /** What every peer takes in one packet (RFC 4253, section 6.1); longer lines are read alone. */
@@ -52,16 +53,16 @@ if (hasSshServer()) {
     }
     console.log(`through the gateway, ${shell.name}: ${passed - before} of ${attempts.length}`);
   }
-  await using stage = await openSshStage({ policies: SESSION_POLICIES });
+  await using stage = await openSshStage({ policies: SESSION_POLICIES + MASK_POLICIES });
   const tally = { passed: 0, failed: 0, skipped: 0 };
-  const cases = SESSION_ATTACKS.filter(
+  const cases = [...SESSION_ATTACKS, ...MASK_ATTACKS].filter(
     ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
   );
   await runCases(cases, stage, tally);
   passed += tally.passed;
   failed += tally.failed;
 } else {
-  skipped = attempts.length + SESSION_ATTACKS.length;
+  skipped = attempts.length + SESSION_ATTACKS.length + MASK_ATTACKS.length;
   console.log("skipped  the way through a host: there is no sshd on this machine");
 }
 console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);

@@ -11,6 +11,7 @@ import type { Denial, Operation, Permit } from "../../access/operation.ts";
 import type { Durability, Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { toGatewayError } from "../../base/errors.ts";
+import type { Detection } from "../../masking/nets.ts";
 import type { Control } from "../../session/control.ts";
 import { type HeldDecision, HoldWait } from "../../session/hold-wait.ts";
 import type { SessionBook } from "../../session/session-book.ts";
@@ -25,6 +26,8 @@ export interface JudgeDeps {
   readonly clock: Clock;
   readonly holdWaitMs: number;
   readonly holdReminderMs: number;
+  /** What the target can have masked in what it answers. */
+  readonly detect: readonly Detection[];
 }
 
 export interface Asked {
@@ -48,6 +51,8 @@ export type Verdict =
       readonly requestId: string;
       readonly permit: Permit;
       readonly level: RecordingLevel | undefined;
+      /** What is to be masked in what is answered. */
+      readonly masks: readonly Detection[];
       /** People consented, so time has passed since it was asked. */
       readonly isApproved: boolean;
     }
@@ -136,7 +141,14 @@ export class Judge {
     permit: Permit,
     approvedBy: readonly string[] | undefined,
   ): Promise<Verdict> {
-    const { book, journal } = this.#deps;
+    const { book, detect, journal } = this.#deps;
+    const { mask = [] } = permit.obligations;
+    const masks = detect.filter((one) => mask.includes(one.class));
+    const missing = mask.find((name) => !masks.some((one) => one.class === name));
+    if (missing !== undefined)
+      return Promise.resolve(
+        this.#deny(asked, requestId, undetected(operation, missing), EXIT.denied),
+      );
     const level = permit.obligations.record;
     book.recorder.command(requestId, asked.command, undefined, level);
     const digest = commandDigest(asked.command);
@@ -144,7 +156,7 @@ export class Judge {
     return new Promise((resolve) => {
       journal.barrier(asked.durability, () =>
         resolve({
-          ...{ verdict: "permit", requestId, permit, level },
+          ...{ verdict: "permit", requestId, permit, level, masks },
           isApproved: approvedBy !== undefined,
         }),
       );
@@ -186,6 +198,12 @@ export class Judge {
     this.#deny(asked, requestId, denial, EXIT.refused);
     return { verdict: "deny", requestId, lines, exit: isLate ? EXIT.timedOut : EXIT.refused };
   }
+}
+
+/** A permit asks for a mask that the target's configuration says nothing of (I2). */
+function undetected({ summary }: Operation, name: string): Denial {
+  const message = `it is permitted with ${name} masked, which this target does not detect`;
+  return { ...unknown(summary, message), kind: "classified" };
 }
 
 /** A denial of what cannot be told from the request, whatever policies say (I2). */

@@ -290,7 +290,10 @@ class Door {
       { access, journal, recorder, denied: (denied) => control.noteDenial(denied) },
     );
     const { holdReminderMs, holdWaitMs } = limits;
-    const judge = new Judge({ book, journal, control, clock, holdReminderMs, holdWaitMs });
+    const judge = new Judge({
+      ...{ book, journal, control, clock, holdReminderMs, holdWaitMs },
+      detect: target.detect ?? [],
+    });
     const relay: Relay = new Relay(client, upstream, {
       ...{ judge, recorder, grammars, clock, log },
       site: { target: target.name, account },

@@ -26,12 +26,18 @@ const MAX_DEPTH = 128;
 /** A command line that was read word by word. */
 export function commandOperation(site: Site, command: DecidedCommand): Operation {
   const effects = command.effects.map((effect) => commandEffect(site, effect));
-  return operation([...effects, ...transferEffects(site, command)]);
+  const transfer = command.effects.find((effect) => transferOf(effect) !== undefined);
+  return operation(
+    [...effects, ...transferEffects(site, command)],
+    transfer === undefined
+      ? true
+      : `${transfer.program} sends more than text; sftp reads files masked`,
+  );
 }
 
 /** A line that only the host's shell reads: `line` as a whole. */
 export function rawOperation(site: Site, effect: CommandEffect): Operation {
-  return operation([commandEffect(site, effect)]);
+  return operation([commandEffect(site, effect)], true);
 }
 
 /** What concerns the account as a whole. */
@@ -44,18 +50,22 @@ export function accountOperation(
 
 /** To speak SFTP is to be connected; each of its requests is an operation of its own. */
 export function sftpOperation(): Operation {
-  return { ...operation([]), summary: "sftp" };
+  return { ...operation([], true), summary: "sftp" };
 }
 
 /** undefined: a path nested too deep to be judged. */
-export function pathOperation(site: Site, uses: readonly PathUse[]): Operation | undefined {
+export function pathOperation(
+  site: Site,
+  uses: readonly PathUse[],
+  maskable: true | string,
+): Operation | undefined {
   const effects: Effect[] = [];
   for (const { action, path } of uses) {
     const resource = pathOf(site, path);
     if (resource === undefined) return undefined;
     effects.push({ action: `ssh:${action}`, resource });
   }
-  return operation(effects);
+  return operation(effects, maskable);
 }
 
 export function destinationOperation(
@@ -84,20 +94,23 @@ export function destinationOperation(
 
 export function variableOperation(site: Site, name: string, value: string): Operation {
   const parent = accountOf(site);
-  return operation([
-    {
-      action: "ssh:setenv",
-      resource: {
-        type: "SSH::Variable",
-        id: `${parent.id}/${name}`,
-        path: name,
-        label: `variable ${name}`,
-        parent,
-        implied: false,
-        attributes: { name, value },
+  return operation(
+    [
+      {
+        action: "ssh:setenv",
+        resource: {
+          type: "SSH::Variable",
+          id: `${parent.id}/${name}`,
+          path: name,
+          label: `variable ${name}`,
+          parent,
+          implied: false,
+          attributes: { name, value },
+        },
       },
-    },
-  ]);
+    ],
+    true,
+  );
 }
 
 function commandEffect(site: Site, effect: CommandEffect): Effect {
@@ -172,9 +185,10 @@ function pathResource(account: Resource, path: string, parent: Resource): Resour
   };
 }
 
-function operation(effects: readonly Effect[]): Operation {
+function operation(effects: readonly Effect[], maskable?: true | string): Operation {
   const summary = effects
     .map(({ action, resource }) => `${action.slice("ssh:".length)} on ${resource.label}`)
     .join("; ");
-  return { protocol: "ssh", effects, touches: [], summary };
+  const masks = maskable === undefined ? {} : { maskable };
+  return { protocol: "ssh", effects, touches: [], summary, ...masks };
 }

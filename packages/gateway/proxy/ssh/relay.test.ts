@@ -95,7 +95,7 @@ async function staged(misbehave: (event: SshEvent, host: Driven) => boolean): Pr
 }
 
 function standIns(outcomes: string[]): Omit<RelayDeps, "log"> {
-  const permitted = { verdict: "permit", requestId: "r-1", permit: { obligations: {} } };
+  const permitted = { verdict: "permit", requestId: "r-1", permit: { obligations: {} }, masks: [] };
   const book = { endCommand: ({ outcome }: { outcome: string }) => void outcomes.push(outcome) };
   return {
     site: { target: "web-1", account: "deploy" },

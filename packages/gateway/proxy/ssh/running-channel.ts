@@ -7,10 +7,13 @@ import type { RecordingLevel, RecordingStream } from "@custody/evidence/core/rec
 import type { ReplySlot } from "@custody/wire/ssh/events.ts";
 import { type ChannelRequest, STDERR } from "@custody/wire/ssh/requests.ts";
 import type { Permit } from "../../access/operation.ts";
+import { GatewayError } from "../../base/errors.ts";
+import type { Detection } from "../../masking/nets.ts";
 import type { ChannelEnd } from "./flow.ts";
+import { OutputMasks } from "./output-masks.ts";
 import type { ChannelHandler, ClientSide, RelayContext } from "./relay-context.ts";
 import { SftpRelay } from "./sftp-relay.ts";
-import { EXIT, type Lines, plain } from "./wording.ts";
+import { EXIT, type Lines, plain, shown } from "./wording.ts";
 
 export interface Start {
   /** What the target is asked to start. */
@@ -22,6 +25,8 @@ export interface Start {
   readonly requestId: string;
   readonly permit: Permit;
   readonly level: RecordingLevel | undefined;
+  /** Of its output; of files each has its own. */
+  readonly masks: readonly Detection[];
 }
 
 const STARTED = "started";
@@ -33,6 +38,7 @@ export class RunningChannel implements ChannelHandler {
   readonly #client: ClientSide;
   readonly #end: ChannelEnd;
   readonly #sftp: SftpRelay | undefined;
+  readonly #masks: OutputMasks | undefined;
   #exit: Extract<ChannelRequest, { kind: "exit-status" | "exit-signal" }> | undefined;
   #outputBytes = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -47,6 +53,8 @@ export class RunningChannel implements ChannelHandler {
     this.#client = client;
     this.#end = context.openUpstream({ kind: "session" }, this);
     client.toClient.from(this.#end);
+    if (start.masks.length > 0 && start.mode !== "subsystem")
+      this.#masks = new OutputMasks(start.masks);
     if (start.mode === "subsystem")
       this.#sftp = new SftpRelay(context, {
         ...{ toTarget: client.toTarget, toClient: client.toClient },
@@ -166,8 +174,7 @@ export class RunningChannel implements ChannelHandler {
       return;
     }
     this.#outputBytes += data.length;
-    this.#record(stream === STDERR ? "stderr" : "stdout", data);
-    this.#client.toClient.push(stream, data, data.length);
+    if (!this.#isOver) this.#show(stream, data);
     const { maxBytes } = this.#start.permit.obligations;
     if (maxBytes !== undefined && this.#outputBytes > maxBytes && !this.#isOver)
       this.#stop([`Custody: stopped after ${maxBytes} bytes of output`], EXIT.timedOut, "limit");
@@ -176,6 +183,7 @@ export class RunningChannel implements ChannelHandler {
   // Hosts send the end of output and the status together, in any order. A client that closes at the end
   // of output would lose a status that comes after it, so the end waits a moment for it.
   onEof(): void {
+    this.#endMasks();
     if (this.#exit !== undefined) this.#client.toClient.end();
     else this.#eofTimer = setTimeout(() => this.#client.toClient.end(), STATUS_WAIT_MS);
   }
@@ -208,6 +216,7 @@ export class RunningChannel implements ChannelHandler {
 
   onClosed(): void {
     if (this.#isOver) return;
+    this.#endMasks();
     const exit = this.#exit;
     this.#over(outcomeOf(exit));
     this.#client.close([], exit === undefined ? EXIT.failed : undefined);
@@ -218,6 +227,39 @@ export class RunningChannel implements ChannelHandler {
     if (peer.isGone) return;
     peer.connection.requestChannel(channel, request);
     peer.touch();
+  }
+
+  /** What of it may be shown now; a mask keeps what may be the beginning of a value. */
+  #show(stream: number, data: Buffer): void {
+    const shown = this.#guarded(() => this.#masks?.pass(stream, data) ?? data);
+    this.#deliver(stream, shown ?? NOTHING, data.length);
+  }
+
+  #deliver(stream: number, data: Buffer, owed: number): void {
+    if (data.length > 0) {
+      this.#record(stream === STDERR ? "stderr" : "stdout", data);
+    }
+    this.#client.toClient.push(stream, data, owed);
+  }
+
+  /** The last of the output, and that it is not what the command wrote. */
+  #endMasks(): void {
+    if (this.#isOver) return;
+    const last = this.#guarded(() => this.#masks?.end() ?? []) ?? [];
+    for (const { data, stream } of last) this.#deliver(stream, data, 0);
+    const lines = last.length === 0 ? [] : (this.#masks?.summary ?? []);
+    if (lines.length > 0)
+      this.#client.toClient.push(STDERR, shown(lines, this.#client.terminal !== undefined), 0);
+  }
+
+  #guarded<T>(work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (thrown) {
+      if (!(thrown instanceof GatewayError)) throw thrown;
+      this.#stop([`Custody: stopped: ${thrown.message}`], EXIT.timedOut, "unmaskable");
+      return undefined;
+    }
   }
 
   #stop(lines: Lines, exit: number, outcome: string): void {
@@ -243,7 +285,11 @@ export class RunningChannel implements ChannelHandler {
       ...(exit?.kind === "exit-status" ? { code: exit.status } : {}),
       ...(exit?.kind === "exit-signal" ? { signal: exit.signal } : {}),
     });
-    judge.book.endCommand({ requestId, outcome, bytes: this.#outputBytes });
+    const masked = this.#masks?.classes;
+    judge.book.endCommand({
+      ...{ requestId, outcome, bytes: this.#outputBytes },
+      ...(masked === undefined ? {} : { masked }),
+    });
   }
 
   #record(stream: RecordingStream, data: Buffer): void {

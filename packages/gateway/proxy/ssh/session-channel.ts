@@ -233,7 +233,7 @@ export class SessionChannel implements ChannelHandler {
       if (!this.#isOver) this.#close(verdict.lines, verdict.exit);
       return;
     }
-    const { requestId, permit, level } = verdict;
+    const { requestId, permit, level, masks } = verdict;
     if (this.#isOver || this.#end.peer.isGone) {
       this.#context.judge.book.endCommand({ requestId, outcome: "skipped" });
       return;
@@ -244,7 +244,7 @@ export class SessionChannel implements ChannelHandler {
       close: (lines, exit) => this.#close(lines, exit),
     };
     const before = this.#forwards.begin();
-    const running = this.#run({ ...start, before, requestId, permit, level }, client);
+    const running = this.#run({ ...start, before, requestId, permit, level, masks }, client);
     this.#running = running;
     const early = this.#early;
     this.#early = [];

@@ -55,6 +55,23 @@ export function pathNeeds(operation: SftpOperation): readonly PathNeed[] | undef
   }
 }
 
+/** Whether what it answers can be masked, or why not. */
+export function maskableOf(operation: SftpOperation): true | string {
+  switch (operation.kind) {
+    case "open":
+      // What was read masked would be written back over what it stands for.
+      return openActions(operation.flags).length > 1
+        ? "a file is opened for reading or for writing, not both"
+        : true;
+    case "rename":
+    case "posix-rename@openssh.com":
+    case "hardlink@openssh.com":
+      return "under another name the file would be read without masks";
+    default:
+      return true;
+  }
+}
+
 /** Whether it only looks: such requests are written, but nobody waits for the disk. */
 export function isPlainRead(operation: SftpOperation): boolean {
   const needs = pathNeeds(operation) ?? [];

@@ -6,6 +6,7 @@
 // ours, and the files that are open. Requests are taken one after another; those that wait for a decision
 // make the ones behind them wait, in the client's own window.
 
+import { setTimeout as delay } from "node:timers/promises";
 import type { RecordingLevel } from "@custody/evidence/core/recording.ts";
 import { SshError } from "@custody/wire/ssh/errors.ts";
 import { STDERR } from "@custody/wire/ssh/requests.ts";
@@ -16,26 +17,30 @@ import {
   encodeSftpResponse,
   SftpCursor,
 } from "@custody/wire/ssh/sftp.ts";
-import {
-  type SftpOperation,
-  type SftpRequest,
-  type SftpResponse,
-  STATUS,
-} from "@custody/wire/ssh/sftp-messages.ts";
+import { type SftpOperation, type SftpRequest, STATUS } from "@custody/wire/ssh/sftp-messages.ts";
 import type { Flow } from "./flow.ts";
 import { unknown, type Verdict } from "./judge.ts";
 import { type PathUse, pathOperation } from "./operations.ts";
 import type { RelayContext } from "./relay-context.ts";
 import {
+  detailsOf,
+  type OpenFile,
+  outcomeOf,
+  type SftpAnswer,
+  type SftpAsked,
+  SftpBook,
+} from "./sftp-book.ts";
+import { readMasked } from "./sftp-masked-read.ts";
+import {
   isPlainRead,
   lexicalPath,
+  maskableOf,
   openActions,
-  openFlagNames,
   type PathNeed,
   pathNeeds,
   readablePath,
-  splitPath,
 } from "./sftp-paths.ts";
+import { openAsDecided, RealPaths } from "./sftp-resolve.ts";
 import { type Lines, plain, shown } from "./wording.ts";
 
 export interface SftpChannel {
@@ -48,23 +53,10 @@ export interface SftpChannel {
   readonly fail: (message: string) => void;
 }
 
-type WithId = Extract<SftpRequest, { readonly id: number }>;
-type Answer = Extract<SftpResponse, { readonly id: number }>;
-
-interface OpenFile {
-  readonly path: string;
-  readonly requestId: string;
-  readonly level: RecordingLevel | undefined;
-  readonly changes: boolean;
-  /** Of what is read of it. */
-  readonly maxBytes: number | undefined;
-  bytes: number;
-}
-
 interface Waiting {
   /** undefined: the answer is for us. */
   readonly clientId: number | undefined;
-  readonly onAnswer: (answer: Answer) => void;
+  readonly onAnswer: (answer: SftpAnswer) => void;
   /** The channel ended before it came. */
   readonly onLost?: () => void;
   /** A read's: its answer is contents. */
@@ -93,19 +85,23 @@ const VERSION = 2;
 export class SftpRelay {
   readonly #context: RelayContext;
   readonly #on: SftpChannel;
+  readonly #book: SftpBook;
+  readonly #paths: RealPaths;
   readonly #fromClient = new SftpCursor(LIMITS);
   readonly #fromTarget = new SftpCursor(LIMITS);
   readonly #waiting = new Map<number, Waiting>();
   readonly #files = new Map<string, OpenFile>();
   #nextId = 0;
-  #home: string | undefined;
   #isBusy = false;
   #isOver = false;
+  #cancelWait: (() => void) | undefined;
   #ended: (() => void) | undefined;
 
   constructor(context: RelayContext, on: SftpChannel) {
     this.#context = context;
     this.#on = on;
+    this.#book = new SftpBook(context, on.channel);
+    this.#paths = new RealPaths((request) => this.#ask(request));
   }
 
   fromClient(data: Buffer): void {
@@ -132,9 +128,10 @@ export class SftpRelay {
   over(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#cancelWait?.();
     for (const { onLost } of this.#waiting.values()) onLost?.();
     this.#waiting.clear();
-    for (const file of this.#files.values()) this.#closeFile(file, "lost");
+    for (const file of this.#files.values()) this.#book.close(file, "lost");
     this.#files.clear();
   }
 
@@ -159,15 +156,18 @@ export class SftpRelay {
       return;
     }
     const needs = pathNeeds(request);
-    if (needs === undefined && request.kind !== "realpath") {
-      this.#onHandleRequest(request, packet);
-      return;
-    }
+    if (needs !== undefined) this.#alone(request, packet, () => this.#byPath(request, needs));
+    else if (request.kind === "realpath")
+      this.#alone(request, packet, () => this.#realPath(request));
+    else this.#onHandleRequest(request, packet);
+  }
+
+  /** No other request of the client's is looked at meanwhile. */
+  #alone(request: SftpAsked, packet: Buffer, work: () => Promise<void>): void {
     // The window is given back now: from here on one request at a time is in our hands.
     this.#on.toTarget.push(0, NOTHING, packet.length);
     this.#isBusy = true;
-    const work = needs === undefined ? this.#realPath(request) : this.#byPath(request, needs);
-    work
+    work()
       .catch((thrown) => {
         if (!(thrown instanceof SshError)) this.#context.log("an SFTP request failed", thrown);
         this.#status(request.id, STATUS.failure, "internal error");
@@ -183,7 +183,7 @@ export class SftpRelay {
   }
 
   /** On an open file, or on none. */
-  #onHandleRequest(request: WithId, packet: Buffer): void {
+  #onHandleRequest(request: SftpAsked, packet: Buffer): void {
     const refuse = (code: number, text: string) => {
       this.#on.toTarget.push(0, NOTHING, packet.length);
       this.#status(request.id, code, text);
@@ -203,29 +203,12 @@ export class SftpRelay {
       case "fstatvfs@openssh.com":
       case "copy-data": {
         const file = this.#files.get(request.handle.toString("latin1"));
-        if (file === undefined) {
-          refuse(STATUS.failure, "no such handle");
-          return;
-        }
-        if (!this.#mayUse(request, file)) {
-          refuse(STATUS.permissionDenied, "Custody denied it: opened for reading");
-          return;
-        }
-        if (request.kind === "write") this.#recordData(file, "upload", request.data);
-        if (request.kind === "close") this.#files.delete(request.handle.toString("latin1"));
-        this.#forward(packet, {
-          clientId: request.id,
-          file: request.kind === "read" ? file : undefined,
-          onAnswer: (answer) => {
-            if (request.kind === "close") this.#closeFile(file, outcomeOf(answer));
-            const to = request.kind === "copy-data" ? this.#pathOf(request.toHandle) : [];
-            if (request.kind === "copy-data" || request.kind === "fsetstat")
-              this.#event(file, request, [file.path, ...to], outcomeOf(answer));
-          },
-          onLost: () => {
-            if (request.kind === "close") this.#closeFile(file, "lost");
-          },
-        });
+        const why = file === undefined ? undefined : this.#refusalOf(request, file);
+        if (file === undefined) refuse(STATUS.failure, "no such handle");
+        else if (why !== undefined) refuse(STATUS.permissionDenied, `Custody denied it: ${why}`);
+        else if (request.kind === "read" && file.masks.length > 0)
+          this.#alone(request, packet, () => this.#readMasked(request, file));
+        else this.#useFile(request, packet, file);
         return;
       }
       default:
@@ -234,45 +217,96 @@ export class SftpRelay {
     }
   }
 
+  #useFile(
+    request: Extract<SftpAsked, { readonly handle: Buffer }>,
+    packet: Buffer,
+    file: OpenFile,
+  ): void {
+    if (request.kind === "write") this.#book.data(file, "upload", request.data);
+    if (request.kind === "close") this.#files.delete(request.handle.toString("latin1"));
+    this.#forward(packet, {
+      clientId: request.id,
+      file: request.kind === "read" ? file : undefined,
+      onAnswer: (answer) => {
+        if (request.kind === "close") this.#closed(file, outcomeOf(answer));
+        const to = request.kind === "copy-data" ? this.#pathOf(request.toHandle) : [];
+        if (request.kind === "copy-data" || request.kind === "fsetstat")
+          this.#book.event(file, request, [file.path, ...to], outcomeOf(answer));
+      },
+      onLost: () => {
+        if (request.kind === "close") this.#book.close(file, "lost");
+      },
+    });
+  }
+
+  #closed(file: OpenFile, outcome: string): void {
+    this.#book.close(file, outcome);
+    if (file.masked.size > 0)
+      this.#tell([
+        `Custody masked what was found of ${[...file.masked].join(", ")} in ${file.path}`,
+      ]);
+  }
+
   #pathOf(handle: Buffer): readonly string[] {
     const file = this.#files.get(handle.toString("latin1"));
     return file === undefined ? [] : [file.path];
   }
 
-  /** sftp-server lets attributes be changed by way of a file opened for reading. */
-  #mayUse(request: WithId, file: OpenFile): boolean {
-    if (request.kind === "copy-data")
-      return this.#files.get(request.toHandle.toString("latin1"))?.changes === true;
-    if (request.kind !== "fsetstat" && request.kind !== "write") return true;
-    return file.changes;
+  /** Why an open file is not used so; undefined: it may be. */
+  #refusalOf(request: SftpAsked, file: OpenFile): string | undefined {
+    const { untilMs } = file;
+    if (request.kind === "close") return undefined;
+    if (untilMs !== undefined && this.#context.clock.monotonicMs() > untilMs) {
+      file.isLate = true;
+      return "it was open for longer than it may be";
+    }
+    if (request.kind === "copy-data") {
+      if (file.masks.length > 0) return "its copy would be read without masks";
+      if (this.#files.get(request.toHandle.toString("latin1"))?.changes !== true)
+        return "opened for reading";
+    }
+    // sftp-server lets attributes be changed by way of a file opened for reading.
+    const changes = request.kind === "fsetstat" || request.kind === "write";
+    return changes && !file.changes ? "opened for reading" : undefined;
   }
 
-  async #byPath(request: WithId, needs: readonly PathNeed[]): Promise<void> {
+  async #readMasked(
+    request: Extract<SftpAsked, { readonly kind: "read" }>,
+    file: OpenFile,
+  ): Promise<void> {
+    const answer = await readMasked((asked) => this.#ask(asked), file.masks, request);
+    if (answer.kind === "host") return this.#answer({ ...answer.answer, id: request.id });
+    if (answer.kind === "unmaskable")
+      return this.#status(request.id, STATUS.failure, `Custody: ${answer.why}`);
+    if (this.#isTooMuch(file, answer.data.length)) return this.#refuseMore(request.id, file);
+    for (const name of answer.masked) file.masked.add(name);
+    this.#book.data(file, "download", answer.data);
+    this.#answer({ kind: "data", id: request.id, data: answer.data });
+  }
+
+  async #byPath(request: SftpAsked, needs: readonly PathNeed[]): Promise<void> {
     const sent: Record<string, Buffer> = {};
     const uses: PathUse[] = [];
     const paths: string[] = [];
-    let missing: Answer | undefined;
+    let missing: SftpAnswer | undefined;
     for (const { field, last, actions } of needs) {
       const written = readablePath(
         (request as unknown as Record<string, Buffer>)[field] ?? NOTHING,
       );
-      if (written === undefined)
-        return this.#status(
-          request.id,
-          STATUS.permissionDenied,
-          "Custody denied it: not a path in UTF-8",
-        );
-      const real = await this.#resolve(written, last);
+      if (written === undefined) return this.#deny(request, "not a path in UTF-8");
+      const real = await this.#paths.resolve(written, last);
       if (real.kind === "missing") missing = real.answer;
-      const path = real.kind === "real" ? real.path : lexicalPath(await this.#homePath(), written);
+      const path =
+        real.kind === "real" ? real.path : lexicalPath(await this.#paths.home(), written);
       uses.push(...actions.map((action) => ({ action, path })));
       paths.push(path);
       sent[field] = Buffer.from(path, "utf8");
     }
     // Where a link leads to is for whoever follows it; here it is shown and written down.
     if (request.kind === "symlink") paths.push(plain(request.target.toString("utf8")));
-    const asked = { ...request, ...sent } as WithId;
+    const asked = { ...request, ...sent } as SftpAsked;
     const verdict = await this.#judge(asked, uses, paths);
+    this.#cancelWait = undefined;
     if (this.#isOver) {
       const { requestId } = verdict;
       if (verdict.verdict === "permit")
@@ -284,7 +318,7 @@ export class SftpRelay {
       return this.#status(request.id, STATUS.permissionDenied, verdict.lines[0] ?? "");
     }
     if (missing !== undefined) {
-      this.#finishRequest(verdict, request, paths, missing);
+      this.#book.finish(verdict, request, paths, outcomeOf(missing));
       return this.#answer({ ...missing, id: request.id });
     }
     if (verdict.isApproved && !(await this.#areStill(asked, needs).catch(() => false))) {
@@ -293,9 +327,12 @@ export class SftpRelay {
       this.#tell([why, `  request ${verdict.requestId}; ask again`]);
       return this.#status(request.id, STATUS.permissionDenied, why);
     }
+    const opens = asked.kind === "open" || asked.kind === "opendir";
+    if (opens || verdict.permit.obligations.timeoutMs !== undefined)
+      return this.#do(asked, verdict, paths);
     const id = this.#wait({
       clientId: request.id,
-      onAnswer: (answer) => this.#onPathAnswer(request, verdict, paths, answer),
+      onAnswer: (answer) => this.#book.finish(verdict, asked, paths, outcomeOf(answer)),
       onLost: () =>
         this.#context.judge.book.endCommand({ requestId: verdict.requestId, outcome: "lost" }),
     });
@@ -303,84 +340,104 @@ export class SftpRelay {
   }
 
   /** While people decided, a folder on the way may have become a link to somewhere else. */
-  async #areStill(asked: WithId, needs: readonly PathNeed[]): Promise<boolean> {
+  async #areStill(asked: SftpAsked, needs: readonly PathNeed[]): Promise<boolean> {
     for (const { field, last } of needs) {
       const decided = (asked as unknown as Record<string, Buffer>)[field]?.toString("utf8") ?? "";
-      const real = await this.#resolve(decided, last);
-      if (real.kind !== "real" || real.path !== decided) return false;
+      if (!(await this.#paths.isStill(decided, last))) return false;
     }
     return !this.#isOver;
   }
 
-  #judge(request: WithId, uses: readonly PathUse[], paths: readonly string[]): Promise<Verdict> {
+  #judge(request: SftpAsked, uses: readonly PathUse[], paths: readonly string[]): Promise<Verdict> {
     const { judge, site } = this.#context;
     const command = [request.kind, ...paths, ...detailsOf(request)].join(" ");
     // All of the message but its number is what people consent to (I8).
     const bytes = encodeSftpRequest({ ...request, id: 0 } as SftpRequest).toString("base64");
     return judge.judge({
       operation:
-        pathOperation(site, uses) ?? unknown(`sftp ${request.kind}`, "the path is nested too deep"),
+        pathOperation(site, uses, maskableOf(request)) ??
+        unknown(`sftp ${request.kind}`, "the path is nested too deep"),
       ...{ command, bound: [command, bytes] },
       durability: isPlainRead(request) ? "ordered" : "strict",
       tell: (lines) => this.#tell(lines),
+      onWait: (cancel) => {
+        this.#cancelWait = cancel;
+      },
     });
   }
 
-  #onPathAnswer(
-    request: WithId,
-    verdict: Extract<Verdict, { verdict: "permit" }>,
-    paths: readonly string[],
-    answer: Answer,
-  ): void {
-    const opens = request.kind === "open" || request.kind === "opendir";
-    if (!opens || answer.kind !== "handle") {
-      this.#finishRequest(verdict, request, paths, answer);
-      return;
+  /** What is looked at once more when it is done, or has to be done in time. */
+  async #do(asked: SftpAsked, verdict: Permitted, paths: readonly string[]): Promise<void> {
+    const { requestId } = verdict;
+    const doing = this.#answerTo(asked);
+    const { timeoutMs } = verdict.permit.obligations;
+    const answer = await within(doing, timeoutMs).catch((thrown) => {
+      this.#context.judge.book.endCommand({ requestId, outcome: "lost" });
+      throw thrown;
+    });
+    if (answer === "late") {
+      doing.then(
+        (late) => typeof late !== "string" && this.#abandon(late),
+        () => undefined,
+      );
+      this.#book.finish(verdict, asked, paths, "timed-out");
+      return this.#deny(asked, "it took longer than it may");
     }
-    const { requestId, level } = verdict;
+    if (answer === "moved") {
+      this.#book.finish(verdict, asked, paths, "moved");
+      this.#tell(["Custody denied it: a link took its place while it was opened"]);
+      return this.#deny(asked, "a link took its place while it was opened");
+    }
+    if (answer.kind === "handle") this.#opened(asked, verdict, paths, answer.handle);
+    else this.#book.finish(verdict, asked, paths, outcomeOf(answer));
+    this.#answer({ ...answer, id: asked.id });
+  }
+
+  #answerTo(asked: SftpAsked): Promise<SftpAnswer | "moved"> {
+    const ask = (request: SftpOperation) => this.#ask(request);
+    return asked.kind === "open" || asked.kind === "opendir"
+      ? openAsDecided(ask, this.#paths, asked)
+      : ask(asked);
+  }
+
+  /** It came too late to be of use to anybody. */
+  #abandon(answer: SftpAnswer): void {
+    if (answer.kind !== "handle" || this.#isOver) return;
+    this.#ask({ kind: "close", handle: answer.handle }).catch(() => undefined);
+  }
+
+  #opened(request: SftpAsked, verdict: Permitted, paths: readonly string[], opened: Buffer): void {
+    const { level, masks, permit, requestId } = verdict;
+    const { maxBytes, timeoutMs } = permit.obligations;
+    const { clock } = this.#context;
     const file: OpenFile = {
-      ...{ path: paths[0] ?? "", requestId, level, bytes: 0 },
-      maxBytes: verdict.permit.obligations.maxBytes,
+      ...{ path: paths[0] ?? "", requestId, level, bytes: 0, maxBytes, isLate: false },
+      untilMs: timeoutMs === undefined ? undefined : clock.monotonicMs() + timeoutMs,
+      ...{ masks, masked: new Set() },
       changes: request.kind === "open" && openActions(request.flags).includes("sftp_write"),
     };
-    this.#event(verdict, request, paths, "ok");
-    const handle = answer.handle.toString("latin1");
+    this.#book.event(verdict, request, paths, "ok");
+    const handle = opened.toString("latin1");
     if (this.#files.has(handle)) {
-      this.#closeFile(file, "lost");
+      this.#book.close(file, "lost");
       throw new SshError("sequence", "the host gives one handle to two files");
     }
     this.#files.set(handle, file);
     if (this.#files.size > MAX_FILES) this.#on.fail("Custody: too many open files");
   }
 
-  #finishRequest(
-    verdict: Extract<Verdict, { verdict: "permit" }>,
-    request: WithId,
-    paths: readonly string[],
-    answer: Answer,
-  ): void {
-    const outcome = outcomeOf(answer);
-    this.#event(verdict, request, paths, outcome);
-    this.#context.judge.book.endCommand({ requestId: verdict.requestId, outcome });
-  }
-
   /** Where a path leads to is told to whoever may look there; to others what they wrote. */
-  async #realPath(request: WithId): Promise<void> {
-    if (request.kind !== "realpath") return;
+  async #realPath(request: { readonly id: number; readonly path: Buffer }): Promise<void> {
     const written = readablePath(request.path);
-    if (written === undefined)
-      return this.#status(
-        request.id,
-        STATUS.permissionDenied,
-        "Custody denied it: not a path in UTF-8",
-      );
-    const home = await this.#homePath();
+    if (written === undefined) return this.#deny(request, "not a path in UTF-8");
+    const home = await this.#paths.home();
     const lexical = lexicalPath(home, written);
     let path = lexical;
     if (lexical !== home) {
-      const real = await this.#resolve(written, "follow");
+      const real = await this.#paths.resolve(written, "follow");
       const found = real.kind === "real" ? real.path : lexical;
-      const operation = pathOperation(this.#context.site, [{ action: "sftp_list", path: found }]);
+      const uses = [{ action: "sftp_list" as const, path: found }];
+      const operation = pathOperation(this.#context.site, uses, true);
       const may = operation !== undefined && this.#context.judge.permits(operation);
       if (may && real.kind === "missing") return this.#answer({ ...real.answer, id: request.id });
       if (may) path = found;
@@ -389,41 +446,13 @@ export class SftpRelay {
     this.#answer({ kind: "name", id: request.id, names: [{ name, line: name, attributes: {} }] });
   }
 
-  async #homePath(): Promise<string> {
-    if (this.#home !== undefined) return this.#home;
-    const real = await this.#askRealPath(".");
-    if (real.kind !== "real") throw new SshError("syntax", "the host does not tell its folder");
-    this.#home = real.path;
-    return real.path;
-  }
-
-  async #resolve(written: string, last: PathNeed["last"]): Promise<Real> {
-    const split = last === "itself" ? splitPath(written) : undefined;
-    if (split === undefined) return this.#askRealPath(written);
-    const folder = await this.#askRealPath(split.folder);
-    if (folder.kind !== "real") return folder;
-    return { kind: "real", path: `${folder.path === "/" ? "" : folder.path}/${split.name}` };
-  }
-
-  #askRealPath(path: string): Promise<Real> {
+  /** A request of the gateway's own. */
+  #ask(request: SftpOperation): Promise<SftpAnswer> {
     return new Promise((resolve, reject) => {
-      const id = this.#wait({
-        clientId: undefined,
-        onLost: () => reject(new SshError("sequence", "the channel has ended")),
-        onAnswer(answer) {
-          if (answer.kind !== "name") return resolve({ kind: "missing", answer });
-          const real = readablePath(answer.names[0]?.name ?? NOTHING);
-          if (answer.names.length !== 1 || real?.startsWith("/") !== true)
-            return reject(new SshError("syntax", "the host gives a path that is none"));
-          resolve({ kind: "real", path: lexicalPath("/", real) });
-        },
-      });
-      const packet = encodeSftpRequest({
-        kind: "realpath",
-        id,
-        path: Buffer.from(path === "" ? "." : path, "utf8"),
-      });
-      this.#on.toTarget.push(0, packet, 0);
+      const onLost = () => reject(new SshError("sequence", "the channel has ended"));
+      if (this.#isOver) return onLost();
+      const id = this.#wait({ clientId: undefined, onAnswer: resolve, onLost });
+      this.#on.toTarget.push(0, encodeSftpRequest({ ...request, id } as SftpRequest), 0);
     });
   }
 
@@ -437,27 +466,35 @@ export class SftpRelay {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) throw new SshError("sequence", "an SFTP answer to no request");
     this.#waiting.delete(id);
-    if (waiting.file !== undefined && packet[4] === DATA) {
-      const { bytes, maxBytes } = waiting.file;
-      if (maxBytes !== undefined && bytes + packet.length - 13 > maxBytes) {
+    const { clientId, file, onAnswer } = waiting;
+    if (file !== undefined && packet[4] === DATA) {
+      if (this.#isTooMuch(file, packet.length - DATA_FROM)) {
         this.#on.toClient.push(0, NOTHING, packet.length);
-        const why = `Custody denied it: no more than ${maxBytes} bytes are read of one file`;
-        this.#status(waiting.clientId ?? 0, STATUS.permissionDenied, why);
+        this.#refuseMore(clientId ?? 0, file);
         this.#advance();
         return;
       }
-      this.#recordData(waiting.file, "download", packet.subarray(13));
+      this.#book.data(file, "download", packet.subarray(DATA_FROM));
     } else {
       const answer = decodeSftpResponse(packet);
       if (answer.kind === "version") throw new SshError("sequence", "a second version");
-      waiting.onAnswer(answer);
+      onAnswer(answer);
     }
-    if (waiting.clientId === undefined) this.#on.toClient.push(0, NOTHING, packet.length);
+    if (clientId === undefined) this.#on.toClient.push(0, NOTHING, packet.length);
     else {
-      packet.writeUInt32BE(waiting.clientId, 5);
+      packet.writeUInt32BE(clientId, 5);
       this.#on.toClient.push(0, packet, packet.length);
     }
     this.#advance();
+  }
+
+  #isTooMuch({ bytes, maxBytes }: OpenFile, more: number): boolean {
+    return maxBytes !== undefined && bytes + more > maxBytes;
+  }
+
+  #refuseMore(id: number, { maxBytes }: OpenFile): void {
+    const why = `Custody denied it: no more than ${maxBytes} bytes are read of one file`;
+    this.#status(id, STATUS.permissionDenied, why);
   }
 
   #onVersion(packet: Buffer): void {
@@ -483,45 +520,21 @@ export class SftpRelay {
     return id;
   }
 
+  #deny({ id }: Pick<SftpAsked, "id">, why: string): void {
+    this.#status(id, STATUS.permissionDenied, `Custody denied it: ${why}`);
+  }
+
   #status(id: number, code: number, text: string): void {
     const message = Buffer.from(plain(text), "utf8");
     this.#answer({ kind: "status", id, code, message, language: NOTHING });
   }
 
-  #answer(answer: Answer): void {
+  #answer(answer: SftpAnswer): void {
     this.#on.toClient.push(0, encodeSftpResponse(answer), 0);
   }
 
   #tell(lines: Lines): void {
     this.#on.toClient.push(STDERR, shown(lines, false), 0);
-  }
-
-  #recordData(file: OpenFile, stream: "upload" | "download", data: Buffer): void {
-    file.bytes += data.length;
-    this.#context.recorder.data(file.requestId, this.#on.channel, stream, data, file.level);
-  }
-
-  #closeFile(file: OpenFile, outcome: string): void {
-    const { bytes, requestId } = file;
-    this.#context.recorder.endData(requestId, this.#on.channel);
-    this.#context.judge.book.endCommand({ requestId, outcome, bytes });
-  }
-
-  #event(
-    { requestId, level }: Pick<OpenFile, "requestId" | "level">,
-    request: WithId,
-    paths: readonly string[],
-    status: string,
-  ): void {
-    const [path, to] = paths;
-    const flags = detailsOf(request);
-    this.#context.recorder.typed({
-      ...{ kind: "sftp", request: requestId, channel: this.#on.channel },
-      ...{ operation: request.kind, status },
-      ...(level === "digest" || path === undefined ? {} : { path }),
-      ...(level === "digest" || to === undefined ? {} : { to }),
-      ...(flags.length === 0 ? {} : { flags }),
-    });
   }
 
   #guarded(work: () => void): void {
@@ -535,34 +548,14 @@ export class SftpRelay {
   }
 }
 
-type Real =
-  | { readonly kind: "real"; readonly path: string }
-  /** The host's own answer why there is none. */
-  | { readonly kind: "missing"; readonly answer: Answer };
+type Permitted = Extract<Verdict, { verdict: "permit" }>;
 
-/** What is asked beside the paths: flags by name, and attributes as `permissions=4755`. */
-function detailsOf(request: SftpOperation): string[] {
-  const flags = request.kind === "open" ? openFlagNames(request.flags) : [];
-  if (!("attributes" in request)) return flags;
-  const { extended, owner, permissions, size, times } = request.attributes;
-  return [
-    flags,
-    size === undefined ? [] : `size=${size}`,
-    owner === undefined ? [] : `owner=${owner.uid}:${owner.gid}`,
-    permissions === undefined ? [] : `permissions=${permissions.toString(8)}`,
-    times === undefined ? [] : `times=${times.accessed}:${times.modified}`,
-    extended === undefined ? [] : `extended=${extended.length}`,
-  ].flat();
-}
+/** A packet's length, type and id, and the length of what is in it. */
+const DATA_FROM = 13;
 
-const STATUS_NAMES = new Map<number, string>(
-  Object.entries(STATUS).map(([name, code]) => [
-    code,
-    name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-  ]),
-);
-
-function outcomeOf(answer: Answer): string {
-  if (answer.kind !== "status") return "ok";
-  return STATUS_NAMES.get(answer.code) ?? `status ${answer.code}`;
+async function within<T>(doing: Promise<T>, limitMs: number | undefined): Promise<T | "late"> {
+  if (limitMs === undefined) return doing;
+  const timer = new AbortController();
+  const late = delay(limitMs, "late" as const, { signal: timer.signal }).catch(() => doing);
+  return Promise.race([doing, late]).finally(() => timer.abort());
 }
