@@ -165,6 +165,15 @@ describe("masks in answers", () => {
     );
   });
 
+  it("masks a classified field in what a tool wrote down, however deep in it the object is", () => {
+    const object = { metadata: { name: "o" }, data: { token: CANARY, plain: "stays" } };
+    for (const written of [object, [object], { items: [object] }, { before: { of: object } }]) {
+      const annotations = { "tools.example.com/original": JSON.stringify(written) };
+      const masked = apply({ metadata: { annotations } }, { field: ["data", "token"] });
+      assert.ok(!masked.includes(CANARY) && masked.includes("stays"), masked);
+    }
+  });
+
   it("takes the text out of an error and keeps its reason", () => {
     const status = {
       kind: "Status",

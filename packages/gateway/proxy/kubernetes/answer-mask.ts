@@ -161,7 +161,7 @@ class Walker {
       const value = parseJson(text);
       if (isSecret && !isObject(value)) throw new SyntaxError("no object was applied");
       let changed = this.#walk(value, isSecret);
-      if (isObject(value)) changed = this.#fields(value as Members) || changed;
+      changed = this.#fieldsWithin(value) || changed;
       return changed ? JSON.stringify(value) : text;
     } catch {
       if (!isApplied) return text;
@@ -176,6 +176,14 @@ class Walker {
     if (!text.includes('"v:') || this.#plan.shown.has(SECRET_CLASS)) return false;
     delete metadata.managedFields;
     return true;
+  }
+
+  /** Of every object in it: what a tool writes down may be a list, or hold the object somewhere within. */
+  #fieldsWithin(value: Json): boolean {
+    if (this.#plan.fields.length === 0 || typeof value !== "object" || value === null) return false;
+    let changed = isObject(value) && this.#fields(value as Members);
+    for (const one of Object.values(value)) changed = this.#fieldsWithin(one) || changed;
+    return changed;
   }
 
   #fields(object: Members): boolean {
