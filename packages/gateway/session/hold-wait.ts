@@ -175,6 +175,11 @@ export class HoldWait {
   }
 }
 
+/** Policies whose approval ended the wait; undefined: none did. */
+export function metBy(ended: WaitEnd): readonly string[] | undefined {
+  return ended.kind === "approved" ? ended.met : undefined;
+}
+
 /** `corp/dba`, `2 of corp/dba and an approver`: for messages. */
 export function whoMayApprove(decision: HeldDecision): string {
   const parts = decision.requirements.map(({ approvers, quorum }) => {

@@ -15,6 +15,7 @@ import { recordedSession } from "../../session/recorded-session.ts";
 import { SessionBook } from "../../session/session-book.ts";
 import { type KubernetesTarget, speaks, type Target } from "../../target/target.ts";
 import { ShownObjects } from "./item-filter.ts";
+import { judgeAgain, type Running } from "./judged-again.ts";
 import { openUpstream, type Upstream } from "./upstream.ts";
 
 export interface HttpSessionsDeps {
@@ -47,7 +48,8 @@ export interface Shown extends ShownIdentity {
   readonly clientAddress: string;
 }
 
-const IDLE_SWEEP_MS = 1000;
+/** Within it what runs and is no longer permitted ends. */
+const SWEEP_MS = 1000;
 const MAX_LATE = 256;
 
 export class HttpSession {
@@ -59,7 +61,8 @@ export class HttpSession {
   readonly shown = new ShownObjects();
   /** Requests that waited too long for people, by what they bind: how often they were sent away. */
   readonly #late = new Map<string, number>();
-  readonly #running = new Set<AbortController>();
+  /** With what was permitted, once it was. */
+  readonly #running = new Map<AbortController, readonly Running[]>();
   readonly #now: () => number;
   #lastMs: number;
   #ended: GatewayError | undefined;
@@ -80,9 +83,24 @@ export class HttpSession {
   /** For one request: aborted, with a GatewayError as its reason, when the session ends. */
   begin(): AbortController {
     const controller = new AbortController();
-    if (this.#ended === undefined) this.#running.add(controller);
+    if (this.#ended === undefined) this.#running.set(controller, []);
     else controller.abort(this.#ended);
     return controller;
+  }
+
+  /** From here on it is judged again while it runs. */
+  permitted(controller: AbortController, running: Running): void {
+    const known = this.#running.get(controller);
+    if (known !== undefined) this.#running.set(controller, [...known, running]);
+  }
+
+  /** Ends what may not go on (I9). */
+  judgeAgain(): void {
+    for (const [controller, permitted] of this.#running)
+      for (const running of permitted) {
+        const reason = judgeAgain(this.book, running);
+        if (reason !== undefined) controller.abort(reason);
+      }
   }
 
   finish(controller: AbortController): void {
@@ -93,7 +111,7 @@ export class HttpSession {
   end(reason: GatewayError): void {
     if (this.#ended !== undefined) return;
     this.#ended = reason;
-    for (const controller of this.#running) controller.abort(reason);
+    for (const controller of this.#running.keys()) controller.abort(reason);
   }
 
   isIdleFor(ms: number): boolean {
@@ -126,7 +144,7 @@ export class HttpSessions implements AsyncDisposable {
 
   constructor(deps: HttpSessionsDeps) {
     this.#deps = deps;
-    this.#timer = setInterval(() => this.#endIdle(), IDLE_SWEEP_MS).unref();
+    this.#timer = setInterval(() => this.#sweep(), SWEEP_MS).unref();
   }
 
   /** Throws GatewayError as Control.openSession does. */
@@ -189,7 +207,10 @@ export class HttpSessions implements AsyncDisposable {
           if (session !== undefined) this.#close(session, end.message);
         },
         onWarning: () => undefined,
-        onChain: (chain) => book?.replaceChain(chain),
+        onChain: (chain) => {
+          book?.replaceChain(chain);
+          session?.judgeAgain();
+        },
       },
     );
     try {
@@ -221,9 +242,11 @@ export class HttpSessions implements AsyncDisposable {
     }
   }
 
-  #endIdle(): void {
-    for (const session of this.#live.keys())
+  #sweep(): void {
+    for (const session of this.#live.keys()) {
+      session.judgeAgain();
       if (session.isIdleFor(this.#deps.sessionIdleMs)) this.#close(session, "idle");
+    }
   }
 
   #close(session: HttpSession, reason: string): void {

@@ -14,7 +14,7 @@ import type { Clock } from "../../base/clock.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { MaskName } from "../../masking/masks.ts";
 import type { Control } from "../../session/control.ts";
-import { type HeldDecision, HoldWait, whoMayApprove } from "../../session/hold-wait.ts";
+import { type HeldDecision, HoldWait, metBy, whoMayApprove } from "../../session/hold-wait.ts";
 import type { BookedCommand } from "../../session/session-book.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
 import { type AnswerForm, type ClientAnswer, relayAnswer } from "./answer.ts";
@@ -89,6 +89,8 @@ const MAX_READABLE_LENGTH = 16_384;
 /** So often a client is told to ask again before it is told no. */
 const MAX_LATE = 5;
 const RETRY_AFTER_SECONDS = 5;
+/** Ends that are decided here, and not broken connections. */
+const TOLD = new Set(["forbidden", "revoked", "shutdown", "limit", "idle"]);
 const BODILESS = new Set(["GET", "HEAD"]);
 
 export async function serveRequest(
@@ -101,14 +103,18 @@ export async function serveRequest(
   const running = session.begin();
   const onClose = () => running.abort(new GatewayError("protocol", "the client went away"));
   client.once("close", onClose);
+  let isWatch = false;
   try {
     const prepared = prepare(deps, session, request, requestId);
     if ("status" in prepared) return answerStatus(client, prepared.status);
     const permitted = await decide(deps, session, request, prepared, running.signal);
     if ("status" in permitted) return answerStatus(client, permitted.status);
+    const { operation } = prepared;
+    session.permitted(running, { operation, ...permitted });
+    isWatch = formOf(prepared.info, request.url) === "watch";
     await forward(deps, session, request, prepared, permitted, client, running.signal);
   } catch (thrown) {
-    fail(deps, client, thrown, requestId);
+    fail(deps, client, thrown, requestId, isWatch);
   } finally {
     session.finish(running);
   }
@@ -126,11 +132,22 @@ export function answerStatus(client: ClientAnswer, status: Status): void {
   client.end();
 }
 
-function fail(deps: RequestDeps, client: ClientAnswer, thrown: unknown, requestId: string): void {
+function fail(
+  deps: RequestDeps,
+  client: ClientAnswer,
+  thrown: unknown,
+  requestId: string,
+  isWatch: boolean,
+): void {
   const error = toGatewayError(thrown);
   if (error.code === "internal" || error.code === "target_unavailable")
     deps.log(error.message, error.cause ?? thrown);
-  if (client.headersSent || client.destroyed) client.destroy();
+  if (isWatch && client.headersSent && !client.destroyed && TOLD.has(error.code)) {
+    // What a watch is told last; events go out whole.
+    const event = { type: "ERROR", object: statusOf(error, requestId) };
+    client.write(Buffer.from(`${JSON.stringify(event)}\n`));
+    client.end();
+  } else if (client.headersSent || client.destroyed) client.destroy();
   else answerStatus(client, statusOf(error, requestId));
 }
 
@@ -200,7 +217,11 @@ function remember(
 }
 
 type Permitted =
-  | { readonly permit: Permit; readonly approvedBy: readonly string[] | undefined }
+  | {
+      readonly permit: Permit;
+      readonly approvedBy: readonly string[] | undefined;
+      readonly met: readonly string[] | undefined;
+    }
   | { readonly status: Status };
 
 async function decide(
@@ -213,7 +234,8 @@ async function decide(
   const { book } = session;
   const { requestId, command, operation, text } = prepared;
   const decision = book.decide(operation);
-  if (decision.verdict === "permit") return { permit: decision.permit, approvedBy: undefined };
+  if (decision.verdict === "permit")
+    return { permit: decision.permit, approvedBy: undefined, met: undefined };
   if (decision.verdict === "hold") return hold(deps, session, request, prepared, decision, signal);
   book.recorder.command(requestId, text, undefined);
   book.refuseCommand(command, decision.denial);
@@ -249,7 +271,8 @@ async function hold(
   const ended = await wait.wait(waiting, decision, limits.holdWaitMs, () => undefined);
   signal.throwIfAborted();
   const result = wait.release(waiting, ended);
-  if (result.kind === "released") return { permit: result.permit, approvedBy: result.approvedBy };
+  if (result.kind === "released")
+    return { permit: result.permit, approvedBy: result.approvedBy, met: metBy(ended) };
   const what = `Custody holds ${decision.what}: it waits for approval by ${whoMayApprove(decision)}`;
   if (result.kind === "refused" && result.isLate === true && session.countLate(bound) <= MAX_LATE)
     return {

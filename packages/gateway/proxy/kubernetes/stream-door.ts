@@ -26,6 +26,8 @@ export interface StreamDoor {
   accept(): void;
   /** After it was accepted: says why it ends, on the channel for that, and ends it. */
   refuse(status: Status): Promise<void>;
+  /** While it is relayed: says why it ends where there is a place for it, and ends it at once. */
+  interrupt(status: Status): void;
   /** To a person in front of it; nothing where there is no place for it. */
   note(text: string): void;
   /** Until one side ends it. */

@@ -33,6 +33,7 @@ const PIECES: Readonly<Record<string, PieceOf>> = {
 /** Throws GatewayError "invalid" when the client offers no version that is known here. */
 export function openSpdyDoor(socket: Duplex, versions: string, isForward: boolean): StreamDoor {
   const version = isForward ? FORWARD : CHANNELS;
+  const pieces = new Map<number, PieceOf>();
   const offered = versions.split(",").map((one) => one.trim());
   if (!offered.includes(version))
     throw new GatewayError("invalid", `the client does not offer ${version}`);
@@ -51,8 +52,15 @@ export function openSpdyDoor(socket: Duplex, versions: string, isForward: boolea
       );
     },
     refuse: (status) => refuse(socket, status),
+    interrupt(status) {
+      if (socket.destroyed || socket.writableEnded) return;
+      for (const [stream, piece] of pieces)
+        if (piece === "error")
+          socket.write(encodeData(stream, Buffer.from(JSON.stringify(status)), true));
+      socket.end(encodeGoAway(0));
+    },
     note: () => undefined,
-    relay: (upstream, taps) => relay(socket, upstream, taps, isForward),
+    relay: (upstream, taps) => relay(socket, upstream, { taps, isForward, pieces }),
   };
 }
 
@@ -62,14 +70,19 @@ export function portOf(headers: SpdyHeaders): number {
   return /^\d{1,5}$/.test(written) ? Number(written) : 0;
 }
 
+interface Relayed {
+  readonly taps: StreamTaps;
+  readonly isForward: boolean;
+  /** What each stream carries, as they are opened. */
+  readonly pieces: Map<number, PieceOf>;
+}
+
 async function relay(
   socket: Duplex,
   upstream: Duplex,
-  taps: StreamTaps,
-  isForward: boolean,
+  { taps, isForward, pieces }: Relayed,
 ): Promise<void> {
   using headers = new HeaderReader();
-  const pieces = new Map<number, PieceOf>();
   const seen = (frame: RawSpdyFrame, from: "client" | "server") => {
     if (frame.kind !== "data" || frame.data.length === 0) return;
     const piece = isForward ? "forwarded" : pieces.get(frame.stream);
@@ -108,6 +121,7 @@ async function relay(
 
 /** The client opens its streams one after the other, the one for errors first; each is closed at once. */
 async function refuse(socket: Duplex, status: Status): Promise<void> {
+  if (socket.destroyed || socket.writableEnded) return;
   using headers = new HeaderReader();
   using writer = new HeaderWriter();
   const frames = new SpdyReader(MAX_FRAME_BYTES);

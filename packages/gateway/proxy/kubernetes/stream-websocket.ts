@@ -70,15 +70,20 @@ export function openWebSocketDoor(socket: Duplex, offer: WebSocketOffer): Stream
         `HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ${acceptKey(offer.key)}\r\nsec-websocket-protocol: ${protocol}\r\n\r\n`,
       );
     },
-    async refuse(status: Status) {
-      if (socket.destroyed) return;
-      socket.write(channelMessage(CHANNEL_ERROR, Buffer.from(JSON.stringify(status))));
-      socket.end(closeFrame(1000));
-    },
+    refuse: async (status) => end(socket, status),
+    // A tunnel's frames are SPDY's, in which no stream is for what the gateway says.
+    interrupt: (status) => end(socket, offer.isForward ? undefined : status),
     note: (text) => void socket.write(channelMessage(CHANNEL_STDERR, Buffer.from(`${text}\r\n`))),
     relay: (upstream, taps) =>
       offer.isForward ? relayTunnel(socket, upstream, taps) : relayChannels(socket, upstream, taps),
   };
+}
+
+function end(socket: Duplex, status: Status | undefined): void {
+  if (socket.destroyed || socket.writableEnded) return;
+  if (status !== undefined)
+    socket.write(channelMessage(CHANNEL_ERROR, Buffer.from(JSON.stringify(status))));
+  socket.end(closeFrame(1000));
 }
 
 /** Each message belongs to the channel its first byte names, over all its frames. */

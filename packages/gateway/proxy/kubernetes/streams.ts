@@ -8,14 +8,14 @@ import type { Socket } from "node:net";
 import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import { type ResourceRequest, requestInfo } from "@custody/wire/kubernetes/request-info.ts";
 import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
-import type { Denial, Permit } from "../../access/operation.ts";
+import type { Denial, Operation, Permit } from "../../access/operation.ts";
 import { isPermit } from "../../access/permit.ts";
 import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { Grammars } from "../../command/load-grammars.ts";
 import type { Control } from "../../session/control.ts";
-import { type HeldDecision, HoldWait } from "../../session/hold-wait.ts";
+import { type HeldDecision, HoldWait, metBy } from "../../session/hold-wait.ts";
 import type { BookedCommand } from "../../session/session-book.ts";
 import { type JudgedStream, judgeStream, portOperation } from "./exec-operations.ts";
 import { denialStatus, refusedStatus, type Status, statusOf } from "./faults.ts";
@@ -73,7 +73,8 @@ export async function serveStream(
       if (isForward) throw refusal(permitted.status, stream.requestId);
       await door.refuse(permitted.status);
     } else {
-      await run(deps, session, stream, { door, socket: request.socket, signal, ...permitted });
+      session.permitted(running, { operation: stream.operation, ...permitted });
+      await run(deps, session, stream, { door, running, ...permitted });
     }
   } finally {
     session.finish(running);
@@ -131,7 +132,11 @@ function doorOf({ headers, socket }: StreamRequest, isForward: boolean): StreamD
 }
 
 type Permitted =
-  | { readonly permit: Permit; readonly approvedBy: readonly string[] | undefined }
+  | {
+      readonly permit: Permit;
+      readonly approvedBy: readonly string[] | undefined;
+      readonly met: readonly string[] | undefined;
+    }
   | { readonly status: Status };
 
 async function decide(
@@ -144,7 +149,8 @@ async function decide(
   const { book } = session;
   const { command, operation, requestId, text } = stream;
   const decision = book.decide(operation);
-  if (decision.verdict === "permit") return { permit: decision.permit, approvedBy: undefined };
+  if (decision.verdict === "permit")
+    return { permit: decision.permit, approvedBy: undefined, met: undefined };
   if (decision.verdict === "hold") return hold(deps, session, stream, decision, door, signal);
   const { denial } = decision;
   const unread = stream.unread === undefined ? "" : ` (it is taken as code: ${stream.unread})`;
@@ -176,7 +182,8 @@ async function hold(
   );
   signal.throwIfAborted();
   const result = wait.release(waiting, ended);
-  if (result.kind === "released") return { permit: result.permit, approvedBy: result.approvedBy };
+  if (result.kind === "released")
+    return { permit: result.permit, approvedBy: result.approvedBy, met: metBy(ended) };
   const how =
     result.kind === "refused" ? result.how : "what was approved is no longer what would run";
   book.recorder.command(requestId, text, undefined);
@@ -185,10 +192,9 @@ async function hold(
   return { status: refusedStatus(message, requestId) };
 }
 
-interface Running {
+interface Begun {
   readonly door: StreamDoor;
-  readonly socket: Socket;
-  readonly signal: AbortSignal;
+  readonly running: AbortController;
   readonly permit: Permit;
   readonly approvedBy: readonly string[] | undefined;
 }
@@ -197,7 +203,7 @@ async function run(
   deps: StreamDeps,
   session: HttpSession,
   stream: Stream,
-  { approvedBy, door, permit, signal: ending, socket }: Running,
+  { approvedBy, door, permit, running }: Begun,
 ): Promise<void> {
   const { book } = session;
   const { command, requestId } = stream;
@@ -208,7 +214,7 @@ async function run(
   await new Promise<void>((done) => deps.journal.barrier("strict", done));
   let outcome = "ok";
   const exit = new ExitReader();
-  const signal = timeLimit(ending, obligations.timeoutMs);
+  const signal = timeLimit(running.signal, obligations.timeoutMs);
   try {
     signal.throwIfAborted();
     if (!isPermit(permit)) throw new GatewayError("internal", "a stream without a permit");
@@ -233,8 +239,9 @@ async function run(
       door.assertAgreed(upstream.headers);
       if (stream.kind === "portforward") door.accept();
       if (head.length > 0) connection.unshift(head);
-      signal.addEventListener("abort", () => socket.destroy(), { once: true });
-      await door.relay(connection, tapsOf(deps, session, stream, permit, exit));
+      const interrupt = () => door.interrupt(statusOf(toGatewayError(signal.reason), requestId));
+      signal.addEventListener("abort", interrupt, { once: true });
+      await door.relay(connection, tapsOf(deps, session, stream, running, permit, exit));
     } finally {
       connection.destroy();
     }
@@ -276,6 +283,7 @@ function tapsOf(
   deps: StreamDeps,
   session: HttpSession,
   stream: Stream,
+  running: AbortController,
   permit: Permit,
   exit: ExitReader,
 ): StreamTaps {
@@ -283,6 +291,7 @@ function tapsOf(
   const { recorder } = book;
   const { requestId } = stream;
   const { record: level, maxBytes } = permit.obligations;
+  const ports = new Map<number, Operation>();
   return {
     seen(piece, data, from) {
       exit.bytes += data.length;
@@ -297,7 +306,9 @@ function tapsOf(
     },
     async mayForward(port) {
       if (port === 0) return false;
-      const operation = portOperation(target, stream.info, port);
+      const known = ports.get(port);
+      const operation = known ?? portOperation(target, stream.info, port);
+      ports.set(port, operation);
       const decision = book.decide(operation);
       const portId = book.nextRequestId();
       const command = {
@@ -316,6 +327,8 @@ function tapsOf(
       if (decision.verdict !== "permit") return false;
       await new Promise<void>((done) => deps.journal.barrier("strict", done));
       book.endCommand({ requestId: portId, outcome: "ok" });
+      if (known === undefined)
+        session.permitted(running, { operation, permit: decision.permit, met: undefined });
       return true;
     },
     room: () =>
