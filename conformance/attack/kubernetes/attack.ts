@@ -32,7 +32,8 @@ export async function attack(at: Attacked, attempt: Attempt): Promise<string[]> 
   return wrong;
 }
 
-function exchange({ host, port, ca, token }: Attacked, attempt: Attempt): Promise<Buffer> {
+/** What comes back, byte for byte. */
+export function exchange({ host, port, ca, token }: Attacked, attempt: Attempt): Promise<Buffer> {
   const { method, path, prefix = "/prod", headers = [], body = "" } = attempt;
   const given = new Set(headers.map(([name]) => name.toLowerCase()));
   const bytes = Buffer.from(body);
@@ -66,9 +67,10 @@ function exchange({ host, port, ca, token }: Attacked, attempt: Attempt): Promis
   });
 }
 
-/** Each canary in plain, base64 at every offset, hex, reversed; also in what was compressed. */
-function leaks(answer: Buffer, canaries: readonly string[]): string[] {
-  const texts = [answer.toString("latin1"), inflated(answer)];
+/** Each canary in plain, base64 at every offset, hex, reversed, cut; also in what was compressed or in pieces. */
+export function leaks(answer: Buffer, canaries: readonly string[]): string[] {
+  const whole = joined(answer);
+  const texts = [answer.toString("latin1"), whole.toString("latin1"), inflated(whole)];
   const found: string[] = [];
   for (const canary of canaries)
     for (const [form, written] of forms(canary))
@@ -88,6 +90,10 @@ function forms(canary: string): [string, string][] {
     ["plain", canary],
     ...base64,
     ["base64 twice", twice],
+    ...cuts(canary).map((part): [string, string] => ["a piece", part]),
+    ...base64.flatMap(([, whole]) =>
+      cuts(whole).map((part): [string, string] => ["a piece of base64", part]),
+    ),
     ["hex", Buffer.from(canary).toString("hex")],
     ["reverse", [...canary].reverse().join("")],
     [
@@ -95,6 +101,30 @@ function forms(canary: string): [string, string][] {
       [...canary].map((one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`).join(""),
     ],
   ];
+}
+
+const CUT = 14;
+
+/** Beginning, middle and end, long enough to be nobody else's. */
+function cuts(text: string): string[] {
+  const middle = Math.floor((text.length - CUT) / 2);
+  return [text.slice(0, CUT), text.slice(middle, middle + CUT), text.slice(-CUT)];
+}
+
+/** The body without the lengths between its chunks (RFC 9112 section 7.1), behind its head. */
+function joined(answer: Buffer): Buffer {
+  const end = answer.indexOf("\r\n\r\n");
+  const head = answer.subarray(0, end + 4);
+  if (end < 0 || !/^transfer-encoding: *chunked/im.test(head.toString("latin1"))) return answer;
+  const parts = [head];
+  for (let at = head.length; at < answer.length; ) {
+    const line = answer.indexOf("\r\n", at);
+    const length = Number.parseInt(answer.toString("latin1", at, line), 16);
+    if (line < 0 || !(length > 0)) break;
+    parts.push(answer.subarray(line + 2, line + 2 + length));
+    at = line + 4 + length;
+  }
+  return Buffer.concat(parts);
 }
 
 function inflated(answer: Buffer): string {

@@ -1,14 +1,16 @@
-// Attempts to get past the gateway to a real API server, every one of which must fail:
-// `npm run attack:kubernetes`; with words as arguments only those whose ids contain one of them. The last
-// line is `N passed, N failed, N skipped`.
+// Attempts to get past the gateway to a real API server, every one of which must fail, and a hunt for canaries
+// by random requests: `npm run attack:kubernetes [-- --runs 300 --seed 1]`; with words as arguments only the
+// attempts whose ids contain one of them, and the hunt for the word `hunt`. The last line is `N passed, N failed, N skipped`.
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
 import { openKubernetesStage } from "../../kubernetes/stage.ts";
 import { clusterProblem, type TestCluster } from "../../support/kubernetes-server.ts";
 import { attack } from "./attack.ts";
 import { BY_HAND } from "./by-hand.ts";
 import { generatedAttempts } from "./generated.ts";
+import { hunt } from "./hunt.ts";
 
 const AT_ONCE = 4;
 
@@ -18,6 +20,8 @@ const POLICIES = `
 permit (principal, action in [K8s::Action::"data", K8s::Action::"portforward", K8s::Action::"attach"], resource);
 @id("attackers-connect")
 permit (principal, action == Custody::Action::"connect", resource);
+@id("who-carries-it-may-see-it")
+permit (principal, action == Custody::Action::"unmask", resource);
 @id("anybody-delegates")
 permit (principal, action == Custody::Action::"delegate", resource);
 @id("no-privileges")
@@ -30,7 +34,10 @@ forbid (principal, action in [K8s::Action::"create", K8s::Action::"update", K8s:
 when { resource.privileged || !resource.hostPaths.isEmpty() || !resource.capabilities.isEmpty() };
 `;
 
-const words = process.argv.slice(2);
+const { values, positionals: words } = parseArgs({
+  options: { runs: { type: "string", default: "300" }, seed: { type: "string", default: "1" } },
+  allowPositionals: true,
+});
 const problem = clusterProblem();
 if (problem !== undefined) {
   console.log(`${problem}\n\n0 passed, 0 failed, 1 skipped`);
@@ -79,8 +86,18 @@ if (Buffer.from(data.key, "base64").toString() !== canaries[0]) {
   failed++;
   console.log("FAILED   the secret is no longer what it was");
 }
-console.log(`\n${attempts.length + 1 - failed} passed, ${failed} failed, 0 skipped`);
-process.exitCode = failed === 0 && attempts.length > 0 ? 0 : 1;
+let checks = attempts.length + 1;
+if (words.length === 0 || words.includes("hunt")) {
+  const objects = Math.min(150, 20 + Math.round(Number(values.runs) / 10));
+  const options = { seed: Number(values.seed), requests: Number(values.runs), objects };
+  const report = await hunt(stage, at, options);
+  checks += report.checks;
+  failed += report.wrong.length;
+  for (const sentence of report.wrong) console.log(`FAILED   ${sentence}`);
+  console.log(report.summary);
+}
+console.log(`\n${checks - failed} passed, ${failed} failed, 0 skipped`);
+process.exitCode = failed === 0 && checks > 1 ? 0 : 1;
 
 /** Each canary where something classified is, and in what repeats it. */
 async function plant({ call }: TestCluster, values: readonly string[]): Promise<void> {
