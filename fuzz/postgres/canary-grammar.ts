@@ -42,6 +42,8 @@ const TABLES: readonly Source[] = [
   table("named_like", "id", "name"),
   table("lapsed", "id", "mail"),
   table("uses", "id", "device"),
+  table("kids", "id", "token"),
+  table("coupled", "id name", "later"),
   { sql: "orders", columns: ["id", "status", "due", "total"].map(unclassified) },
   { sql: "scratch", columns: ["id", "word"].map(unclassified) },
   { sql: "swapped", columns: ["id", "label"].map(unclassified) },
@@ -81,7 +83,16 @@ class Grammar {
     const random = this.#random;
     const target = random.pick(TABLES.slice(0, 11).filter(({ sql }) => !sql.startsWith("only")));
     const list = this.#list([{ ...target, alias: "t" }], false).sql;
-    return random.pick([
+    const explain = random.chance(0.15) ? "explain analyze " : "";
+    return `${explain}${this.#changing(target, list)}`;
+  }
+
+  #changing(target: Source, list: string): string {
+    return this.#random.pick([
+      // Fail, and would say so with the whole row.
+      `update ${target.sql} as t set id = null where id = 1 returning ${list}`,
+      `update customers as t set remark = repeat('x', 60) where id = 1`,
+      `update parents set id = 99 where id = 1`,
       `update ${target.sql} as t set id = id where id = 1 returning ${list}`,
       `delete from ${target.sql} as t where id < 0 returning ${list}`,
       `with w as (update ${target.sql} as t set id = id returning ${list}) select * from w`,

@@ -18,9 +18,12 @@ export interface CanaryRun {
   readonly runs: number;
   /** Stops at the first leak; default false. */
   readonly stopAtLeak?: boolean;
+  /** Instead of those our own grammar makes; each in a transaction that is rolled back. */
+  readonly statements?: AsyncIterable<string>;
 }
 
 export interface CanaryTally {
+  statements: number;
   /** Statements of which rows came. */
   gaveRows: number;
   refused: number;
@@ -33,19 +36,18 @@ export interface CanaryTally {
 export async function searchCanaries(
   door: Door,
   canaries: Canaries,
-  { seed, runs, stopAtLeak = false }: CanaryRun,
+  { seed, runs, stopAtLeak = false, statements }: CanaryRun,
 ): Promise<CanaryTally> {
-  const next = createStatements(seed);
   const random = seededRandom(seed ^ 0x5eed);
-  const tally: CanaryTally = { gaveRows: 0, refused: 0, closed: 0, leaks: [] };
+  const tally: CanaryTally = { statements: 0, gaveRows: 0, refused: 0, closed: 0, leaks: [] };
+  const undone = statements !== undefined;
   let wire = await enter(door);
   try {
-    for (let run = 0; run < runs; run++) {
-      const statement = next();
-      wire.send(
-        random.chance(0.5) ? query(statement) : Buffer.concat(byMessages(statement, random)),
-      );
-      const told = await wire.until(1);
+    for await (const statement of statements ?? ours(seed, runs)) {
+      const run = tally.statements++;
+      const sent = random.chance(0.5) ? [query(statement)] : byMessages(statement, random);
+      wire.send(Buffer.concat(undone ? [query("begin"), ...sent, query("rollback")] : sent));
+      const told = await wire.until(undone ? 3 : 1);
       count(tally, told, wire.closed);
       const found = canaries.find(wire.fresh());
       if (found.length > 0) tally.leaks.push({ statement, found });
@@ -61,6 +63,11 @@ export async function searchCanaries(
   return tally;
 }
 
+function* ours(seed: number, runs: number): Generator<string> {
+  const next = createStatements(seed);
+  for (let run = 0; run < runs; run++) yield next();
+}
+
 function byMessages(statement: string, random: { chance(probability: number): boolean }): Buffer[] {
   const binary = random.chance(0.5);
   return random.chance(0.5)
@@ -70,6 +77,9 @@ function byMessages(statement: string, random: { chance(probability: number): bo
 
 async function enter(door: Door): Promise<Wire> {
   const { wire, greeting } = await openWire(door);
+  // Some make joins of everything with everything.
+  wire.send(query("set statement_timeout = '500ms'"));
+  await wire.until(1);
   if (!wire.closed) return wire;
   const said = greeting.map(({ fields }) => fields?.get("M")).filter(Boolean);
   throw new Error(`the gateway refused the session: ${said.join("; ")}`);

@@ -38,7 +38,8 @@ export interface Wire extends AsyncDisposable {
   until(readies: number, stop?: (told: Told) => boolean): Promise<readonly Told[]>;
 }
 
-const TIMEOUT_MS = 10_000;
+/** Of a machine that does other things too. */
+const TIMEOUT_MS = 60_000;
 
 /** The connection is closed, with what was said before, when the gateway refuses. */
 export async function openWire(door: Door): Promise<{ wire: Wire; greeting: readonly Told[] }> {
