@@ -311,7 +311,11 @@ export async function startControlSide(options: ControlSideOptions = {}) {
             throw new GatewayError("evidence_unavailable", "there is no log behind this");
           },
         },
-        authority: { mayAdminister, mayReplay: mayAdminister },
+        authority: {
+          mayAdminister,
+          mayReplay: mayAdminister,
+          mayUnmask: mayAdminister,
+        },
         clientAuthority,
         outside: {
           clock,

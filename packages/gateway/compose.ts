@@ -176,8 +176,10 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         journal: journalsOf(journal, dataSides),
         logDirectory: auditLog.directory,
         vkey: () => auditLog.vkey,
-        readRecording: (sessionId, fromMs) => provedRecording(recordings, sessionId, fromMs),
-        saidIn: (sessionId, text) => holdsText(provedRecording(recordings, sessionId), text),
+        readRecording: (sessionId, mayUnmask, fromMs) =>
+          provedRecording(recordings, sessionId, mayUnmask, fromMs),
+        saidIn: (sessionId, text, mayUnmask) =>
+          holdsText(provedRecording(recordings, sessionId, mayUnmask), text),
         leaves: (window, words) => leavesWithin(auditLog.directory, window, words),
         erasures: createErasures({
           ...{ dataDirectory, keys, journal, store: store.erasures },

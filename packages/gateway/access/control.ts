@@ -8,9 +8,12 @@ import { type Chain, depthOf, rootOf } from "../delegation/chain.ts";
 import { evaluatePair } from "../policy/engine.ts";
 import type { PolicySet } from "../policy/policy-set.ts";
 import {
+  classFacts,
   gatewayFacts,
   principalFacts,
   type ResourceFacts,
+  type SessionFacts,
+  type Situation,
   type TargetFacts,
   targetFacts,
 } from "../policy/question.ts";
@@ -53,6 +56,15 @@ export interface ControlAccess {
     requirements: readonly Requirement[],
   ): ApproveAnswer;
   mayReplay(chain: Chain, target: TargetFacts): ControlAnswer;
+  /**
+   * See values of the class that a recording of that target shows, as in a session there with this account.
+   * Who may replay is asked apart.
+   */
+  mayUnmask(
+    chain: Chain,
+    place: { readonly target: TargetFacts; readonly session: SessionFacts },
+    className: string,
+  ): ControlAnswer;
   mayAdminister(chain: Chain): ControlAnswer;
   mayDelegate(chain: Chain): ControlAnswer;
 }
@@ -82,7 +94,7 @@ export function createControlAccess(deps: ControlAccessDeps): ControlAccess {
     }
     try {
       const resource = target === undefined ? gatewayFacts() : targetFacts(target.name);
-      return askHops(chain, action, target, resource, what);
+      return askHops(chain, action, { target, session: undefined }, resource, what);
     } catch {
       return refused(denied("fault", what, "the policy engine failed", undefined, undefined));
     }
@@ -90,13 +102,13 @@ export function createControlAccess(deps: ControlAccessDeps): ControlAccess {
 
   function askHops(
     chain: Chain,
-    action: ControlAction,
-    target: TargetFacts | undefined,
+    action: ControlAction | "unmask",
+    place: Pick<Situation, "target" | "session">,
     resource: ResourceFacts,
     what: string,
   ): ControlAnswer {
     const policies = deps.policies();
-    const situation = { chain, nowMs: deps.clock.nowMs(), target, session: undefined };
+    const situation = { chain, nowMs: deps.clock.nowMs(), ...place };
     const denials = new DenialChoice();
     const permits = new Set<string>();
     chain.hops.forEach((hop, depth) => {
@@ -138,6 +150,16 @@ export function createControlAccess(deps: ControlAccessDeps): ControlAccess {
       };
     },
     mayReplay: (chain, target) => evaluateAction(chain, "replay", target),
+    mayUnmask(chain, place, className) {
+      const what = `unmask ${className} on target ${place.target.name}`;
+      const rule = whatever(chain, "replay");
+      if (rule !== undefined) return refused(denied("forbidden", what, rule, rootOf(chain), 0));
+      try {
+        return askHops(chain, "unmask", place, classFacts(className), what);
+      } catch {
+        return refused(denied("fault", what, "the policy engine failed", undefined, undefined));
+      }
+    },
     mayAdminister: (chain) => evaluateAction(chain, "administer", undefined),
     mayDelegate: (chain) => evaluateAction(chain, "delegate", undefined),
   };

@@ -22,7 +22,7 @@ import type { Saml } from "../identity/saml.ts";
 import type { Erasures } from "../recording/erasures.ts";
 import type { RecentDenials } from "../session/recent-denials.ts";
 import type { Registry } from "../session/registry.ts";
-import type { SessionStore } from "../session/store.ts";
+import type { SessionRow, SessionStore } from "../session/store.ts";
 import type { Target } from "../target/target.ts";
 
 export interface ApiTls {
@@ -43,6 +43,13 @@ export interface Authority {
   mayAdminister(chain: Chain): boolean;
   /** `target` undefined: whatever there is, for the tail and the log's entries. */
   mayReplay(chain: Chain, target: string | undefined): boolean;
+  /** See values of the class in a recording of that session, asking from that address. */
+  mayUnmask(
+    chain: Chain,
+    session: Pick<SessionRow, "target" | "account" | "protocol">,
+    clientAddress: string,
+    className: string,
+  ): boolean;
 }
 
 export interface Delegations {
@@ -121,9 +128,17 @@ export interface EvidenceParts {
   /** The log's verifier key, one line. */
   readonly vkey: () => string;
   /** One event a value, to be sent as JSON; from this millisecond of the session on. Throws GatewayError "not_found". */
-  readonly readRecording: (sessionId: string, fromMs?: number) => AsyncIterable<object>;
-  /** Whether the text is in it. Rejects as reading it does. */
-  readonly saidIn: (sessionId: string, text: string) => Promise<boolean>;
+  readonly readRecording: (
+    sessionId: string,
+    mayUnmask: (className: string) => boolean,
+    fromMs?: number,
+  ) => AsyncIterable<object>;
+  /** Whether the text is in what the reader may see of it. Rejects as reading it does. */
+  readonly saidIn: (
+    sessionId: string,
+    text: string,
+    mayUnmask: (className: string) => boolean,
+  ) => Promise<boolean>;
   /** Leaves of the published log about that time whose text has one of the words. */
   readonly leaves: (window: Window, words: readonly string[]) => ReturnType<typeof leavesWithin>;
   /** Throws GatewayError while it is read. */

@@ -15,8 +15,8 @@ type AskedScope =
   | { readonly between: readonly [string, string] };
 
 export function addEvidenceRoutes(router: Router, deps: ApiDeps): void {
-  router.stream("evidence", async ({ chain, body, reply }) => {
-    const wanted = wantedBy(deps, chain, scopeOf(body));
+  router.stream("evidence", async ({ chain, body, request, reply }) => {
+    const wanted = wantedBy(deps, chain, scopeOf(body), request.ip);
     const parts = deps.evidence.exportEvidence(wanted);
     return sendLines(reply, linesOf(parts, deps.outside.onFault));
   });
@@ -43,9 +43,22 @@ function scopeOf(asked: AskedScope): EvidenceScope {
   return { between: [from, until] };
 }
 
-function wantedBy(deps: ApiDeps, chain: Chain, scope: EvidenceScope): WantedEvidence {
+function wantedBy(
+  deps: ApiDeps,
+  chain: Chain,
+  scope: EvidenceScope,
+  clientAddress: string,
+): WantedEvidence {
   const { authority, sessions } = deps;
-  const mayDisclose = (target: string) => authority.mayReplay(chain, target);
+  const mayDisclose: WantedEvidence["mayDisclose"] = ({ id, target, unmasked }) => {
+    const row = sessions.store.find(id);
+    return (
+      authority.mayReplay(chain, target) &&
+      (unmasked.length === 0 ||
+        (row !== undefined &&
+          unmasked.every((name) => authority.mayUnmask(chain, row, clientAddress, name))))
+    );
+  };
   const about = { chain: leafChain(chain) };
   const session = "session" in scope ? scope.session : sessionIn(scope);
   if (session === undefined) {
@@ -56,7 +69,7 @@ function wantedBy(deps: ApiDeps, chain: Chain, scope: EvidenceScope): WantedEvid
     return { scope, about, mayDisclose };
   }
   const row = sessions.store.find(session);
-  if (row === undefined || !mayDisclose(row.target))
+  if (row === undefined || !authority.mayReplay(chain, row.target))
     throw new GatewayError("not_found", "there is no such session, or not for you");
   return { scope, about: { ...about, target: row.target, session }, mayDisclose };
 }

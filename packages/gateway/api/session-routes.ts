@@ -19,12 +19,17 @@ export function addSessionRoutes(router: Router, deps: ApiDeps): void {
   const { registry, store } = deps.sessions;
   const view = (row: SessionRow) => sessionView(row, registry.get(row.id));
 
-  router.holder("sessions", async ({ chain, query }) => {
+  router.holder("sessions", async ({ chain, query, request }) => {
     const under = deps.authority.mayAdminister(chain) ? undefined : leafOf(chain).delegationId;
     const isFiltered = Object.entries(query).some(([name, value]) => name !== "state" && value);
     const limit = isFiltered ? MAX_FILTERED : MAX_LISTED;
     const listed = store.list({ under, state: query.state, limit });
-    const { rows, searched } = await searchSessions(deps, chain, listed, query);
+    const { rows, searched } = await searchSessions(
+      deps,
+      { chain, clientAddress: request.ip },
+      listed,
+      query,
+    );
     const sessions = rows.slice(0, MAX_LISTED).map(view);
     return { sessions, ...(searched === undefined ? {} : { searched }) };
   });
@@ -38,7 +43,7 @@ export function addSessionRoutes(router: Router, deps: ApiDeps): void {
     const ended = registry.end(row.id, { code: "revoked", message, hint: undefined });
     return { session: view(store.find(row.id) ?? row), ended };
   });
-  router.stream("recording", async ({ chain, parameters, query, reply }) => {
+  router.stream("recording", async ({ chain, parameters, query, request, reply }) => {
     const row = store.find(parameters.id ?? "");
     if (row === undefined || !deps.authority.mayReplay(chain, row.target)) {
       const seen = row !== undefined && isOwn(chain, row);
@@ -52,7 +57,8 @@ export function addSessionRoutes(router: Router, deps: ApiDeps): void {
       chain: leafChain(chain),
     });
     await deps.evidence.journal.settled();
-    const events = deps.evidence.readRecording(row.id, query.from);
+    const mayUnmask = (name: string) => deps.authority.mayUnmask(chain, row, request.ip, name);
+    const events = deps.evidence.readRecording(row.id, mayUnmask, query.from);
     return sendLines(reply, linesOf(events, deps.outside.onFault));
   });
 }

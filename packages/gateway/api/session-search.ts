@@ -29,9 +29,10 @@ const DECIDED = {
   hold: "hold.requested",
 } as const;
 
+/** `clientAddress`: whence who asks does. */
 export async function searchSessions(
   deps: ApiDeps,
-  chain: Chain,
+  { chain, clientAddress }: { readonly chain: Chain; readonly clientAddress: string },
   candidates: readonly SessionRow[],
   query: SessionQuery,
 ): Promise<FoundSessions> {
@@ -41,7 +42,9 @@ export async function searchSessions(
     rows = rows.filter(({ id }) => found.has(id));
   }
   if (query.text === undefined) return { rows, searched: undefined };
-  return saidIn(deps, chain, rows, query.text);
+  const mayUnmask = (row: SessionRow) => (name: string) =>
+    deps.authority.mayUnmask(chain, row, clientAddress, name);
+  return saidIn(deps, chain, rows, { text: query.text, mayUnmask });
 }
 
 function isAbout({ chain, target }: SessionRow, query: SessionQuery): boolean {
@@ -82,11 +85,17 @@ async function decidedIn(
   return query.class === undefined ? events : events.intersection(classes);
 }
 
+interface TextQuery {
+  readonly text: string;
+  /** What an answer shows that the reader may not unmask is not looked into. */
+  readonly mayUnmask: (row: SessionRow) => (className: string) => boolean;
+}
+
 async function saidIn(
   deps: ApiDeps,
   chain: Chain,
   rows: readonly SessionRow[],
-  text: string,
+  { text, mayUnmask }: TextQuery,
 ): Promise<FoundSessions> {
   const { journal } = deps.evidence;
   const readable = rows
@@ -100,7 +109,7 @@ async function saidIn(
   const found: SessionRow[] = [];
   for (const row of readable) {
     // A recording that cannot be read does not have it; a replay says why.
-    const isIn = deps.evidence.saidIn(row.id, text).catch((thrown: unknown) => {
+    const isIn = deps.evidence.saidIn(row.id, text, mayUnmask(row)).catch((thrown: unknown) => {
       deps.outside.onFault(thrown);
       return false;
     });

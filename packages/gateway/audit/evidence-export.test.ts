@@ -34,7 +34,7 @@ import { parsePolicies } from "../policy/load.ts";
 import { openRecorder } from "../recording/recorder.ts";
 import { loadRecordingKeys } from "../recording/recording-keys.ts";
 import { eraseRecording, openRecording } from "../recording/replay.ts";
-import { exportEvidence } from "./evidence-export.ts";
+import { exportEvidence, type WantedEvidence } from "./evidence-export.ts";
 import { openJournal } from "./journal-writer.ts";
 import { openLog } from "./log.ts";
 import { createLogFiles } from "./log-files.ts";
@@ -48,7 +48,8 @@ const chain = [
 let directory = "";
 let vkey = "";
 const stack = new AsyncDisposableStack();
-let collect: (scope: EvidenceScope, mayDisclose?: boolean) => Promise<BundleParts>;
+type MayDisclose = WantedEvidence["mayDisclose"];
+let collect: (scope: EvidenceScope, mayDisclose?: MayDisclose) => Promise<BundleParts>;
 
 before(async () => {
   directory = mkdtempSync(join(tmpdir(), "custody-bundle-"));
@@ -102,6 +103,7 @@ before(async () => {
         ...{ event: "command.intent", request, decision, command: commandDigest(text) },
         ...{ effects: ["sql:delete orders/shop/public/orders"], policies: ["all"] },
         policyVersion: version,
+        ...(session === "s-bbbb" && number === 1 ? { detail: { unmasked: ["pii.email"] } } : {}),
       });
       recorder.response(request, Buffer.from("DELETE 1"));
       journal.append({ event: "command.outcome", session, request, outcome: "ok", rows: 1 });
@@ -116,7 +118,7 @@ before(async () => {
   await journal.settled();
   await log.sync();
   await eraseRecording(directory, "s-cccc");
-  collect = async (scope, mayDisclose = true) => {
+  collect = async (scope, mayDisclose = () => true) => {
     const records: EvidenceRecord[] = [];
     const pieces: Buffer[] = [];
     const recordings: BundleRecording[] = [];
@@ -137,7 +139,7 @@ before(async () => {
         openRecording: (session) => openRecording({ dataDirectory: directory, keys }, session),
         findPolicies: archive.find,
       },
-      { scope, about: { chain }, mayDisclose: () => mayDisclose },
+      { scope, about: { chain }, mayDisclose },
     );
     for await (const part of parts) {
       if (part.part === "record") records.push(part.record);
@@ -174,7 +176,7 @@ function signedVote(text: string): string {
   );
 }
 
-async function written(scope: EvidenceScope, mayDisclose?: boolean): Promise<string> {
+async function written(scope: EvidenceScope, mayDisclose?: MayDisclose): Promise<string> {
   const folder = mkdtempSync(join(directory, "bundle-"));
   writeBundle(folder, await collect(scope, mayDisclose));
   return folder;
@@ -221,9 +223,22 @@ describe("a bundle", () => {
     const erased = await verified(await written({ session: "s-cccc" }));
     assert.deepEqual(erased.problems, []);
     assert.ok(erased.notProved.some((one) => /s-cccc: .*erased/.test(one)));
-    const kept = await verified(await written({ session: "s-aaaa" }, false));
+    const kept = await verified(await written({ session: "s-aaaa" }, () => false));
     assert.deepEqual(kept.problems, []);
     assert.ok(kept.notProved.some((one) => /may not replay/.test(one)));
+  });
+
+  test("of a part of a session is asked for by all that its recording shows", async () => {
+    const asked: string[] = [];
+    const mayDisclose: MayDisclose = ({ id, target, unmasked }) => {
+      asked.push(`${id} ${target} ${unmasked.join()}`);
+      return unmasked.length === 0;
+    };
+    const kept = await verified(await written({ request: "r-bbbb-2" }, mayDisclose));
+    assert.ok(kept.notProved.some((one) => /s-bbbb: .*not unmask what it shows/.test(one)));
+    assert.ok(asked.every((one) => one === "s-bbbb orders pii.email"));
+    const given = await verified(await written({ request: "r-aaaa-2" }, mayDisclose));
+    assert.ok(!given.notProved.some((one) => /unmask/.test(one)));
   });
 
   test("of nothing is refused", async () => {

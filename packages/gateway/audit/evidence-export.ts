@@ -59,8 +59,15 @@ export interface WantedEvidence {
   readonly scope: EvidenceScope;
   /** Chain and target of the reader's leaves. */
   readonly about: Pick<LeafDraft, "chain" | "target" | "session">;
-  /** Whether what was said in a session on that target may be disclosed. */
-  readonly mayDisclose: (target: string) => boolean;
+  /** Whether what was said in a session may be disclosed, classified values that it shows included. */
+  readonly mayDisclose: (session: DisclosedSession) => boolean;
+}
+
+export interface DisclosedSession {
+  readonly id: string;
+  readonly target: string;
+  /** Classes that its answers show as they are. */
+  readonly unmasked: readonly string[];
 }
 
 const MAX_RECORDS = 100_000;
@@ -87,8 +94,9 @@ export async function* exportEvidence(
   const { policies, missing } = policiesOf(deps, found);
   const records = await withPolicyRecords(deps.logDirectory, head.size, found, policies);
   for (const { index, entry } of records) contents.record(index, leafHash(nodeSha256, entry));
+  const disclosed = await createDisclosure(deps, wanted, head.size);
   for (const session of recordedSessions(records)) {
-    const opened = await disclosed(deps, wanted, session);
+    const opened = await disclosed(session);
     if (typeof opened === "string") {
       withheld[session.id] = opened;
       continue;
@@ -240,6 +248,23 @@ interface RecordedSession {
   readonly target: string;
 }
 
+/** Adds what the records of this part of the log say was shown as it is: classes, by session. */
+async function addUnmasked(
+  shown: Map<string, Set<string>>,
+  directory: string,
+  from: number,
+  size: number,
+): Promise<void> {
+  const mention = Buffer.from('"unmasked"', "latin1");
+  for await (const { leaf } of entriesOf(directory, from, size, mention)) {
+    const classes = leaf.detail?.unmasked;
+    if (leaf.session === undefined || !Array.isArray(classes)) continue;
+    const known = shown.get(leaf.session) ?? new Set();
+    for (const name of classes) known.add(name);
+    shown.set(leaf.session, known);
+  }
+}
+
 function recordedSessions(records: readonly Entry[]): RecordedSession[] {
   const sessions = new Map<string, RecordedSession>();
   for (const { leaf } of records) {
@@ -253,19 +278,38 @@ function recordedSessions(records: readonly Entry[]): RecordedSession[] {
   return [...sessions.values()].sort((one, other) => (one.id < other.id ? -1 : 1));
 }
 
-/** The recording, or why it is not given. */
-async function disclosed(
+interface OpenedRecording {
+  readonly key: Buffer;
+  readonly pieces: readonly Buffer[];
+}
+
+/** Gives each session's recording, or why it is not given. Of all of the log: a recording is given whole. */
+async function createDisclosure(
   deps: EvidenceExportDeps,
   { mayDisclose }: WantedEvidence,
-  session: RecordedSession,
-): Promise<{ readonly key: Buffer; readonly pieces: readonly Buffer[] } | string> {
-  if (!mayDisclose(session.target)) return "the exporter may not replay it";
-  try {
-    return await deps.openRecording(session.id);
-  } catch (thrown) {
-    if (thrown instanceof GatewayError && thrown.code === "not_found") return thrown.message;
-    throw thrown;
-  }
+  size: number,
+): Promise<(session: RecordedSession) => Promise<OpenedRecording | string>> {
+  const shown = new Map<string, Set<string>>();
+  await addUnmasked(shown, deps.logDirectory, 0, size);
+  let looked = size;
+  const may = (session: RecordedSession): boolean =>
+    mayDisclose({ ...session, unmasked: [...(shown.get(session.id) ?? [])] });
+  return async (session) => {
+    const refused = "the exporter may not replay it, or not unmask what it shows";
+    if (!may(session)) return refused;
+    try {
+      const opened = await deps.openRecording(session.id);
+      // A session that goes on: what it showed meanwhile is in the log by now.
+      await deps.published();
+      const now = headOf(deps.logDirectory, "checkpoint").checkpoint.size;
+      await addUnmasked(shown, deps.logDirectory, looked, now);
+      looked = now;
+      return may(session) ? opened : refused;
+    } catch (thrown) {
+      if (thrown instanceof GatewayError && thrown.code === "not_found") return thrown.message;
+      throw thrown;
+    }
+  };
 }
 
 interface Head {

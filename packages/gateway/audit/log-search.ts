@@ -53,12 +53,20 @@ export async function* leavesWithin(
   }
 }
 
-/** What the log holds a session's recording to; as far as it is published. */
+/** What the log says of a session's recording. */
+export interface SessionProof extends RecordingProof {
+  readonly commands: NonNullable<RecordingProof["commands"]>;
+  /** By request: classes that its answer shows as they are. */
+  readonly unmasked: ReadonlyMap<string, readonly string[]>;
+}
+
+/** As far as it is published. */
 export async function sessionProof(
   logDirectory: string,
   sessionId: string,
   window: Window,
-): Promise<RecordingProof> {
+): Promise<SessionProof> {
+  const unmasked = new Map<string, readonly string[]>();
   const commands = new Map<string, { command: string; parameters?: string }>();
   let summary: RecordingProof["summary"];
   for await (const leaf of leavesWithin(logDirectory, window, [`"${sessionId}"`])) {
@@ -68,9 +76,10 @@ export async function sessionProof(
       summary = { pieces: detail.pieces, digest: String(detail.digest) };
     }
     if (event !== "command.intent" || request === undefined || command === undefined) continue;
+    if (Array.isArray(detail?.unmasked)) unmasked.set(request, detail.unmasked);
     commands.set(request, { command, ...(parameters === undefined ? {} : { parameters }) });
   }
-  return summary === undefined ? { commands } : { commands, summary };
+  return { commands, unmasked, ...(summary === undefined ? {} : { summary }) };
 }
 
 function publishedSize(logDirectory: string): number {

@@ -62,5 +62,10 @@ export function authorityOf(control: ControlAccess, config: () => Config): Autho
         ? config().targets.size > 0 &&
           [...config().targets.keys()].every((name) => mayReplayTarget(chain, name))
         : mayReplayTarget(chain, target),
+    mayUnmask(chain, { target: name, account, protocol }, address, className) {
+      const target = { name, tags: config().targets.get(name)?.tags ?? {} };
+      const session = { account, protocol, address, justification: undefined };
+      return control.mayUnmask(chain, { target, session }, className).allowed;
+    },
   };
 }

@@ -5,6 +5,7 @@ import { sessionProof } from "../audit/log-search.ts";
 import type { Clock } from "../base/clock.ts";
 import type { RecordingKeys } from "../recording/recording-keys.ts";
 import { readRecording } from "../recording/replay.ts";
+import { asSeenBy } from "../recording/shown.ts";
 import type { SessionStore } from "../session/store.ts";
 
 export interface RecordingSources {
@@ -15,11 +16,15 @@ export interface RecordingSources {
   readonly clock: Clock;
 }
 
-/** Throws GatewayError as readRecording does, and "invalid" for what is not what the log says. */
+/**
+ * As who may unmask these classes may see it. Throws GatewayError as readRecording does, and "invalid" for
+ * what is not what the log says.
+ */
 export async function* provedRecording(
   sources: RecordingSources,
   sessionId: string,
-  fromMs?: number,
+  mayUnmask: (className: string) => boolean,
+  fromMs = 0,
 ): AsyncGenerator<RecordingEvent> {
   const row = sources.sessions.find(sessionId);
   const window = {
@@ -27,5 +32,6 @@ export async function* provedRecording(
     toMs: row?.closedAtMs ?? sources.clock.nowMs(),
   };
   const proof = await sessionProof(sources.logDirectory, sessionId, window);
-  yield* readRecording(sources, sessionId, proof, fromMs);
+  const events = readRecording(sources, sessionId, proof, fromMs);
+  yield* asSeenBy(events, proof, { mayUnmask, isWhole: fromMs <= 0 });
 }

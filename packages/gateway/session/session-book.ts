@@ -19,6 +19,7 @@ import type { Journal, LeafDraft } from "../audit/journal.ts";
 import type { Chain } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
 import type { Recorder } from "../recording/recorder.ts";
+import { UNMASKED_EVENT } from "../recording/shown.ts";
 import type { DeniedCommand } from "./recent-denials.ts";
 
 export interface SessionBookDeps {
@@ -114,9 +115,11 @@ export class SessionBook {
     permit: Permit,
     approvedBy: readonly string[] | undefined,
   ): void {
+    const unmasked = [...permit.obligations.unmask];
     const detail = {
       ...command.detail,
       ...(approvedBy === undefined ? undefined : { approvedBy }),
+      ...(unmasked.length === 0 ? undefined : { unmasked }),
     };
     const leaf: LeafDraft = {
       ...this.#about("command.intent", command),
@@ -128,6 +131,9 @@ export class SessionBook {
       ...(Object.keys(detail).length === 0 ? undefined : { detail }),
     };
     this.journal.append(leaf);
+    // Before its answer: who may not unmask these is not shown that in a replay.
+    if (unmasked.length > 0)
+      this.recorder.event(command.requestId, UNMASKED_EVENT, { classes: unmasked });
   }
 
   /** `command.prepared`: it was given to the target to be prepared, which runs nothing. */
