@@ -36,6 +36,7 @@ import { createErasures } from "@custody/gateway/recording/erasures.ts";
 import { loadRecordingKeys } from "@custody/gateway/recording/recording-keys.ts";
 import type { CredentialBroker } from "@custody/gateway/session/broker.ts";
 import { createControl } from "@custody/gateway/session/create-control.ts";
+import { createParticipants } from "@custody/gateway/session/participants.ts";
 import { createRecentDenials } from "@custody/gateway/session/recent-denials.ts";
 import { createRegistry } from "@custody/gateway/session/registry.ts";
 import { createSessions } from "@custody/gateway/session/sessions.ts";
@@ -244,7 +245,11 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     onRefreshed: registry.refreshed,
   });
   const denials = createRecentDenials(clock);
-  const control = createControl(sessions, approvals, denials);
+  const participants = createParticipants({
+    ...{ registry, journal, random: systemRandom },
+    isAlive: (delegationId) => (tree.aliveUntil(delegationId) ?? 0) > clock.nowMs(),
+  });
+  const control = createControl(sessions, approvals, denials, participants);
   const authority = createTestAuthority("Throw-away CA of a test control side");
   let certificate = authority.issue(["localhost", "127.0.0.1"]);
   const renewed = new Set<() => void>();
@@ -279,6 +284,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
         approvals,
         sessions: {
           registry,
+          participants,
           store: store.sessions,
           targets: () => targets,
           listeners: () => ({ postgres: { host: "127.0.0.1", port: 7432 } }),
@@ -314,6 +320,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
         authority: {
           mayAdminister,
           mayReplay: mayAdminister,
+          mayTakePart: mayAdminister,
           mayUnmask: mayAdminister,
         },
         clientAuthority,

@@ -6,7 +6,6 @@
 
 import cluster from "node:cluster";
 import { join } from "node:path";
-import { createSecureContext } from "node:tls";
 import { pino } from "pino";
 import { createAccess, DEFAULT_ACCESS_LIMITS } from "../access/authorize.ts";
 import { lockJournal } from "../audit/journal-lock.ts";
@@ -37,6 +36,7 @@ import {
   settingsOf,
 } from "./data-link.ts";
 import { type ListenerAddresses, listenForClients } from "./data-side.ts";
+import { listenerContext } from "./tls.ts";
 
 /** How late the log may learn that something is on disk. */
 const DURABLE_EVERY_MS = 100;
@@ -150,7 +150,7 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
     }),
   );
   let { tls } = start;
-  let context = contextOf(tls);
+  let context = listenerContext(tls);
   const listening = await listenForClients(
     {
       ...{ clock, control: remote.control, databases, journal, log },
@@ -182,14 +182,10 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
     },
     renew(renewed) {
       tls = renewed;
-      context = contextOf(tls);
+      context = listenerContext(tls);
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };
-}
-
-function contextOf({ cert, key }: ListenerTls) {
-  return createSecureContext({ key, cert, minVersion: "TLSv1.2" });
 }
 
 function catalogueBy(host: Host): CatalogueReader {

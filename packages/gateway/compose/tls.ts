@@ -2,7 +2,7 @@
 
 import { createSecureContext, type SecureContext } from "node:tls";
 import type { ApiTls } from "../api/deps.ts";
-import type { Certificates } from "../config/certificates.ts";
+import type { Certificates, ListenerTls } from "../config/certificates.ts";
 
 export function apiTls(certificates: Certificates): ApiTls {
   return {
@@ -19,11 +19,16 @@ export function apiTls(certificates: Certificates): ApiTls {
   };
 }
 
+/** Clients' certificates are asked for, and without a name of its own no session of such a door resumes. */
+export function listenerContext({ cert, key }: Pick<ListenerTls, "cert" | "key">): SecureContext {
+  return createSecureContext({ key, cert, minVersion: "TLSv1.2", sessionIdContext: "custody" });
+}
+
 /** One context until the certificate is renewed. */
 export function contextOf(certificates: Certificates): () => SecureContext {
   const make = () => {
     const { key, cert } = certificates.current();
-    return createSecureContext({ key, cert, minVersion: "TLSv1.2" });
+    return listenerContext({ key, cert });
   };
   let context = make();
   certificates.onRenew(() => {

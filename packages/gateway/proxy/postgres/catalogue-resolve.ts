@@ -6,6 +6,7 @@
 import type { Classification } from "../../target/target.ts";
 import type { FunctionInfo, RelationInfo, Snapshot, TypeInfo } from "./catalogue.ts";
 import type { Place } from "./effects.ts";
+import { type Grammar, grammarOf } from "./grammars.ts";
 
 export interface ClassedColumn {
   readonly class: string;
@@ -19,6 +20,8 @@ export type ClassesByOid = ReadonlyMap<number, ReadonlyMap<number, readonly Clas
 
 export interface Catalogue {
   readonly snapshot: Snapshot;
+  /** The server's own: what reads its definitions and the texts that it is sent. */
+  readonly grammar: Grammar;
   readonly place: Place;
   /** Schemas of unqualified names, pg_catalog first unless the operator put it elsewhere. */
   readonly searchPath: readonly string[];
@@ -67,6 +70,7 @@ export function buildCatalogue(
   if (all.size > 0) hideValues(snapshot, classes);
   return {
     snapshot,
+    grammar: grammarOf(snapshot.serverVersion),
     place,
     searchPath: effectivePath(searchPath),
     classes,

@@ -66,7 +66,7 @@ const SCHEMA = `
   REFRESH MATERIALIZED VIEW snapshot_mails;
 `;
 
-const CLASSIFY: readonly Classification[] = [
+export const SHOP_CLASSES: readonly Classification[] = [
   ["customers", "email", "pii.email"],
   ["customers", "phone", "pii.phone"],
   ["events_low", "actor", "pii.name"],
@@ -101,7 +101,7 @@ export async function openShop(server: ShopServer): Promise<Shop> {
     target: "orders",
     database: "shop",
     searchPath: ["public"],
-    classify: CLASSIFY,
+    classify: SHOP_CLASSES,
     read: () => readSnapshot((sql) => server.query("shop", sql)),
     limits: { maxTextBytes: 1_000_000, cacheBytes: 4_000_000 },
   });

@@ -18,6 +18,7 @@ import {
 import type { ClassMemory, RememberedClass } from "./class-memory.ts";
 import { classifyStatement } from "./classify-statement.ts";
 import { EffectList, summarise } from "./effects.ts";
+import { grammarOf } from "./grammars.ts";
 import { classifiedColumns } from "./lineage.ts";
 import { TouchList } from "./lineage-context.ts";
 import { loadParser, type Parsed, parseSql, refuse, Unsupported } from "./parse.ts";
@@ -71,7 +72,6 @@ export interface PostgresClassifier extends Classifier {
 
 /** Throws what `read` throws. */
 export async function createClassifier(deps: ClassifierDeps): Promise<PostgresClassifier> {
-  await loadParser();
   const place = { target: deps.target, database: deps.database };
   const build = (snapshot: Snapshot, previous: ClassesByOid) => {
     const built = buildCatalogue(snapshot, place, deps.searchPath, deps.classify, previous);
@@ -85,7 +85,12 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   let mark = await watch?.mark();
   let verifying: Promise<void> | undefined;
   const recalled = deps.memory?.recall(deps.target, deps.database) ?? [];
-  let catalogue = build(await deps.read(), stillConfigured(recalled, deps.classify));
+  const read = async () => {
+    const snapshot = await deps.read();
+    await loadParser(grammarOf(snapshot.serverVersion));
+    return snapshot;
+  };
+  let catalogue = build(await read(), stillConfigured(recalled, deps.classify));
   let classified: ClassifiedByOid | undefined;
   let epoch = 1;
   let reading: Promise<void> | undefined;
@@ -94,12 +99,13 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   const parsed = new Map<string, Parsed | Unclassified>();
 
   async function readAgain(): Promise<void> {
-    const snapshot = await deps.read();
+    const snapshot = await read();
     if (snapshot.fingerprint === catalogue.snapshot.fingerprint) return;
     catalogue = build(snapshot, catalogue.classes);
     classified = undefined;
     epoch++;
     cache.clear();
+    parsed.clear();
   }
 
   function refresh(): Promise<void> {
@@ -126,7 +132,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     classify(text, names) {
       const known = cache.get(text);
       if (known !== undefined) return known;
-      const found = parsed.get(text) ?? parseSql(text, deps.limits.maxTextBytes);
+      const found = parsed.get(text) ?? parseSql(text, deps.limits.maxTextBytes, catalogue.grammar);
       parsed.delete(text);
       const plan = classifyParsed(catalogue, epoch, text, found, names);
       // What depends on the session's own names is not the same for the next one.
@@ -138,13 +144,16 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       if (text.length < LARGE_TEXT_CHARACTERS || text.length > deps.limits.maxTextBytes)
         return undefined;
       if (cache.get(text) !== undefined || parsed.has(text)) return undefined;
-      return parseElsewhere(text, deps.limits.maxTextBytes)?.then((found) => {
-        parsed.set(text, found ?? parseSql(text, deps.limits.maxTextBytes));
+      return parseElsewhere(text, deps.limits.maxTextBytes, catalogue.grammar)?.then((found) => {
+        parsed.set(text, found ?? parseSql(text, deps.limits.maxTextBytes, catalogue.grammar));
         for (const oldest of parsed.keys()) {
           if (parsed.size <= MAX_PARSED) break;
           parsed.delete(oldest);
         }
       });
+    },
+    get serverVersion() {
+      return catalogue.snapshot.serverVersion;
     },
     get epoch() {
       return epoch;

@@ -7,6 +7,7 @@
 
 import type { FunctionBody, FunctionInfo } from "./catalogue.ts";
 import { type Catalogue, effectivePath } from "./catalogue-resolve.ts";
+import type { Grammar } from "./grammars.ts";
 import {
   type Context,
   computed,
@@ -63,7 +64,7 @@ function analyseBody(context: Context, info: FunctionInfo, body: FunctionBody): 
   };
   const scope: Scope = { items: [item], parent: undefined, ctes: undefined };
   nested(own, () => {
-    for (const { type, body: statement } of statementsOf(body)) {
+    for (const { type, body: statement } of statementsOf(context.catalogue.grammar, body)) {
       if (!BODY_TYPES.has(type)) throw new Unsupported(`${type} in a function is not followed`);
       touchRow(own, context.query(own, type, statement, scope, { defer: false }));
       requireSeen(own, statement);
@@ -93,7 +94,8 @@ function splitOnce(setting: string): [string, string] {
   return [setting.slice(0, equals), setting.slice(equals + 1)];
 }
 
-function statementsOf(body: FunctionBody): { type: string; body: Tree }[] {
+function statementsOf(grammar: Grammar, body: FunctionBody): { type: string; body: Tree }[] {
+  const parsed = (sql: string) => parsedBy(grammar, sql);
   // Defaults are qualified, whatever the path is.
   const defaults = body.defaults === undefined ? [] : parsed(`SELECT ${body.defaults}`);
   if (body.form === "text") return [...parsed(body.sql), ...defaults];
@@ -114,8 +116,8 @@ function statementsOf(body: FunctionBody): { type: string; body: Tree }[] {
   return [...statements, ...defaults];
 }
 
-function parsed(sql: string): { type: string; body: Tree }[] {
-  const found = parseSql(sql, MAX_BODY_BYTES);
+function parsedBy(grammar: Grammar, sql: string): { type: string; body: Tree }[] {
+  const found = parseSql(sql, MAX_BODY_BYTES, grammar);
   if ("unclassified" in found) throw new Unsupported("a function's body could not be parsed");
   return [...found.statements];
 }

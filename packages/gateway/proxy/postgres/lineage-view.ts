@@ -109,7 +109,7 @@ function analyseView(context: Context, relation: RelationInfo, definition: strin
   const own = createContext(context.catalogue, context.query, view);
   const outer: Scope = { items: [], parent: undefined, ctes: undefined };
   try {
-    const parsed = parseSql(definition, MAX_DEFINITION_BYTES);
+    const parsed = parseSql(definition, MAX_DEFINITION_BYTES, context.catalogue.grammar);
     const statement = "unclassified" in parsed ? undefined : parsed.statements[0];
     if (statement === undefined) throw new Unsupported("a view's definition could not be parsed");
     const rows = context.query(own, statement.type, statement.body, outer, { defer: true });
@@ -168,7 +168,8 @@ function classesOf(context: Context, relation: RelationInfo, expression: string)
     nameVisible: true,
   };
   try {
-    const parsed = parseSql(`SELECT ${expression}`, MAX_DEFINITION_BYTES);
+    const { grammar } = context.catalogue;
+    const parsed = parseSql(`SELECT ${expression}`, MAX_DEFINITION_BYTES, grammar);
     if ("unclassified" in parsed) throw new Unsupported("an expression could not be parsed");
     const targets = parsed.statements[0]?.body.targetList;
     evaluate(own, { items: [item], parent: undefined, ctes: undefined }, targets);

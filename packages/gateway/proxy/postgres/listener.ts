@@ -345,10 +345,13 @@ class Gateway {
       upstream.socket.destroy();
       throw classifying.reason;
     }
-    const loosened = loosenedSetting(start.settings, classifying.value.classifier.settingBounds);
-    if (loosened !== undefined) {
+    const { classifier } = classifying.value;
+    const unfit =
+      loosenedSetting(start.settings, classifier.settingBounds) ??
+      (await otherVersion(target.name, upstream, classifier));
+    if (unfit !== undefined) {
       upstream.socket.destroy();
-      throw loosened;
+      throw unfit;
     }
     deps.control.attachBackend(opened.sessionId, upstream.processId);
     try {
@@ -438,6 +441,26 @@ function loosenedSetting(
       return new GatewayError("invalid", `start-up parameter ${name}: ${judged.reason}`);
   }
   return undefined;
+}
+
+/** Texts are read by the grammar of the catalogue's server: the session's has to be of that version. */
+async function otherVersion(
+  target: string,
+  { parameters }: Upstream,
+  classifier: Classifier,
+): Promise<GatewayError | undefined> {
+  const major = Number(/^[0-9]+/.exec(parameters.get("server_version") ?? "")?.[0]);
+  const isSame = () =>
+    classifier.serverVersion === undefined ||
+    Math.floor(classifier.serverVersion / 10_000) === major;
+  if (isSame()) return undefined;
+  // It was upgraded since the catalogue was read.
+  await classifier.refresh();
+  if (isSame()) return undefined;
+  return new GatewayError(
+    "target_unavailable",
+    `target ${target}: the server is of another version than the one its catalogue was read of`,
+  );
 }
 
 /** What only this protocol knows of a session, for its recording. */

@@ -21,7 +21,7 @@ let postgres: TestPostgres;
 let relay: RelayHarness;
 let opened: Promise<Database> | undefined;
 before(async () => {
-  await loadParser();
+  await loadParser(18);
   postgres = await startPostgres({ databases: ["shop"] });
   await postgres.query("shop", "create table t (a int primary key, b text)");
   const databases = openDatabases({
@@ -53,10 +53,13 @@ test("the thread finds what is found here: trees, errors and their places, limit
     `select '${"x".repeat(20_000)}`,
     `select 1 -- \0 ${"x".repeat(20_000)}`,
   ])
-    assert.deepEqual(await parseElsewhere(text, MAX_BYTES), roundTrip(parseSql(text, MAX_BYTES)));
-  assert.equal(await parseElsewhere(`select ${"1 + ".repeat(20_000)} 1`, MAX_BYTES), undefined);
+    assert.deepEqual(
+      await parseElsewhere(text, MAX_BYTES, 18),
+      roundTrip(parseSql(text, MAX_BYTES, 18)),
+    );
+  assert.equal(await parseElsewhere(`select ${"1 + ".repeat(20_000)} 1`, MAX_BYTES, 18), undefined);
   const long = insertOf(1, 1000);
-  assert.deepEqual(await parseElsewhere(long, 1000), roundTrip(parseSql(long, 1000)));
+  assert.deepEqual(await parseElsewhere(long, 1000, 18), roundTrip(parseSql(long, 1000, 18)));
 });
 
 test("what else there is to do is done meanwhile", async () => {
@@ -66,17 +69,17 @@ test("what else there is to do is done meanwhile", async () => {
     next = setImmediate(count);
   };
   let next = setImmediate(count);
-  await parseElsewhere(insertOf(1, 8000), MAX_BYTES);
+  await parseElsewhere(insertOf(1, 8000), MAX_BYTES, 18);
   clearImmediate(next);
   assert.ok(turns > 10, `${turns} turns of the event loop`);
 });
 
 test("more than may wait are for the caller to parse", async () => {
   const text = `select 1 -- ${"x".repeat(20_000)}`;
-  const asked = Array.from({ length: 70 }, () => parseElsewhere(text, MAX_BYTES));
+  const asked = Array.from({ length: 70 }, () => parseElsewhere(text, MAX_BYTES, 18));
   assert.equal(asked.filter((one) => one === undefined).length, 6);
   await Promise.all(asked);
-  assert.notEqual(await parseElsewhere(text, MAX_BYTES), undefined);
+  assert.notEqual(await parseElsewhere(text, MAX_BYTES, 18), undefined);
 });
 
 test("a session's statements stay in their order, large ones and what follows them", async () => {

@@ -6,6 +6,7 @@
 // ended when none came for a while: it takes tens of megabytes, and such texts come in spells.
 
 import { Worker } from "node:worker_threads";
+import type { Grammar } from "./grammars.ts";
 import type { Parsed } from "./parse.ts";
 import type { ParseAnswer, ParseRequest } from "./parse-thread.ts";
 import type { Unclassified } from "./plan.ts";
@@ -28,13 +29,17 @@ let thread: Thread | undefined;
 let lastId = 0;
 
 /** undefined, now or later: it has to be parsed here. */
-export function parseElsewhere(text: string, maxTextBytes: number): Promise<Found> | undefined {
+export function parseElsewhere(
+  text: string,
+  maxTextBytes: number,
+  grammar: Grammar,
+): Promise<Found> | undefined {
   thread ??= startThread();
   const { waiting, worker } = thread;
   if (waiting.size >= MAX_WAITING) return undefined;
   clearTimeout(thread.idle);
   lastId += 1;
-  const request: ParseRequest = { id: lastId, text, maxTextBytes };
+  const request: ParseRequest = { id: lastId, text, maxTextBytes, grammar };
   return new Promise((resolve) => {
     waiting.set(request.id, resolve);
     worker.postMessage(request);

@@ -2,12 +2,14 @@
 // (parse-elsewhere.ts). One text at a time; the tree goes back as text, which is the cheapest way.
 
 import { parentPort } from "node:worker_threads";
+import type { Grammar } from "./grammars.ts";
 import { loadParser, parseSql } from "./parse.ts";
 
 export interface ParseRequest {
   readonly id: number;
   readonly text: string;
   readonly maxTextBytes: number;
+  readonly grammar: Grammar;
 }
 
 export interface ParseAnswer {
@@ -18,16 +20,16 @@ export interface ParseAnswer {
 
 if (parentPort !== null) {
   const port = parentPort;
-  await loadParser();
-  port.on("message", ({ id, text, maxTextBytes }: ParseRequest) => {
-    const answer: ParseAnswer = { id, json: jsonOf(text, maxTextBytes) };
+  port.on("message", async (request: ParseRequest) => {
+    await loadParser(request.grammar);
+    const answer: ParseAnswer = { id: request.id, json: jsonOf(request) };
     port.postMessage(answer);
   });
 }
 
-function jsonOf(text: string, maxTextBytes: number): string | undefined {
+function jsonOf({ grammar, maxTextBytes, text }: ParseRequest): string | undefined {
   try {
-    return JSON.stringify(parseSql(text, maxTextBytes));
+    return JSON.stringify(parseSql(text, maxTextBytes, grammar));
   } catch (thrown) {
     if (thrown instanceof RangeError) return undefined;
     throw thrown;

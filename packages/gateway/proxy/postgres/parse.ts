@@ -1,10 +1,11 @@
-// PostgreSQL's own parser (libpg-query, the grammar of PostgreSQL 18) and typed access to its trees.
+// PostgreSQL's own parser, of the version of the server (grammars.ts), and typed access to its trees, which
+// all have the shape of PostgreSQL 18's.
 //
 // A tree node is an object with one key, the node's type, whose value is the node's fields. Fields
 // with their default value (0, false, "", empty list) are absent. Where the grammar fixes the type of
 // a field (`relation`, `typeName`, `larg`) the wrapping key is absent too.
 
-import { hasSqlDetails, loadModule, parseSync } from "libpg-query";
+import { type Grammar, loadedGrammar, loadGrammar } from "./grammars.ts";
 import type { Unclassified } from "./plan.ts";
 
 /** The fields of a node, or a node with its wrapping key. */
@@ -20,26 +21,32 @@ export interface Parsed {
   readonly statements: readonly Statement[];
 }
 
-/** Once a process, before `parseSql`. */
-export async function loadParser(): Promise<void> {
-  await loadModule();
+/** Once a process and grammar, before `parseSql`. */
+export async function loadParser(grammar: Grammar): Promise<void> {
+  await loadGrammar(grammar);
 }
 
 /** Refused with the words and the SQLSTATE PostgreSQL itself would use for a syntax error. */
-export function parseSql(text: string, maxTextBytes: number): Parsed | Unclassified {
+export function parseSql(
+  text: string,
+  maxTextBytes: number,
+  grammar: Grammar,
+): Parsed | Unclassified {
   if (Buffer.byteLength(text) > maxTextBytes)
     return refuse(`statement text is longer than the limit of ${maxTextBytes} bytes`, "54000");
   if (text.includes("\0")) return refuse("statement text contains a NUL character", "22021");
   if (!text.isWellFormed()) return refuse("statement text is not valid UTF-8", "22021");
   if (text.trim() === "") return { statements: [] };
+  const parser = loadedGrammar(grammar);
   try {
-    const tree: Tree = parseSync(text) as unknown as Tree;
+    const tree = parser.parse(text);
+    if (!isTree(tree)) return refuse("the statement could not be parsed", "42601");
     return { statements: list(tree, "stmts").map(rawStatement) };
   } catch (thrown) {
     if (thrown instanceof Unsupported) return refuse(thrown.message, thrown.sqlState);
-    if (!hasSqlDetails(thrown) || thrown.sqlDetails === undefined)
-      return refuse("the statement could not be parsed", "42601");
-    const { message, cursorPosition } = thrown.sqlDetails;
+    const problem = parser.syntaxError(thrown);
+    if (problem === undefined) return refuse("the statement could not be parsed", "42601");
+    const { message, cursorPosition } = problem;
     return refuse(message, "42601", cursorPosition >= 0 ? cursorPosition + 1 : undefined);
   }
 }

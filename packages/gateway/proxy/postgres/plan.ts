@@ -134,6 +134,8 @@ export interface Classifier {
    * nothing to wait for. Absent: there never is.
    */
   readonly prepare?: (text: string) => Promise<void> | undefined;
+  /** `server_version_num` of the server whose grammar texts are read by. Absent: any. */
+  readonly serverVersion?: number;
   /** The snapshot's epoch; plans of another are not used. */
   readonly epoch: number;
   /** What settings of a session begin with that may only be tightened. Absent: none is bound. */

@@ -45,7 +45,9 @@ const WRITES: Effect = {
 };
 
 /** Instead of the ones that judge by marks. */
-export type HarnessParts = Partial<Pick<PostgresListenerDeps, "classifierFor" | "access">> &
+export type HarnessParts = Partial<
+  Pick<PostgresListenerDeps, "classifierFor" | "access" | "control" | "signIn">
+> &
   Partial<Pick<PostgresTarget, "detect">>;
 
 export async function startRelay(
@@ -191,6 +193,7 @@ function control(
       };
     },
     attachBackend: () => undefined,
+    showParticipant: () => undefined,
     async closeSession(sessionId) {
       sessions.delete(sessionId);
     },

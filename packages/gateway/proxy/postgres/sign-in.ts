@@ -1,9 +1,10 @@
 // How a client shows who it is, inside TLS: a token as the password, a proof of a handle (SCRAM-SHA-256, bound
-// to the channel where the client can), or a token by OAUTHBEARER. PostgreSQL docs, "SASL Authentication",
+// to the channel where the client can), a token by OAUTHBEARER, or a certificate that TLS proved the key of. PostgreSQL docs, "SASL Authentication",
 // "OAuth Authorization/Authentication". Nothing is believed here: what was shown goes to the control side.
 //
 // Which one is the door's to ask for. A client that names its handle in the user name is asked for a proof;
-// one that says so in its options for OAUTHBEARER; every other one for a password.
+// one that says so in its options for OAUTHBEARER; one that showed a certificate of ours for nothing more; every
+// other one for a password.
 
 import type { TLSSocket } from "node:tls";
 import {
@@ -70,11 +71,13 @@ export async function signIn(
   signal: AbortSignal,
 ): Promise<SignedIn> {
   const dialogue: Dialogue = { socket, deps, signal };
-  switch (wayOf(wanted, deps.ways)) {
+  switch (wayOf(wanted, deps.ways, socket)) {
     case "scram":
       return proved(dialogue, delegationOfHandleName(wanted.handleName ?? ""));
     case "oauth":
       return byOauth(dialogue);
+    case "certificate":
+      return byCertificate(socket);
     case "password":
       return byPassword(dialogue);
   }
@@ -86,13 +89,18 @@ interface Dialogue {
   readonly signal: AbortSignal;
 }
 
-function wayOf({ handleName, oauth }: Wanted, ways: ReadonlySet<PostgresSignIn>) {
+function wayOf(
+  { handleName, oauth }: Wanted,
+  ways: ReadonlySet<PostgresSignIn>,
+  socket: TLSSocket,
+): PostgresSignIn {
   const wish = handleName !== undefined ? "scram" : oauth ? "oauth" : undefined;
   if (wish !== undefined && !ways.has(wish))
     throw new GatewayError("forbidden", `this gateway's door takes no sign-in by ${wish}`, {
       hint: `it takes: ${[...ways].join(", ")}`,
     });
   if (wish !== undefined) return wish;
+  if (ways.has("certificate") && showsOurs(socket)) return "certificate";
   if (ways.has("password")) return "password";
   if (ways.has("oauth")) return "oauth";
   throw new GatewayError("forbidden", "this gateway's door asks for no password", {
@@ -100,6 +108,24 @@ function wayOf({ handleName, oauth }: Wanted, ways: ReadonlySet<PostgresSignIn>)
       ? "give the user name as [account~]target~cst_<id>, the beginning of the handle, and the handle as the password"
       : "sign in with a client certificate: custody connect --certificate",
   });
+}
+
+/**
+ * What the certificate says of itself: libpq shows one that lies in the home folder to every server, and who
+ * has one of another authority is asked for a password as before.
+ */
+function showsOurs(socket: TLSSocket): boolean {
+  const shown = socket.getPeerX509Certificate();
+  return shown?.subjectAltName?.startsWith("URI:custody:delegation:") === true;
+}
+
+function byCertificate(socket: TLSSocket): SignedIn {
+  const shown = socket.getPeerX509Certificate();
+  if (shown === undefined) throw new GatewayError("protocol", "the certificate is gone");
+  return {
+    credential: { kind: "client-certificate", certificate: shown.raw },
+    refuse: undefined,
+  };
 }
 
 async function byPassword(dialogue: Dialogue): Promise<SignedIn> {

@@ -97,6 +97,9 @@ async function startTls(
     isServer: true,
     secureContext: deps.secureContext(),
     ALPNProtocols: ["postgresql"],
+    // TLS proves that the client has the key; whose certificate it is, the control side judges.
+    requestCert: deps.ways.has("certificate"),
+    rejectUnauthorized: false,
   });
   await new Promise<void>((resolve, reject) => {
     const finish = (error?: unknown) => {
