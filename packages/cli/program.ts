@@ -30,7 +30,10 @@ export const ENVIRONMENT_HELP: readonly (readonly [string, string])[] = [
   ["CUSTODY_URL", "the gateway's https address, instead of a context"],
   ["CUSTODY_CA", "PEM file of the CA to trust for CUSTODY_URL"],
   ["CUSTODY_CONTEXT", "the context to use, instead of the current one"],
-  ["CUSTODY_JUSTIFICATION", "why, for `custody run` without --why; it sets this for its program"],
+  [
+    "CUSTODY_JUSTIFICATION",
+    "why, for `custody run`, ssh and clients of Kubernetes; `run` sets this for its program",
+  ],
   ["CUSTODY_HOME", "folder of the contexts; default: $XDG_CONFIG_HOME/custody, ~/.config/custody"],
   ["CUSTODY_KEYRING", "off: keep secrets in files (mode 0600) even where there is a keyring"],
   ["BROWSER", "the program that opens a page to sign in"],

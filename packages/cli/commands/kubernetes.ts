@@ -25,6 +25,10 @@ export function addKubernetesCommands(program: Command, io: Io): void {
     .option("--namespace <name>", "the namespace clients begin in")
     .option("--command <program>", "how clients start this program", "custody")
     .option("--certificate", "clients show a certificate instead of a token")
+    .option(
+      "--why <text>",
+      "the reason approvers see; CUSTODY_JUSTIFICATION of a client goes before it",
+    )
     .addHelpText(
       "after",
       `
@@ -44,8 +48,9 @@ Examples:
     .command("credential")
     .description("the exec credential plugin of clients of Kubernetes: prints an ExecCredential")
     .option("--certificate", "a certificate for a key made for it, instead of a token")
-    .action(async ({ certificate }: { certificate?: true }, command: Command) =>
-      credential(invocationOf(command, io), certificate === true),
+    .option("--why <text>", "the reason approvers see, where CUSTODY_JUSTIFICATION has none")
+    .action(async (options: { certificate?: true; why?: string }, command: Command) =>
+      credential(invocationOf(command, io), options),
     );
   kubernetes
     .command("rbac")
@@ -69,6 +74,7 @@ interface KubeconfigOptions {
   readonly namespace?: string;
   readonly command: string;
   readonly certificate?: true;
+  readonly why?: string;
 }
 
 async function kubeconfig(
@@ -92,7 +98,10 @@ async function kubeconfig(
     listener: kubernetes,
     targets: [target],
     program: [options.command],
-    credentialArguments: options.certificate === true ? ["--certificate"] : [],
+    credentialArguments: [
+      ...(options.certificate === true ? ["--certificate"] : []),
+      ...(options.why === undefined ? [] : ["--why", options.why]),
+    ],
     ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
   });
   // JSON is YAML; a kubeconfig is read as either.
@@ -160,22 +169,35 @@ export function kubeconfigOf(parts: KubeconfigParts) {
   };
 }
 
-async function credential(invocation: Invocation, isCertificate: boolean): Promise<void> {
+async function credential(
+  invocation: Invocation,
+  options: { readonly certificate?: true; readonly why?: string },
+): Promise<void> {
   const gateway = invocation.gateway();
   if (gateway.token === undefined)
     throw new CliError("unauthenticated", "nobody is signed in here", {
       hint: `custody login ${gateway.url}, or CUSTODY_TOKEN in the environment`,
     });
-  const status = isCertificate
-    ? await certified(invocation)
-    : await tokenShown(invocation, gateway.token, gateway.key !== undefined);
+  // A client starts this anew each time it runs, with its own environment.
+  const said = invocation.io.environment.CUSTODY_JUSTIFICATION || options.why;
+  const why = said === undefined ? undefined : `why.${Buffer.from(said).toString("base64url")}`;
+  const status =
+    options.certificate === true
+      ? { ...(await certified(invocation)), ...(why === undefined ? {} : { token: why }) }
+      : await tokenShown(invocation, gateway.token, gateway.key !== undefined, why);
   invocation.io.stdout(
     `${JSON.stringify({ apiVersion: EXEC_API, kind: "ExecCredential", status })}\n`,
   );
 }
 
-async function tokenShown(invocation: Invocation, own: string, isPresented: boolean) {
-  const token = await passwordOf(invocation, own);
+async function tokenShown(
+  invocation: Invocation,
+  own: string,
+  isPresented: boolean,
+  why: string | undefined,
+) {
+  const password = await passwordOf(invocation, own);
+  const token = why === undefined ? password : `${password}~${why}`;
   const nowMs = invocation.io.nowMs();
   const untilMs = Math.min(
     expiryOf(own),

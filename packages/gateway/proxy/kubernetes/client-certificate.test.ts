@@ -86,6 +86,11 @@ describe("a client certificate at the door for Kubernetes", () => {
     const tls = await certificateFor("d-two");
     const both = await door.ask(POD, { tls, headers: { authorization: "Bearer good" } });
     assert.equal(both.status, 400);
+    const words = `why.${Buffer.from("ticket 12").toString("base64url")}`;
+    const why = await door.ask(POD, { tls, headers: { authorization: `Bearer ${words}` } });
+    assert.equal(why.status, 200);
+    const basic = await door.ask(POD, { tls, headers: { authorization: "Basic Z29vZA==" } });
+    assert.equal(basic.status, 400);
   });
 
   it("of another authority, of the listener's own, or of one revoked, is nobody", async () => {

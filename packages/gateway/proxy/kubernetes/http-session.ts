@@ -39,6 +39,8 @@ export interface ShownIdentity {
   readonly identity: string;
   /** When it is to be looked at again, by what it says of itself. */
   readonly untilMs: number;
+  /** Why, in the requestor's words. */
+  readonly justification: string | undefined;
 }
 
 /** What a request says of itself before anything is believed. */
@@ -151,7 +153,12 @@ export class HttpSessions implements AsyncDisposable {
   async of(shown: Shown): Promise<HttpSession> {
     if (this.#stopping !== undefined) throw this.#stopping;
     const key = createHash("sha256")
-      .update(JSON.stringify([shown.identity, shown.target, shown.account, shown.clientAddress]))
+      .update(
+        JSON.stringify([
+          ...[shown.identity, shown.target, shown.account, shown.clientAddress],
+          shown.justification,
+        ]),
+      )
       .digest("base64url");
     const found = this.#entries.get(key);
     if (found !== undefined && this.#deps.clock.nowMs() < found.credentialUntilMs) {
@@ -189,7 +196,7 @@ export class HttpSessions implements AsyncDisposable {
 
   async #connect(shown: Shown): Promise<HttpSession> {
     const { access, clock, control, journal } = this.#deps;
-    const { account, clientAddress, target: targetName } = shown;
+    const { account, clientAddress, justification, target: targetName } = shown;
     let session: HttpSession | undefined;
     let ending: GatewayError | undefined;
     let book: SessionBook | undefined;
@@ -230,7 +237,7 @@ export class HttpSessions implements AsyncDisposable {
         {
           ...{ sessionId: opened.sessionId, chain: opened.chain, target: target.name },
           ...{ account: opened.account, targetTags: target.tags, clientAddress },
-          justification: undefined,
+          justification,
         },
         { access, journal, recorder, denied: (denied) => control.noteDenial(denied) },
       );

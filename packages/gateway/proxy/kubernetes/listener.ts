@@ -22,6 +22,7 @@ import {
   type ShownIdentity,
   tokenExpiry,
 } from "./http-session.ts";
+import { justificationIn, splitJustification } from "./justification.ts";
 import { answerStatus, type RequestDeps, serveRequest } from "./request.ts";
 import { type StreamDeps, serveStream } from "./streams.ts";
 
@@ -270,18 +271,21 @@ function shownBy({ headers }: Incoming, certificate: ShownIdentity | undefined):
           hint: "the cluster sees the head of the chain of delegation; leave out --as",
         },
       );
-  const { authorization } = headers;
+  const [, shown] = /^Bearer ([\x21-\x7e]+)$/i.exec(String(headers.authorization ?? "")) ?? [];
+  const { token, justification: said } = splitJustification(shown ?? "");
+  const justification = justificationIn(headers) ?? said;
   if (certificate !== undefined) {
-    if (authorization === undefined) return certificate;
+    if (token === "" && (shown !== undefined || headers.authorization === undefined))
+      return { ...certificate, justification };
     // Of two identities neither is the one that is meant.
     throw new GatewayError("invalid", "the request shows a certificate and a token: one is enough");
   }
-  const [, token] = /^Bearer ([\x21-\x7e]+)$/i.exec(String(authorization ?? "")) ?? [];
-  if (token === undefined)
+  if (token === "")
     throw new GatewayError("unauthenticated", "the request shows no bearer token", {
       hint: "custody kubeconfig <target> writes a kubeconfig that does",
     });
-  return { credential: new Secret(token), identity: token, untilMs: tokenExpiry(token) };
+  const untilMs = tokenExpiry(token);
+  return { credential: new Secret(token), identity: token, untilMs, justification };
 }
 
 function certificateOf(secure: TLSSocket): ShownIdentity | undefined {
@@ -291,6 +295,7 @@ function certificateOf(secure: TLSSocket): ShownIdentity | undefined {
     credential: { kind: "client-certificate", certificate: certificate.raw },
     identity: `certificate ${certificate.fingerprint256}`,
     untilMs: certificate.validToDate.getTime(),
+    justification: undefined,
   };
 }
 

@@ -31,6 +31,7 @@ import {
 } from "./faults.ts";
 import type { HttpSession } from "./http-session.ts";
 import { createItemFilter, type ItemFilter } from "./item-filter.ts";
+import { lacksJustification } from "./justification.ts";
 import {
   fieldsOf,
   isFollowed,
@@ -254,6 +255,14 @@ async function hold(
   const { clock, control, limits } = deps;
   const { book } = session;
   const { body, command, info, operation, requestId, text } = prepared;
+  const refuse = (how: string): Permitted => {
+    const message = `Custody denied ${decision.what}: ${how}. Not executed. Request ${requestId}. Next: custody explain ${requestId}`;
+    book.recorder.command(requestId, text, undefined);
+    book.refuseCommand(command, unknownDenial(decision.what, how, "forbidden"));
+    return { status: refusedStatus(message, requestId) };
+  };
+  const lacking = lacksJustification(decision, book.subject.justification);
+  if (lacking !== undefined) return refuse(lacking);
   const wait = new HoldWait({ control, book, clock, reminderMs: limits.holdReminderMs });
   const bound = createHash("sha256").update(text).digest("base64url");
   const waiting = {
@@ -282,12 +291,9 @@ async function hold(
         RETRY_AFTER_SECONDS,
       ),
     };
-  const how =
-    result.kind === "refused" ? result.how : "what was approved is no longer what would run";
-  const message = `Custody denied ${decision.what}: ${how}. Not executed. Request ${requestId}. Next: custody explain ${requestId}`;
-  book.recorder.command(requestId, text, undefined);
-  book.refuseCommand(command, unknownDenial(decision.what, how, "forbidden"));
-  return { status: refusedStatus(message, requestId) };
+  return refuse(
+    result.kind === "refused" ? result.how : "what was approved is no longer what would run",
+  );
 }
 
 async function forward(

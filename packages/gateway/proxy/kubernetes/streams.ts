@@ -21,6 +21,7 @@ import { type JudgedStream, judgeStream, portOperation } from "./exec-operations
 import { denialStatus, refusedStatus, type Status, statusOf } from "./faults.ts";
 import type { HttpSession } from "./http-session.ts";
 import { isObject, parseJson } from "./json-text.ts";
+import { lacksJustification } from "./justification.ts";
 import { type StreamKind, streamOf } from "./operations.ts";
 import { type RequestLimits, timeLimit } from "./request.ts";
 import type { PieceOf, StreamDoor, StreamTaps } from "./stream-door.ts";
@@ -170,6 +171,14 @@ async function hold(
   const { clock, control, limits } = deps;
   const { book } = session;
   const { requestId, operation, text, command } = stream;
+  const refuse = (how: string): Permitted => {
+    book.recorder.command(requestId, text, undefined);
+    book.refuseCommand(command, deniedBecause(decision.what, how));
+    const message = `Custody denied ${decision.what}: ${how}. Not executed. Request ${requestId}.`;
+    return { status: refusedStatus(message, requestId) };
+  };
+  const lacking = lacksJustification(decision, book.subject.justification);
+  if (lacking !== undefined) return refuse(lacking);
   const wait = new HoldWait({ control, book, clock, reminderMs: limits.holdReminderMs });
   const bound = createHash("sha256").update(text).digest("base64url");
   const waiting = {
@@ -184,12 +193,9 @@ async function hold(
   const result = wait.release(waiting, ended);
   if (result.kind === "released")
     return { permit: result.permit, approvedBy: result.approvedBy, met: metBy(ended) };
-  const how =
-    result.kind === "refused" ? result.how : "what was approved is no longer what would run";
-  book.recorder.command(requestId, text, undefined);
-  book.refuseCommand(command, deniedBecause(decision.what, how));
-  const message = `Custody denied ${decision.what}: ${how}. Not executed. Request ${requestId}.`;
-  return { status: refusedStatus(message, requestId) };
+  return refuse(
+    result.kind === "refused" ? result.how : "what was approved is no longer what would run",
+  );
 }
 
 interface Begun {
