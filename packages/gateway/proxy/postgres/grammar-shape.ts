@@ -2,16 +2,14 @@
 // written once. Only the shape changes: names of fields and how constants are wrapped; never what the text
 // means to the server it is for.
 
-import type { Grammar } from "./grammars.ts";
-
 type Fields = Record<string, unknown>;
 
-/** `tree` is not used any more afterwards. Nesting is bounded by the parser's own limit. */
-export function inNewestShape(tree: unknown, grammar: Grammar): unknown {
+/** `grammar`: the major version. `tree` is not used any more afterwards. Nesting is bounded by the parser's own limit. */
+export function inNewestShape(tree: unknown, grammar: number): unknown {
   return grammar === 18 ? tree : shaped(tree, grammar);
 }
 
-function shaped(node: unknown, grammar: Grammar): unknown {
+function shaped(node: unknown, grammar: number): unknown {
   if (Array.isArray(node)) return node.map((one) => shaped(one, grammar));
   if (!isFields(node)) return node;
   const boolean = grammar < 15 ? booleanOf(node) : undefined;
