@@ -10,6 +10,7 @@ import { runCases } from "../../ssh/checks.ts";
 import { openSshStage } from "../../ssh/stage.ts";
 import { hasSshServer } from "../../support/ssh-server.ts";
 import { openAttackedHost } from "./attacked-host.ts";
+import { CERTIFICATE_ATTACKS } from "./certificate-attacks.ts";
 import { openLineJudge } from "./judge-lines.ts";
 import { LITERAL } from "./lines-literal.ts";
 import { PROGRAMS } from "./lines-programs.ts";
@@ -18,6 +19,9 @@ import { SESSION_ATTACKS, SESSION_POLICIES } from "./session-attacks.ts";
 
 /** What every peer takes in one packet (RFC 4253, section 6.1); longer lines are read alone. */
 const MAX_SENT_BYTES = 32_000;
+
+/** Each with a session, or several, of its own. */
+const SESSIONS = [...SESSION_ATTACKS, ...MASK_ATTACKS, ...CERTIFICATE_ATTACKS];
 
 const words = process.argv.slice(2);
 const attempts = [...LITERAL, ...PROGRAMS].filter(
@@ -55,14 +59,14 @@ if (hasSshServer()) {
   }
   await using stage = await openSshStage({ policies: SESSION_POLICIES + MASK_POLICIES });
   const tally = { passed: 0, failed: 0, skipped: 0 };
-  const cases = [...SESSION_ATTACKS, ...MASK_ATTACKS].filter(
+  const cases = SESSIONS.filter(
     ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
   );
   await runCases(cases, stage, tally);
   passed += tally.passed;
   failed += tally.failed;
 } else {
-  skipped = attempts.length + SESSION_ATTACKS.length + MASK_ATTACKS.length;
+  skipped = attempts.length + SESSIONS.length;
   console.log("skipped  the way through a host: there is no sshd on this machine");
 }
 console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);

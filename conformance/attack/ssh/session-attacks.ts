@@ -34,6 +34,12 @@ permit (principal, action in SSH::Action::"data", resource);
 forbid (principal, action == SSH::Action::"sftp_write", resource is SSH::Path)
 when { resource.path like "*/held/*" }
 unless { context.approved };
+@id("touching-waits")
+@approvers("corp/operators")
+@quorum("1")
+forbid (principal, action == SSH::Action::"exec", resource)
+when { resource.program == "touch" }
+unless { context.approved };
 @id("little-is-read")
 @max_bytes("16B")
 permit (principal, action == SSH::Action::"sftp_read", resource is SSH::Path)

@@ -15,6 +15,8 @@ export interface LeaseRequest<T extends Target = Target> {
 
 export interface Lease {
   readonly credential: UpstreamCredential;
+  /** One that opens the way for this command alone. Absent: the target knows no such. */
+  forCommand?(line: string): Promise<UpstreamCredential>;
   /** The server process that runs the session, so that its end can stop it. */
   attach(processId: number): void;
   /** Idempotent. */

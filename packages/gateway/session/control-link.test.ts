@@ -204,3 +204,17 @@ test("a process that lost the control side ends all sessions and closes them by 
   await remote.control.closeSession("s-1", "gone", undefined);
   await assert.rejects(remote.control.openSession(REQUEST, events), { code: "shutdown" });
 });
+
+test("a credential for one command crosses as what it is, for a session of the asker's own alone", async () => {
+  const command = async (sessionId: string, line: string) => {
+    const upstream = { user: "app", certificate: `${sessionId} ${line}` };
+    return { kind: "ssh-certificate", ...upstream, privateKey: new Secret("key") } as const;
+  };
+  const { data, remote } = linked({ commandCredential: command });
+  await remote.control.openSession(REQUEST, listening().events);
+  const got = await remote.control.commandCredential?.("s-1", "'id'");
+  assert.ok(got?.kind === "ssh-certificate" && got.privateKey instanceof Secret);
+  assert.deepEqual([got.certificate, got.privateKey.reveal()], ["s-1 'id'", "key"]);
+  await assert.rejects(async () => remote.control.commandCredential?.("s-other", "'id'"));
+  data.close();
+});

@@ -20,6 +20,7 @@ import type {
   OpenedSession,
   OpenSession,
   SessionEnd,
+  UpstreamCredential,
 } from "./control.ts";
 import type { DeniedCommand } from "./recent-denials.ts";
 
@@ -30,6 +31,9 @@ export type ControlMethods = {
     readonly sessionId: string;
     readonly processId: number;
   }) => undefined;
+  readonly commandCredential: (asked: { readonly sessionId: string; readonly line: string }) => {
+    readonly credential: UpstreamCredential | undefined;
+  };
   readonly closeSession: (asked: {
     readonly sessionId: string;
     readonly reason: string;
@@ -89,6 +93,7 @@ const openSession = z.object({
   }),
 });
 const attachBackend = z.object({ sessionId: id, processId: z.int() });
+const commandCredential = z.object({ sessionId: id, line: text });
 const closeSession = z.object({
   sessionId: id,
   reason: text,
@@ -153,6 +158,11 @@ export function serveControl(deps: ControlLinkDeps): ControlLink {
       attachBackend(argument) {
         const { sessionId, processId } = attachBackend.parse(argument);
         if (sessions.has(sessionId)) control.attachBackend(sessionId, processId);
+      },
+      async commandCredential(argument) {
+        const { sessionId, line } = commandCredential.parse(argument);
+        const credential = await control.commandCredential?.(own(sessionId), line);
+        return openSecrets({ credential });
       },
       async closeSession(argument) {
         const { sessionId, reason, recording } = closeSession.parse(argument);

@@ -178,6 +178,11 @@ export interface Control {
   openSession(request: OpenSession, events: SessionEvents): Promise<OpenedSession>;
   /** The server process that runs this session's commands, so that a revocation can end it. */
   attachBackend(sessionId: string, processId: number): void;
+  /**
+   * A credential with which the target runs this line and nothing else; undefined: its account has none
+   * such. Absent: no target has. Throws GatewayError "not_found" for a session that is over.
+   */
+  commandCredential?(sessionId: string, line: string): Promise<UpstreamCredential | undefined>;
   /** `recording` ties the whole recording to the log; undefined when there is none. */
   closeSession(
     sessionId: string,

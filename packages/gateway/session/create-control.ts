@@ -13,6 +13,7 @@ export function createControl(
   return {
     openSession: sessions.openSession,
     attachBackend: sessions.attachBackend,
+    commandCredential: sessions.commandCredential,
     async closeSession(sessionId, reason, recording) {
       approvals.leaveAll(sessionId);
       await sessions.closeSession(sessionId, reason, recording);

@@ -53,6 +53,10 @@ export function createRemoteControl(deps: RemoteControlDeps): RemoteControl {
     },
     attachBackend: (sessionId, processId) =>
       channel().tell("attachBackend", { sessionId, processId }),
+    async commandCredential(sessionId, line) {
+      const answer = await channel().call("commandCredential", { sessionId, line });
+      return (closeSecrets(answer) as typeof answer).credential;
+    },
     async closeSession(sessionId, reason, recording) {
       const key = keys.get(sessionId);
       if (key === undefined) return;

@@ -60,6 +60,7 @@ export interface SessionDeps {
 
 export interface Sessions
   extends Pick<Control, "openSession" | "attachBackend" | "closeSession">,
+    Required<Pick<Control, "commandCredential">>,
     Disposable {}
 
 const ID_LENGTH = 12;
@@ -77,6 +78,14 @@ export function createSessions(
     openSession: (request, events) =>
       open({ ...deps, leases, refusals }, newId("s", ID_LENGTH, random), request, events),
     attachBackend: (sessionId, processId) => leases.get(sessionId)?.lease.attach(processId),
+    async commandCredential(sessionId, line) {
+      const session = deps.registry.get(sessionId);
+      const held = leases.get(sessionId);
+      if (session === undefined || held === undefined)
+        throw new GatewayError("not_found", "the session is over");
+      assertStillOpen(deps.registry, session);
+      return held.lease.forCommand?.(line);
+    },
     async closeSession(sessionId, reason, recording) {
       const session = deps.registry.get(sessionId);
       if (session === undefined) return;

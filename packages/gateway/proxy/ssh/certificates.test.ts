@@ -50,6 +50,7 @@ test("no certificate of another purpose or authority signs a client in", async (
     principals: ["custody"],
     expiresAtMs: NOW_MS + 60_000,
     sourceAddress: undefined,
+    command: undefined,
   });
   const hostOne = await hostCertificate(deps, { host, hostCa: host }, ["custody"]);
   const cases: readonly [Buffer, KeyObject, RegExp][] = [
@@ -112,6 +113,7 @@ test("ssh-keygen reads what is made, the chain as the key id on one line", async
     principals: ["deploy"],
     expiresAtMs: NOW_MS + 60_000,
     sourceAddress: "10.0.0.1",
+    command: undefined,
   });
   const listed = spawnSync("ssh-keygen", ["-L", "-f", "-"], {
     input: publicKeyLine(certificate),
@@ -126,4 +128,22 @@ test("ssh-keygen reads what is made, the chain as the key id on one line", async
   );
   assert.match(listed.stdout, /from 2026-11-22T19:58:00 to 2026-11-22T20:01:00/);
   assert.deepEqual(parseCertificate(certificate).principals, ["deploy"]);
+});
+
+test("a certificate for one command says which, permits nothing beside and is over soon", async () => {
+  const { certificate } = await sessionCertificate(deps, key(), {
+    ...{ sessionId: "s-abc", chain: "somebody", principals: ["deploy"] },
+    expiresAtMs: NOW_MS + 3_600_000,
+    ...{ sourceAddress: "10.0.0.1", command: "'systemctl' 'restart' 'nginx'" },
+  });
+  const parsed = parseCertificate(certificate);
+  assert.deepEqual(parsed.criticalOptions, [
+    { name: "force-command", value: "'systemctl' 'restart' 'nginx'" },
+    { name: "source-address", value: "10.0.0.1" },
+  ]);
+  assert.deepEqual(
+    parsed.extensions.map(({ name }) => name),
+    ["permit-pty"],
+  );
+  assert.equal(parsed.validBefore, BigInt(NOW_MS / 1000 + 120));
 });

@@ -35,6 +35,7 @@ export const DELEGATION_OPTION = "delegation@custody";
 export const CLIENT_PRINCIPAL = "custody";
 
 const BACKDATE_SECONDS = 120;
+const COMMAND_LIFE_MS = 120_000;
 const HOST_LIFE_SECONDS = 30 * 86_400;
 const MAX_KEY_ID_LENGTH = 512;
 const NONCE_BYTES = 32;
@@ -135,6 +136,8 @@ export interface SessionCertificateRequest {
   readonly expiresAtMs: number;
   /** Addresses the target takes it from, as sshd's source-address writes them. */
   readonly sourceAddress: string | undefined;
+  /** All that may be run with it, whatever is asked; undefined: what is asked. */
+  readonly command: string | undefined;
 }
 
 /** A key for one session and its certificate, for the target. */
@@ -144,7 +147,12 @@ export async function sessionCertificate(
   request: SessionCertificateRequest,
 ): Promise<{ readonly privateKey: KeyObject; readonly certificate: Buffer }> {
   const { privateKey } = generateKeyPairSync("ed25519");
-  const { sourceAddress } = request;
+  const { command, sourceAddress } = request;
+  // One command is begun at once; its connection lives on when the certificate does not.
+  const expiresAtMs =
+    command === undefined
+      ? request.expiresAtMs
+      : Math.min(request.expiresAtMs, deps.clock.nowMs() + COMMAND_LIFE_MS);
   const certificate = await signCertificate(
     {
       ...unique(deps),
@@ -153,10 +161,15 @@ export async function sessionCertificate(
       keyId: plainKeyId(`custody ${request.sessionId} ${request.chain}`),
       principals: request.principals,
       validAfter: BigInt(nowSeconds(deps) - BACKDATE_SECONDS),
-      validBefore: BigInt(Math.ceil(request.expiresAtMs / 1000)),
-      criticalOptions:
-        sourceAddress === undefined ? [] : [{ name: "source-address", value: sourceAddress }],
-      extensions: PERMITTED.map((name) => ({ name, value: undefined })),
+      validBefore: BigInt(Math.ceil(expiresAtMs / 1000)),
+      criticalOptions: [
+        ...(command === undefined ? [] : [{ name: "force-command", value: command }]),
+        ...(sourceAddress === undefined ? [] : [{ name: "source-address", value: sourceAddress }]),
+      ],
+      extensions: (command === undefined ? PERMITTED : ["permit-pty"]).map((name) => ({
+        name,
+        value: undefined,
+      })),
     },
     signerOf(targetCa),
   );

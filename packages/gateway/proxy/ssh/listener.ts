@@ -13,10 +13,16 @@ import { GatewayError } from "../../base/errors.ts";
 import type { Grammars } from "../../command/load-grammars.ts";
 import type { Chain } from "../../delegation/chain.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
-import type { Control, OpenedSession, ShownCredential } from "../../session/control.ts";
+import type {
+  Control,
+  OpenedSession,
+  ShownCredential,
+  UpstreamCredential,
+} from "../../session/control.ts";
 import { recordedSession } from "../../session/recorded-session.ts";
 import { SessionBook } from "../../session/session-book.ts";
 import type { SshTarget, Target } from "../../target/target.ts";
+import { CommandConnections } from "./command-connections.ts";
 import { Judge } from "./judge.ts";
 import { isOwnTarget } from "./own-targets.ts";
 import { SshPeer } from "./peer.ts";
@@ -247,11 +253,8 @@ class Door {
       },
     );
     try {
-      const { limits, clock, log } = this.#deps;
       const target = this.#target(destination.target);
-      const upstream = await connectUpstream(target, session.upstream, {
-        ...{ clock, log, software: SOFTWARE, connectTimeoutMs: limits.targetConnectTimeoutMs },
-      });
+      const upstream = await this.#connect(target, session.upstream);
       const parts = this.#assemble(client, upstream, target, session, clientAddress);
       ({ relay, book } = parts);
       // It may have changed while the target was connected to.
@@ -261,6 +264,13 @@ class Door {
       await control.closeSession(session.sessionId, "sign-in failed", undefined);
       throw thrown;
     }
+  }
+
+  #connect(target: SshTarget, credential: UpstreamCredential): Promise<SshPeer> {
+    const { limits, clock, log } = this.#deps;
+    return connectUpstream(target, credential, {
+      ...{ clock, log, software: SOFTWARE, connectTimeoutMs: limits.targetConnectTimeoutMs },
+    });
   }
 
   #target(name: string): SshTarget {
@@ -298,6 +308,10 @@ class Door {
       ...{ judge, recorder, grammars, clock, log },
       site: { target: target.name, account },
       shell: target.accounts.find(({ name }) => name === account)?.shell,
+      commandConnections: new CommandConnections({
+        credentialFor: async (line) => control.commandCredential?.(session.sessionId, line),
+        connect: (credential) => this.#connect(target, credential),
+      }),
       isOwnTarget: (host, port) => isOwnTarget(targets(), target, host, port),
     });
     return { relay, book, judge, recorder };

@@ -7,6 +7,7 @@ import type { Grammars } from "../../command/load-grammars.ts";
 import type { Recorder } from "../../recording/recorder.ts";
 import type { SshShell } from "../../target/ssh-target.ts";
 import type { BackChannels } from "./back-channels.ts";
+import type { CommandConnections } from "./command-connections.ts";
 import type { ChannelEnd, Flow } from "./flow.ts";
 import type { Judge } from "./judge.ts";
 import type { Site } from "./operations.ts";
@@ -23,9 +24,13 @@ export interface RelayContext {
   readonly backChannels: BackChannels;
   readonly clock: Clock;
   /** Asks the target for a channel; `handler` gets what happens on it. */
-  readonly openUpstream: (open: ChannelOpen, handler: ChannelHandler) => ChannelEnd;
+  readonly openUpstream: OpenUpstream;
+  /** The same, for one command alone. */
+  readonly commandConnections: CommandConnections;
   readonly log: (message: string, error?: unknown) => void;
 }
+
+export type OpenUpstream = (open: ChannelOpen, handler: ChannelHandler) => ChannelEnd;
 
 /** What becomes of a channel's events, whichever peer it is of. */
 export interface ChannelHandler {

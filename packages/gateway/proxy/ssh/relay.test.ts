@@ -13,6 +13,7 @@ import { systemClock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
 import { loadGrammars } from "../../command/load-grammars.ts";
+import { CommandConnections } from "./command-connections.ts";
 import { SshPeer } from "./peer.ts";
 import { Relay, type RelayDeps } from "./relay.ts";
 import { connectUpstream } from "./upstream.ts";
@@ -105,6 +106,10 @@ function standIns(outcomes: string[]): Omit<RelayDeps, "log"> {
     grammars: loadGrammars(),
     clock: systemClock,
     isOwnTarget: async () => false,
+    commandConnections: new CommandConnections({
+      credentialFor: async () => undefined,
+      connect: async () => assert.fail("nothing was approved"),
+    }),
   };
 }
 

@@ -8,6 +8,7 @@ import type { SshEvent } from "@custody/wire/ssh/events.ts";
 import { CHANNEL_OPEN_FAILURES, type ChannelOpen } from "@custody/wire/ssh/requests.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import { BackChannels } from "./back-channels.ts";
+import { deliver, isLast, isOfChannel } from "./channel-events.ts";
 import type { ChannelEnd } from "./flow.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { SshPeer } from "./peer.ts";
@@ -147,38 +148,11 @@ export class Relay {
   }
 
   #onChannelEvent(handlers: Map<number, ChannelHandler>, event: SshEvent): void {
-    if (!("channel" in event)) return;
+    if (!isOfChannel(event)) return;
     const handler = handlers.get(event.channel);
-    switch (event.kind) {
-      case "channel-data":
-        handler?.onData(event.stream, event.data);
-        return;
-      case "channel-eof":
-        handler?.onEof();
-        return;
-      case "channel-writable":
-        handler?.onWritable();
-        return;
-      case "channel-request":
-        handler?.onRequest(event.request, event.reply);
-        return;
-      case "channel-reply":
-        handler?.onReply(event.tag, event.success);
-        return;
-      case "channel-opened":
-        handler?.onOpened();
-        return;
-      case "channel-refused":
-        handlers.delete(event.channel);
-        handler?.onRefused(event.text);
-        return;
-      case "channel-closed":
-        handlers.delete(event.channel);
-        handler?.onClosed();
-        this.#endIfDrained();
-        return;
-      default:
-    }
+    if (isLast(event)) handlers.delete(event.channel);
+    if (handler !== undefined) deliver(event, handler);
+    if (event.kind === "channel-closed") this.#endIfDrained();
   }
 
   #onClientOpen(channel: number, open: ChannelOpen): void {
@@ -248,6 +222,7 @@ export class Relay {
     for (const handler of [...this.#ofClient.values(), ...this.#ofTarget.values()])
       this.#inOrder(() => handler.onClosed());
     this.#inOrder(() => this.#forwarding.close());
+    this.#inOrder(() => this.#context.commandConnections.close());
     this.#upstream.disconnect(DISCONNECT_REASON.revoked, "the session has ended");
     this.#client.destroySoon();
     this.#resolveEnd(this.#why ?? reason);

@@ -6,7 +6,7 @@
 
 import type { ReplySlot } from "@custody/wire/ssh/events.ts";
 import { type ChannelRequest, STDERR } from "@custody/wire/ssh/requests.ts";
-import { GatewayError } from "../../base/errors.ts";
+import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import { readExec } from "./exec.ts";
 import { type ChannelEnd, Flow } from "./flow.ts";
 import type { Asked, Verdict } from "./judge.ts";
@@ -41,6 +41,8 @@ export class SessionChannel implements ChannelHandler {
   #isStarted = false;
   #isOver = false;
   #running: RunningChannel | undefined;
+  /** Permitted, and its connection is being opened. */
+  #opening: Start | undefined;
   #cancelWait: (() => void) | undefined;
   /** What came before anything runs. What runs reads it (SFTP decides on it), so it waits unread. */
   #early: { readonly stream: number; readonly data: Buffer }[] = [];
@@ -136,6 +138,7 @@ export class SessionChannel implements ChannelHandler {
 
   onClosed(): void {
     this.#isOver = true;
+    this.#giveUp("skipped");
     this.#onGone();
     this.#cancelWait?.();
     this.#forwards.end();
@@ -238,13 +241,47 @@ export class SessionChannel implements ChannelHandler {
       this.#context.judge.book.endCommand({ requestId, outcome: "skipped" });
       return;
     }
+    const given = { ...start, before: this.#forwards.begin(), requestId, permit, level, masks };
+    // What people consented to runs on a connection on which nothing else can.
+    if (verdict.isApproved && start.request.kind === "exec" && given.before.length === 0)
+      this.#beginAlone(given, start.request.command);
+    else this.#begin(given, this.#context);
+  }
+
+  #beginAlone(start: Start, line: Buffer): void {
+    this.#opening = start;
+    this.#context.commandConnections
+      .open(line)
+      .then((openUpstream) => {
+        // It was given up, and has its outcome.
+        if (this.#opening !== start) return;
+        this.#opening = undefined;
+        const own = openUpstream === undefined ? {} : { openUpstream };
+        this.#begin(start, { ...this.#context, ...own });
+      })
+      .catch((thrown) => {
+        const error = toGatewayError(thrown);
+        this.#context.log("a connection for one command was not opened", error.cause ?? error);
+        this.#giveUp("failed");
+        this.#close(faultLines(error), EXIT.failed);
+      });
+  }
+
+  /** Nothing runs of what is on its way to be started. */
+  #giveUp(outcome: string): void {
+    const opening = this.#opening;
+    this.#opening = undefined;
+    if (opening === undefined) return;
+    this.#context.judge.book.endCommand({ requestId: opening.requestId, outcome });
+  }
+
+  #begin(start: Start, context: RelayContext): void {
     const client: ClientSide = {
       ...{ end: this.#end, toClient: this.#toClient, toTarget: this.#toTarget },
       ...{ terminal: this.#terminal, environment: this.#environment },
       close: (lines, exit) => this.#close(lines, exit),
     };
-    const before = this.#forwards.begin();
-    const running = this.#run({ ...start, before, requestId, permit, level, masks }, client);
+    const running = this.#run(start, client, context);
     this.#running = running;
     const early = this.#early;
     this.#early = [];
@@ -252,9 +289,9 @@ export class SessionChannel implements ChannelHandler {
     if (this.#hasEarlyEnd) running.onClientEof();
   }
 
-  #run(start: Start, client: ClientSide): RunningChannel {
+  #run(start: Start, client: ClientSide, context: RelayContext): RunningChannel {
     try {
-      return new RunningChannel(this.#context, start, client);
+      return new RunningChannel(context, start, client);
     } catch (thrown) {
       const { requestId } = start;
       this.#context.judge.book.endCommand({ requestId, outcome: "failed" });
@@ -269,6 +306,7 @@ export class SessionChannel implements ChannelHandler {
   #close(lines: Lines, exit: number | undefined): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#giveUp("skipped");
     this.#forwards.end();
     this.#tell(lines);
     // What the client still sends is nobody's.

@@ -6,7 +6,7 @@ import type { KeyObject } from "node:crypto";
 import { Secret } from "../../base/secret.ts";
 import type { ResolveSecret } from "../../credential/secrets.ts";
 import { describeChain } from "../../delegation/chain.ts";
-import type { CredentialBroker, Lease, LeaseRequest } from "../../session/broker.ts";
+import type { CredentialBroker, LeaseRequest } from "../../session/broker.ts";
 import type { UpstreamCredential } from "../../session/control.ts";
 import type { SshTarget } from "../../target/target.ts";
 import { type CertificateDeps, sessionCertificate } from "./certificates.ts";
@@ -19,7 +19,10 @@ export interface SshBrokerDeps extends CertificateDeps {
 export function createSshBroker(deps: SshBrokerDeps): CredentialBroker<SshTarget> {
   return {
     async lease(request) {
-      return leaseOf(await credentialFor(deps, request));
+      const credential = await credentialFor(deps, request);
+      const lease = { credential, attach: () => undefined, release: async () => undefined };
+      if (credential.kind !== "ssh-certificate") return lease;
+      return { ...lease, forCommand: (line) => credentialFor(deps, request, line) };
     },
     // A session that ends signals what it runs and closes its own connection: there is no other way in.
     endBackends: async () => undefined,
@@ -29,6 +32,7 @@ export function createSshBroker(deps: SshBrokerDeps): CredentialBroker<SshTarget
 async function credentialFor(
   deps: SshBrokerDeps,
   { target, account: name, sessionId, chain, expiresAtMs }: LeaseRequest<SshTarget>,
+  command?: string,
 ): Promise<UpstreamCredential> {
   const account = target.accounts.find((one) => one.name === name);
   if (account === undefined) throw new RangeError(`no account ${name}`);
@@ -45,14 +49,11 @@ async function credentialFor(
         principals: credential.principals,
         expiresAtMs,
         sourceAddress: credential.sourceAddress,
+        command,
       });
       const pem = made.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
       const certificate = made.certificate.toString("base64");
       return { kind: "ssh-certificate", user, privateKey: new Secret(pem), certificate };
     }
   }
-}
-
-function leaseOf(credential: UpstreamCredential): Lease {
-  return { credential, attach: () => undefined, release: async () => undefined };
 }
