@@ -47,8 +47,10 @@ export function clusterProblem(): string | undefined {
 }
 
 export interface ClusterOptions {
-  /** More flags of the API server; one that is given twice counts as it is here. */
+  /** More flags of the API server; lists it has already are added to. */
   readonly flags?: readonly string[];
+  /** `RBAC` where it is left out. */
+  readonly authorization?: string;
   /** true: with a controller manager, where one is built. */
   readonly controllers?: boolean;
 }
@@ -99,7 +101,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
       "tokens.csv",
       `${adminToken},admin,1,"system:masters"\n${gatewayToken},gateway-sa,2,"gateways"\n`,
     )}`,
-    "--authorization-mode=RBAC",
+    `--authorization-mode=${options.authorization ?? "RBAC"}`,
     "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
     ...[`--service-account-key-file=${keyFile}`, `--service-account-signing-key-file=${keyFile}`],
     ...["--service-cluster-ip-range=10.0.0.0/24", "--disable-admission-plugins=ServiceAccount"],

@@ -1,0 +1,132 @@
+// Kubernetes' own test/cmd suites, against an API server and against another through the gateway, where
+// everything is permitted that policies can permit: `npm run conformance:kubernetes:suites`; with words as
+// arguments only the suites whose names contain one. What comes out through the gateway is what comes out
+// direct, but where expected.json says otherwise and why. The last line is `N passed, N failed, N skipped`.
+
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { clusterProblem, startCluster } from "../../support/kubernetes-server.ts";
+import { builtPrograms } from "../build-apiserver.ts";
+import { openKubernetesStage } from "../stage.ts";
+import {
+  copySuites,
+  runSuite,
+  type SuiteDoor,
+  type SuiteResult,
+  suiteNames,
+} from "./run-suites.ts";
+
+interface Expected {
+  /** Suites that do not come out as they must even direct: what this machine lacks for them. */
+  readonly direct: Readonly<Record<string, string>>;
+  /** Suites that must come out otherwise through the gateway, and why. */
+  readonly gateway: Readonly<Record<string, string>>;
+}
+
+const words = process.argv.slice(2);
+const missing =
+  clusterProblem() ??
+  (builtPrograms()?.controllerManager === null || builtPrograms()?.kubectl === null
+    ? "no kubectl or no controller manager is built: node conformance/kubernetes/build-apiserver.ts"
+    : undefined);
+if (missing !== undefined) {
+  console.log(`${missing}\n\n0 passed, 0 failed, 1 skipped`);
+  process.exit(0);
+}
+const expected = JSON.parse(
+  readFileSync(new URL("expected.json", import.meta.url), "utf8"),
+) as Expected;
+
+// As hack/make-rules/test-cmd.sh starts it.
+const CLUSTER = {
+  controllers: true,
+  authorization: "RBAC,AlwaysAllow",
+  flags: [
+    "--enable-admission-plugins=LimitRanger,ResourceQuota",
+    "--disable-admission-plugins=ServiceAccount,DefaultStorageClass,DefaultTolerationSeconds,MutatingAdmissionWebhook,ValidatingAdmissionWebhook,StorageObjectInUseProtection",
+  ],
+};
+const EVERYTHING = `
+@id("suites-do-everything")
+permit (principal, action, resource);
+`;
+const folder = mkdtempSync(join(tmpdir(), "custody-suites-"));
+try {
+  process.exitCode = await main();
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function main(): Promise<number> {
+  await using cluster = await startCluster(CLUSTER);
+  const none = {
+    "agents.cedar": "",
+    "guards.cedar": "",
+    "people.cedar": "",
+    "operators.cedar": "",
+  };
+  await using stage = await openKubernetesStage({
+    ...{ cluster: CLUSTER, isBare: true },
+    policies: { ...none, "catalogue.cedar": "", "suites.cedar": EVERYTHING },
+  });
+  await Promise.all([cluster, stage.cluster].map(addNode));
+  const unmasked = ["--unmask", "secret.k8s", "secret.k8s.env"];
+  const token = await stage.delegate("engineer", "suites", "k8s:*", "*", unmasked);
+  const address = new URL(stage.address);
+  const port = new URL(cluster.server).port;
+  const [direct, gateway] = await Promise.all([
+    through("direct", { portAndPath: port, token: cluster.adminToken }),
+    through("gateway", { portAndPath: `${address.port}${address.pathname}`, token }),
+  ]);
+  let passed = 0;
+  let failed = 0;
+  let skipped = 0;
+  for (const [name, one] of direct) {
+    const other = gateway.get(name) ?? { passed: false, assertions: [], last: "it was not run" };
+    const lacks = expected.direct[name];
+    const reason = expected.gateway[name];
+    const isSame = one.passed === other.passed && `${one.assertions}` === `${other.assertions}`;
+    const counts = `${other.assertions.length} of ${one.assertions.length} assertions`;
+    if (lacks !== undefined) {
+      skipped++;
+      console.log(`skipped  ${name}: ${lacks}; through the gateway ${counts}`);
+    } else if (one.passed && (isSame || reason !== undefined)) {
+      passed++;
+      console.log(`passed   ${name}: ${counts}${isSame ? "" : `; ${reason}`}`);
+    } else {
+      failed++;
+      console.log(`FAILED   ${name}: ${counts}\n  direct: ${one.last}\n  gateway: ${other.last}`);
+    }
+  }
+  const total = (results: Map<string, SuiteResult>) =>
+    [...results.values()].reduce((sum, { assertions }) => sum + assertions.length, 0);
+  console.log(`\nassertions that held: ${total(direct)} direct, ${total(gateway)} through Custody`);
+  console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);
+  return failed === 0 && passed > 0 ? 0 : 1;
+}
+
+async function through(name: string, door: SuiteDoor): Promise<Map<string, SuiteResult>> {
+  const own = join(folder, name);
+  copySuites(own, door);
+  const results = new Map<string, SuiteResult>();
+  for (const suite of suiteNames(own)) {
+    if (words.length > 0 && !words.some((word) => suite.includes(word))) continue;
+    const begun = performance.now();
+    const result = await runSuite(own, suite, door);
+    results.set(suite, result);
+    const seconds = ((performance.now() - begun) / 1000).toFixed(0);
+    const said = result.passed ? "" : `\n${result.last}`;
+    process.stderr.write(
+      `${name} ${suite}: ${result.passed ? "ok" : "not ok"}, ${result.assertions.length}, ${seconds} s${said}\n`,
+    );
+  }
+  return results;
+}
+
+/** The node the suites expect, as test-cmd.sh makes it. */
+async function addNode({ call }: { call(...args: [string, string, unknown]): Promise<unknown> }) {
+  const capacity = { memory: "1Gi" };
+  const metadata = { name: "127.0.0.1", annotations: { "save-managers": "true" } };
+  await call("POST", "/api/v1/nodes", { metadata, status: { capacity } });
+}
