@@ -11,10 +11,11 @@ import { OPENSSH } from "./openssh.ts";
 import { OTHERS } from "./others.ts";
 import { PEERS } from "./peers.ts";
 import { SFTP_ATTACKS } from "./sftp-attacks.ts";
+import { SHELLS } from "./shells.ts";
 import { openSshStage } from "./stage.ts";
 
 const words = process.argv.slice(2);
-const wanted = [...OPENSSH, ...OTHERS, ...PEERS, ...SFTP_ATTACKS].filter(
+const wanted = [...OPENSSH, ...OTHERS, ...PEERS, ...SHELLS, ...SFTP_ATTACKS].filter(
   ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
 );
 /** The gateway has to have stopped for it: always the last. */

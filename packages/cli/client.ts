@@ -52,7 +52,10 @@ export interface Client {
     name: Name,
     call?: Call<Name>,
   ): AsyncGenerator<ResponseOf<Name>>;
+  /** Once everything asked for is answered. */
   close(): Promise<void>;
+  /** At once; streams end with an error. */
+  abandon(): Promise<void>;
 }
 
 export function createClient(options: ClientOptions): Client {
@@ -85,7 +88,10 @@ export function createClient(options: ClientOptions): Client {
         yield understood(name, value);
       }
     },
-    close: () => agent.close(),
+    close: async () => {
+      if (!agent.destroyed) await agent.close();
+    },
+    abandon: () => agent.destroy(),
   };
 }
 

@@ -22,4 +22,17 @@ process.exitCode = await runCli(process.argv.slice(2), {
     for await (const chunk of stdin) text += String(chunk);
     return text;
   },
+  typed: stdin.isTTY === true ? typed : undefined,
 });
+
+function typed(onKeys: (keys: Buffer) => void): { readonly stop: () => void } {
+  stdin.setRawMode(true);
+  stdin.on("data", onKeys);
+  return {
+    stop() {
+      stdin.off("data", onKeys);
+      stdin.setRawMode(false);
+      stdin.pause();
+    },
+  };
+}

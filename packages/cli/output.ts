@@ -13,6 +13,8 @@ export interface Io {
   readonly nowMs: () => number;
   /** All of standard input. */
   readonly readStdin: () => Promise<string>;
+  /** Keys as they are typed, unchanged and unechoed, until `stop`; undefined: nobody types here. */
+  readonly typed?: ((onKeys: (keys: Buffer) => void) => { readonly stop: () => void }) | undefined;
 }
 
 export type Paint = (text: string) => string;

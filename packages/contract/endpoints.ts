@@ -51,12 +51,15 @@ import {
   endSessionResponseSchema,
   eventLineSchema,
   healthSchema,
+  joinBodySchema,
   readySchema,
   recordingLineSchema,
   recordingQuerySchema,
   sessionListQuerySchema,
   sessionListSchema,
   sessionSchema,
+  terminalLineSchema,
+  typeBodySchema,
 } from "./sessions.ts";
 import { sshAuthoritiesSchema, sshCertificateBodySchema, sshCertificateSchema } from "./ssh.ts";
 
@@ -289,6 +292,21 @@ export const endpoints = {
     "End a live session",
     endSessionBodySchema,
     endSessionResponseSchema,
+  ),
+  joinSession: {
+    ...post(
+      "/v1/sessions/:id/join",
+      "Watch a live shell, or take part in it",
+      joinBodySchema,
+      terminalLineSchema,
+    ),
+    answer: "ndjson",
+  },
+  typeInSession: post(
+    "/v1/participants/:id/input",
+    "What a participant of mode peer types",
+    typeBodySchema,
+    nothing,
   ),
 
   events: {

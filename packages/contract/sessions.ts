@@ -74,6 +74,31 @@ export const eventLineSchema = z.union([
 ]);
 export type EventLine = z.infer<typeof eventLineSchema>;
 
+export const JOIN_MODES = ["observer", "peer", "moderator"] as const;
+export type JoinMode = (typeof JOIN_MODES)[number];
+
+export const joinBodySchema = z.strictObject({
+  /** Sees the shell; types into it as well; sees it and may end it. */
+  mode: z.enum(JOIN_MODES).default("observer"),
+});
+
+/** One line of what a participant sees; the first `output` is the end of what was there before. */
+export const terminalLineSchema = z.union([
+  z.object({ kind: z.literal("joined"), participant: z.string() }),
+  z.object({ kind: z.literal("size"), columns: z.number(), rows: z.number() }),
+  z.object({ kind: z.literal("output"), bytes: z.base64() }),
+  z.object({ kind: z.literal("end"), why: z.string() }),
+  /** So many lines were left out for a slow reader. */
+  z.object({ gap: z.number().int().positive() }),
+  z.object({ alive: z.literal(true) }),
+]);
+export type TerminalLine = z.infer<typeof terminalLineSchema>;
+
+export const typeBodySchema = z.strictObject({
+  /** What was typed, at most 8 KiB. */
+  bytes: z.base64().max(10_924),
+});
+
 /** The last line of a stream that could not be finished. */
 export const streamErrorSchema = z.object({
   error: z.object({ code: z.string(), message: z.string() }),

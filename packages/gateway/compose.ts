@@ -150,6 +150,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       approvals,
       sessions: {
         registry,
+        participants: parts.participants,
         store: store.sessions,
         targets: () => live.config.targets,
         listeners: () => {
@@ -207,7 +208,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
             wanted,
           ),
       },
-      authority: authorityOf(control, () => live.config),
+      authority: authorityOf(control, access, () => live.config),
       outside: { clock, tls, limits, ready, onFault },
     },
     https,
@@ -221,7 +222,10 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       ...{ access, catalogue: parts.catalogue, certificates, clock, databases, journal, keys, log },
       issuer,
       settings: () => live,
-      control: forgetting(access, createControl(parts.sessions, approvals, denials)),
+      control: forgetting(
+        access,
+        createControl(parts.sessions, approvals, denials, parts.participants),
+      ),
       endBackends: (sessionIds) => brokerOf(brokers).endBackends(sessionIds),
       onDurable: follow,
       onFault,

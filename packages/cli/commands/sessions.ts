@@ -1,12 +1,24 @@
 // Sessions: which there are, what was said in them, what happens now.
 
-import type { EventLine, SessionListQuery, SessionView } from "@custody/contract/sessions.ts";
+import {
+  type EventLine,
+  JOIN_MODES,
+  type JoinMode,
+  type SessionListQuery,
+  type SessionView,
+} from "@custody/contract/sessions.ts";
 import { type Command, Option } from "commander";
 
 import { type Invocation, invocationOf } from "../invocation.ts";
 import { facts, type Io, oneLine, relative, table } from "../output.ts";
 import { type ReplayOptions, replayLines } from "../replay.ts";
+import { joinShell } from "../shared-shell.ts";
 import { chainLine, showChain } from "./delegation.ts";
+
+const JOIN_HELP = `
+Ctrl-C leaves, Ctrl-] as a peer. A moderator's t ends the session. It takes the right to replay the target's
+sessions (observer), Custody::Action::"join" and a right to a shell there (peer), or
+Custody::Action::"moderate"; who came and went is in the log.`;
 
 type SessionFilter = SessionListQuery;
 type Leaf = Extract<EventLine, { event: string }>;
@@ -67,7 +79,25 @@ export function addSessionCommands(program: Command, io: Io): void {
   program
     .command("tail")
     .description("events of the log as they come: who did what, and what was decided")
-    .action(async (_options: unknown, command: Command) => tail(invocationOf(command, io)));
+    .argument("[session]", "s-…: its live shell instead, as join --mode observer shows it")
+    .action(async (id: string | undefined, _options: unknown, command: Command) => {
+      const invocation = invocationOf(command, io);
+      if (id === undefined) await tail(invocation);
+      else await join(invocation, id, "observer");
+    });
+  program
+    .command("join")
+    .description("watch somebody's live shell, or take part in it; they are told")
+    .argument("<session>", "s-…")
+    .addOption(
+      new Option("--mode <mode>", "observer: sees it; peer: types too; moderator: may end it")
+        .choices(JOIN_MODES)
+        .default("observer"),
+    )
+    .addHelpText("after", JOIN_HELP)
+    .action(async (id: string, options: { mode: JoinMode }, command: Command) =>
+      join(invocationOf(command, io), id, options.mode),
+    );
 }
 
 async function list(invocation: Invocation, filter: SessionFilter): Promise<void> {
@@ -151,6 +181,14 @@ async function tail(invocation: Invocation): Promise<void> {
       if (invocation.json) io.stdout(`${JSON.stringify(line)}\n`);
       else io.stdout(tailLine(invocation, line));
     }
+  });
+}
+
+async function join(invocation: Invocation, id: string, mode: JoinMode): Promise<void> {
+  const { io, json } = invocation;
+  await invocation.withClient(async (client) => {
+    const why = await joinShell(io, client, { session: id, mode, json });
+    if (!json) io.stderr(`\r\n${why}\n`);
   });
 }
 

@@ -29,6 +29,9 @@ export const LEAF_EVENTS = [
   "session.opened",
   "session.refused",
   "session.closed",
+  /** Somebody watches or takes part in a shell of the session; `chain` is theirs, `detail.mode` how. */
+  "session.joined",
+  "session.left",
   /** A statement was sent to be prepared; running it is an intent of its own. */
   "command.prepared",
   "command.intent",

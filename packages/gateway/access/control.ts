@@ -20,7 +20,7 @@ import {
 import { DenialChoice, denied, forbidden } from "./denial.ts";
 import type { Denial, Requirement } from "./operation.ts";
 
-export type ControlAction = "approve" | "replay" | "administer" | "delegate";
+export type ControlAction = "approve" | "replay" | "join" | "moderate" | "administer" | "delegate";
 
 export interface ControlAnswer {
   readonly allowed: boolean;
@@ -38,7 +38,7 @@ export interface ApproveAnswer extends ControlAnswer {
 /** Never throws; a fault is a denial of kind "fault". */
 export interface ControlAccess {
   /**
-   * `target` is the resource of approve and replay; the gateway itself is that of administer and
+   * `target` is the resource of approve, replay, join and moderate; the gateway itself is that of administer and
    * delegate, which take undefined.
    */
   evaluateAction(
@@ -74,7 +74,7 @@ export interface ControlAccessDeps {
   readonly clock: Clock;
 }
 
-const ON_TARGET: ReadonlySet<ControlAction> = new Set(["approve", "replay"]);
+const ON_TARGET: ReadonlySet<ControlAction> = new Set(["approve", "replay", "join", "moderate"]);
 
 export function createControlAccess(deps: ControlAccessDeps): ControlAccess {
   function evaluateAction(

@@ -20,6 +20,8 @@ import type { Identity } from "../identity/oidc.ts";
 import type { People } from "../identity/people.ts";
 import type { Saml } from "../identity/saml.ts";
 import type { Erasures } from "../recording/erasures.ts";
+import type { JoinMode } from "../session/control.ts";
+import type { Participants } from "../session/participants.ts";
 import type { RecentDenials } from "../session/recent-denials.ts";
 import type { Registry } from "../session/registry.ts";
 import type { SessionRow, SessionStore } from "../session/store.ts";
@@ -50,6 +52,15 @@ export interface Authority {
     clientAddress: string,
     className: string,
   ): boolean;
+  /** In somebody else's shell there. A peer needs a right to a shell of their own. */
+  mayTakePart(chain: Chain, shell: ShellPlace, mode: JoinMode): boolean;
+}
+
+export interface ShellPlace {
+  readonly target: string;
+  readonly account: string;
+  /** Whence who takes part asks. */
+  readonly clientAddress: string;
 }
 
 export interface Delegations {
@@ -73,6 +84,7 @@ export interface ProviderParts {
 
 export interface SessionParts {
   readonly registry: Registry;
+  readonly participants: Participants;
   readonly store: SessionStore;
   readonly targets: () => ReadonlyMap<string, Target>;
   /** Where clients connect; undefined when that protocol is not listened for. */

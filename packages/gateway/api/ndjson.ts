@@ -28,6 +28,8 @@ export function sendLines(reply: FastifyReply, lines: AsyncIterable<string>): Fa
 export interface Tail extends AsyncIterable<string> {
   /** One JSON value as text. */
   push(json: string): void;
+  /** What was pushed is sent first. */
+  end(): void;
   close(): void;
 }
 
@@ -42,6 +44,7 @@ export function createTail(limit: number, aliveMs: number): Tail {
   const queue: string[] = [];
   let left = 0;
   let closed = false;
+  let ending = false;
   let wake: (() => void) | undefined;
   const signal = (): void => {
     wake?.();
@@ -60,8 +63,8 @@ export function createTail(limit: number, aliveMs: number): Tail {
     // The head of the answer goes out with its first bytes: the client knows at once that it listens.
     yield ALIVE;
     while (!closed) {
-      if (queue.length === 0) await something();
-      if (closed) return;
+      if (queue.length === 0 && !ending) await something();
+      if (closed || (ending && queue.length === 0)) return;
       if (queue.length === 0) yield ALIVE;
       while (queue.length > 0) yield `${queue.shift()}\n`;
       if (left > 0) {
@@ -75,6 +78,10 @@ export function createTail(limit: number, aliveMs: number): Tail {
     push(json) {
       if (queue.length < limit && left === 0) queue.push(json);
       else left++;
+      signal();
+    },
+    end() {
+      ending = true;
       signal();
     },
     close() {

@@ -8,8 +8,8 @@ export const systemRandom: RandomBytes = (size) => randomBytes(size);
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 
-/** What an identifier names: delegation, session, request (one command), hold. */
-export type IdKind = "d" | "s" | "r" | "h";
+/** What an identifier names: delegation, session, request (one command), hold, participant. */
+export type IdKind = "d" | "s" | "r" | "h" | "p";
 
 /** `kind` + "-" + `length` base32 characters (5 bits each). */
 export function newId(kind: IdKind, length: number, random: RandomBytes = systemRandom): string {

@@ -4,9 +4,10 @@
 import type { ControlAccess } from "../access/control.ts";
 import { operationToConnect } from "../access/decide.ts";
 import type { Access } from "../access/operation.ts";
-import type { Authority } from "../api/deps.ts";
+import type { Authority, ShellPlace } from "../api/deps.ts";
 import type { Config } from "../config/config.ts";
-import type { Chain } from "../delegation/chain.ts";
+import { type Chain, leafOf } from "../delegation/chain.ts";
+import { accountOperation } from "../proxy/ssh/operations.ts";
 import type { Place } from "../session/sessions.ts";
 
 /** An operation without effects asks for the connection alone. */
@@ -37,6 +38,26 @@ export function mayConnect(
   return { allowed: false, message: `Custody denied ${what}: ${message}.${policy}${hop}` };
 }
 
+/** Who types into a shell there could have opened it. */
+function maySitThere(
+  access: Access,
+  chain: Chain,
+  { target, account, clientAddress }: ShellPlace,
+  targetTags: Readonly<Record<string, string>>,
+): boolean {
+  const sessionId = `s-participant-${leafOf(chain).delegationId}`;
+  const subject = { sessionId, chain, target, account, targetTags, clientAddress };
+  const operations = [
+    operationToConnect("ssh", target),
+    accountOperation({ target, account }, "shell"),
+  ];
+  const verdicts = operations.map(
+    (operation) => access.authorize({ ...subject, justification: undefined }, operation).verdict,
+  );
+  access.forget(sessionId);
+  return verdicts.every((verdict) => verdict === "permit");
+}
+
 /** What a client is told of an answer: never more than the policy's id and message. */
 export function answer(given: ReturnType<ControlAccess["mayDelegate"]>): {
   allowed: boolean;
@@ -50,7 +71,11 @@ export function answer(given: ReturnType<ControlAccess["mayDelegate"]>): {
 }
 
 /** The policy questions of the control API. */
-export function authorityOf(control: ControlAccess, config: () => Config): Authority {
+export function authorityOf(
+  control: ControlAccess,
+  access: Access,
+  config: () => Config,
+): Authority {
   const mayReplayTarget = (chain: Chain, name: string) => {
     const target = config().targets.get(name);
     return control.mayReplay(chain, { name, tags: target?.tags ?? {} }).allowed;
@@ -66,6 +91,14 @@ export function authorityOf(control: ControlAccess, config: () => Config): Autho
       const target = { name, tags: config().targets.get(name)?.tags ?? {} };
       const session = { account, protocol, address, justification: undefined };
       return control.mayUnmask(chain, { target, session }, className).allowed;
+    },
+    mayTakePart(chain, shell, mode) {
+      if (mode === "observer") return mayReplayTarget(chain, shell.target);
+      const target = config().targets.get(shell.target);
+      const facts = { name: shell.target, tags: target?.tags ?? {} };
+      const action = mode === "peer" ? "join" : "moderate";
+      if (!control.evaluateAction(chain, action, facts).allowed) return false;
+      return mode === "moderator" || maySitThere(access, chain, shell, facts.tags);
     },
   };
 }

@@ -31,6 +31,7 @@ import { createPostgresBroker, type PostgresBroker } from "../proxy/postgres/ses
 import { delegationOf } from "../proxy/ssh/certificates.ts";
 import { createSshBroker } from "../proxy/ssh/session-credentials.ts";
 import { type Brokers, brokerOf } from "../session/broker.ts";
+import { createParticipants, type Participants } from "../session/participants.ts";
 import { createRegistry, type Registry } from "../session/registry.ts";
 import { createSessions, type Doorway, type Sessions } from "../session/sessions.ts";
 import type { Store } from "../store/store.ts";
@@ -46,6 +47,7 @@ export interface SessionsParts {
   readonly providerSessions: ProviderSessions;
   readonly sessions: Sessions;
   readonly approvals: Approvals;
+  readonly participants: Participants;
   readonly catalogue: CatalogueReader;
   readonly databases: Databases;
   readonly doorway: () => Doorway;
@@ -143,10 +145,14 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
     ),
   );
   const approvals = stack.use(composeApprovals(deps, registry));
+  const participants = createParticipants({
+    ...{ registry, journal, random: systemRandom },
+    isAlive: (delegationId) => (tree.aliveUntil(delegationId) ?? 0) > outside.clock.nowMs(),
+  });
   const databases = stack.use(targets.openDatabases());
   return {
     ...{ brokers, registry, lifecycle, providerSessions },
-    ...{ sessions, approvals, databases, doorway, catalogue: targets.catalogue },
+    ...{ sessions, approvals, participants, databases, doorway, catalogue: targets.catalogue },
   };
 }
 

@@ -57,6 +57,8 @@ function linked(overrides: Partial<Control> = {}) {
       calls.push(`spend ${holdId} ${binding}`);
       return true;
     },
+    showParticipant: (sessionId, participant, view) =>
+      calls.push(`show ${sessionId} ${participant} ${view.kind}`),
     noteDenial: ({ requestId }) => calls.push(`denied ${requestId}`),
     ...overrides,
   };
@@ -101,6 +103,7 @@ function listening() {
     onEnd: ({ code, message }) => told.push(`end ${code} ${message}`),
     onWarning: (message) => told.push(`warning ${message}`),
     onChain: () => told.push("chain"),
+    onParticipant: (act) => told.push(`participant ${act.act} ${act.participant}`),
   };
   return { told, events };
 }
@@ -113,15 +116,22 @@ test("a session's life crosses: its credentials, its leaves in order, what it is
   assert.ok(opened.upstream.kind === "password" && opened.upstream.password instanceof Secret);
   assert.equal(opened.upstream.password.reveal(), "upstream");
   remote.control.attachBackend("s-1", 42);
+  sessions[0]?.onParticipant?.({ act: "type", participant: "p-1", bytes: Buffer.from("x") });
+  remote.control.showParticipant("s-1", "p-1", { kind: "output", bytes: Buffer.from("y") });
   sessions[0]?.onWarning("soon");
   sessions[0]?.onChain?.(CHAIN);
   sessions[0]?.onEnd({ code: "revoked", message: "revoked", hint: undefined });
   await remote.control.closeSession("s-1", "done", { pieces: 1, digest: "ab" });
-  assert.deepEqual(told, ["warning soon", "chain", "end revoked revoked"]);
-  assert.deepEqual(calls, ["open orders handle", "attach s-1 42", "close s-1 done"]);
+  assert.deepEqual(told, ["participant type p-1", "warning soon", "chain", "end revoked revoked"]);
+  assert.deepEqual(calls, [
+    "open orders handle",
+    "attach s-1 42",
+    "show s-1 p-1 output",
+    "close s-1 done",
+  ]);
   sessions[0]?.onWarning("nobody listens any more");
   await remote.control.closeSession("s-1", "again", undefined);
-  assert.equal(calls.length, 3);
+  assert.equal(calls.length, 4);
   data.close();
 });
 
@@ -151,6 +161,8 @@ test("a data process may not act for a session or hold of another, nor send what
   const ask = data.call as (name: string, argument: unknown) => Promise<unknown>;
   data.tell("attachBackend", { sessionId: "s-other", processId: 1 });
   data.tell("leaveHold", { holdId: "h-9", sessionId: "s-other" });
+  const view = { kind: "end", why: "x" } as const;
+  data.tell("showParticipant", { sessionId: "s-other", participant: "p-1", view });
   data.offer("noteDenial", { requestId: "r-9-1", sessionId: "s-other" } as never);
   await data.call("closeSession", { sessionId: "s-other", reason: "x", recording: undefined });
   await assert.rejects(data.call("requestApproval", { key: 1, request: HOLD }), GatewayError);

@@ -19,6 +19,8 @@ import type {
   HoldState,
   OpenedSession,
   OpenSession,
+  ParticipantAct,
+  ParticipantView,
   SessionEnd,
   UpstreamCredential,
 } from "./control.ts";
@@ -43,6 +45,11 @@ export type ControlMethods = {
   readonly leaveHold: (asked: { readonly holdId: string; readonly sessionId: string }) => undefined;
   readonly spendApproval: (asked: { readonly holdId: string; readonly binding: string }) => boolean;
   readonly noteDenial: (denied: DeniedCommand) => undefined;
+  readonly showParticipant: (asked: {
+    readonly sessionId: string;
+    readonly participant: string;
+    readonly view: ParticipantView;
+  }) => undefined;
 };
 
 /** What sessions of a data process are told. */
@@ -50,6 +57,7 @@ export type SessionMethods = {
   readonly sessionEnds: (told: Keyed & { readonly end: SessionEnd }) => undefined;
   readonly sessionWarned: (told: Keyed & { readonly message: string }) => undefined;
   readonly sessionChain: (told: Keyed & { readonly chain: Chain }) => undefined;
+  readonly sessionParticipant: (told: Keyed & { readonly act: ParticipantAct }) => undefined;
   readonly sessionLeaf: (told: { readonly leaf: LeafDraft }) => undefined;
   readonly holdChanged: (told: Keyed & { readonly state: HoldState }) => undefined;
 };
@@ -123,6 +131,14 @@ const requestApproval = z.object({
 const leaveHold = z.object({ holdId: id, sessionId: id });
 const spendApproval = z.object({ holdId: id, binding: id });
 const noteDenial = z.looseObject({ requestId: id, sessionId: id });
+const showParticipant = z.object({
+  ...{ sessionId: id, participant: id },
+  view: z.discriminatedUnion("kind", [
+    z.object({ kind: z.literal("size"), columns: z.number(), rows: z.number() }),
+    z.object({ kind: z.literal("output"), bytes: z.instanceof(Uint8Array) }),
+    z.object({ kind: z.literal("end"), why: text }),
+  ]),
+});
 
 export function serveControl(deps: ControlLinkDeps): ControlLink {
   const { control, channel } = deps;
@@ -148,6 +164,7 @@ export function serveControl(deps: ControlLinkDeps): ControlLink {
             onEnd: (end) => channel().tell("sessionEnds", { key: forKey, end }),
             onWarning: (message) => channel().tell("sessionWarned", { key: forKey, message }),
             onChain: (chain) => channel().tell("sessionChain", { key: forKey, chain }),
+            onParticipant: (act) => channel().tell("sessionParticipant", { key: forKey, act }),
             record: (leaf) => channel().tell("sessionLeaf", { leaf }),
           },
         );
@@ -190,6 +207,10 @@ export function serveControl(deps: ControlLinkDeps): ControlLink {
       noteDenial(argument) {
         const { sessionId } = noteDenial.parse(argument);
         if (sessions.has(sessionId)) control.noteDenial(argument as DeniedCommand);
+      },
+      showParticipant(argument) {
+        const { sessionId, participant, view } = showParticipant.parse(argument);
+        if (sessions.has(sessionId)) control.showParticipant(sessionId, participant, view);
       },
     },
     async abandon() {

@@ -152,7 +152,12 @@ export type JoinMode = "observer" | "peer" | "moderator";
 
 /** What somebody does in the shell of another's session. */
 export type ParticipantAct =
-  | { readonly act: "join"; readonly participant: string; readonly who: string; readonly mode: JoinMode }
+  | {
+      readonly act: "join";
+      readonly participant: string;
+      readonly who: string;
+      readonly mode: JoinMode;
+    }
   | { readonly act: "type"; readonly participant: string; readonly bytes: Uint8Array }
   | { readonly act: "leave"; readonly participant: string };
 

@@ -2,6 +2,7 @@
 
 import type { Approvals } from "../approval/approvals.ts";
 import type { Control } from "./control.ts";
+import type { Participants } from "./participants.ts";
 import type { RecentDenials } from "./recent-denials.ts";
 import type { Sessions } from "./sessions.ts";
 
@@ -9,6 +10,7 @@ export function createControl(
   sessions: Sessions,
   approvals: Approvals,
   denials: Pick<RecentDenials, "note">,
+  participants: Pick<Participants, "show" | "sessionClosed">,
 ): Control {
   return {
     openSession: sessions.openSession,
@@ -16,11 +18,13 @@ export function createControl(
     commandCredential: sessions.commandCredential,
     async closeSession(sessionId, reason, recording) {
       approvals.leaveAll(sessionId);
+      participants.sessionClosed(sessionId);
       await sessions.closeSession(sessionId, reason, recording);
     },
     requestApproval: approvals.request,
     leaveHold: approvals.leave,
     spendApproval: approvals.spend,
+    showParticipant: participants.show,
     noteDenial: denials.note,
   };
 }

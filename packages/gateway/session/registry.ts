@@ -10,7 +10,7 @@
 import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import { type Chain, expiryOf, leafOf } from "../delegation/chain.ts";
-import type { SessionEnd, SessionEvents } from "./control.ts";
+import type { ParticipantAct, SessionEnd, SessionEvents } from "./control.ts";
 
 export interface LiveSession {
   readonly id: string;
@@ -60,6 +60,8 @@ export interface Registry extends Disposable {
   endUnder(delegationId: string | undefined, end: SessionEnd): number;
   /** false: there is no such session, or it is ending already. */
   end(sessionId: string, end: SessionEnd): boolean;
+  /** false: there is no such session, it is ending, or nobody can take part in it. */
+  act(sessionId: string, act: ParticipantAct): boolean;
   /** Reads again until when the sessions at or below a renewed delegation may live. */
   renewed(delegationId: string): void;
   /**
@@ -140,6 +142,13 @@ export function createRegistry(deps: RegistryDeps): Registry {
     end(sessionId, end) {
       const entry = live.get(sessionId);
       return entry !== undefined && endAll([entry], end) === 1;
+    },
+    act(sessionId, act) {
+      const entry = live.get(sessionId);
+      const { onParticipant } = entry?.events ?? {};
+      if (entry?.ending !== undefined || onParticipant === undefined) return false;
+      guardedly(deps, () => onParticipant(act));
+      return true;
     },
     renewed(delegationId) {
       for (const entry of under(delegationId)) prolong(deps, entry);

@@ -89,6 +89,9 @@ export function createRemoteControl(deps: RemoteControlDeps): RemoteControl {
       channel().tell("leaveHold", { holdId, sessionId });
     },
     spendApproval: (holdId, binding) => channel().call("spendApproval", { holdId, binding }),
+    // Who watches sees a gap where the control side is behind.
+    showParticipant: (sessionId, participant, view) =>
+      void channel().offer("showParticipant", { sessionId, participant, view }),
     // What is asked about it later is asked of the control side; the log has it in any case.
     noteDenial: (denied) => void channel().offer("noteDenial", denied),
   };
@@ -120,6 +123,10 @@ function handlersOf(
       const events = sessions.get(key);
       if (events?.onChain !== undefined) events.onChain(chain);
       else events?.onEnd(OTHER_CHAIN);
+    },
+    sessionParticipant(told) {
+      const { key, act } = told as Told<"sessionParticipant">;
+      sessions.get(key)?.onParticipant?.(act);
     },
     sessionLeaf(told) {
       record((told as Told<"sessionLeaf">).leaf);

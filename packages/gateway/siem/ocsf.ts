@@ -111,6 +111,8 @@ const MAPPERS: Partial<Record<Leaf["event"], Mapper>> = {
     ...logon(leaf, STATUS.success),
     activity: 2,
   }),
+  "session.joined": own,
+  "session.left": own,
   "command.prepared": (leaf) => command(leaf, STATUS.unknown),
   "command.intent": (leaf) => command(leaf, STATUS.unknown),
   "command.denied": (leaf) => ({ ...command(leaf, STATUS.failure), severity: SEVERITY.medium }),

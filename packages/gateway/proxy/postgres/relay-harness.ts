@@ -111,6 +111,7 @@ export async function startRelay(
       maxFrameBytes: 64 << 20,
       maxOutstanding: 10_000,
       maxNames: 1_000,
+      matchesPerHour: 3,
       maxBacklogBytes: 1 << 20,
       holdWaitMs: 5_000,
       holdWaitInTransactionMs: 2_000,

@@ -39,6 +39,11 @@ export class Flow {
     return this.#sink;
   }
 
+  /** It has not ended, and nothing waits to be taken. */
+  get isFree(): boolean {
+    return !this.#hasEnded && this.#queue.length === 0;
+  }
+
   /** Whose window the data counts against; until then it is the gateway's own. */
   from(source: ChannelEnd): this {
     this.#source = source;

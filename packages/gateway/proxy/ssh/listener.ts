@@ -16,6 +16,7 @@ import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type {
   Control,
   OpenedSession,
+  ParticipantAct,
   ShownCredential,
   UpstreamCredential,
 } from "../../session/control.ts";
@@ -237,6 +238,7 @@ class Door {
     let ending: GatewayError | undefined;
     let book: SessionBook | undefined;
     let chain: Chain | undefined;
+    const early: ParticipantAct[] = [];
     const session = await control.openSession(
       { protocol: "ssh", credential, ...destination, database: "", clientAddress },
       {
@@ -246,6 +248,10 @@ class Door {
           relay?.end(ending);
         },
         onWarning: (message) => relay?.notice(message),
+        onParticipant: (act) => {
+          if (relay !== undefined) relay.participant(act);
+          else if (act.act === "join") early.push(act);
+        },
         onChain: (next) => {
           chain = next;
           book?.replaceChain(next);
@@ -259,6 +265,7 @@ class Door {
       ({ relay, book } = parts);
       // It may have changed while the target was connected to.
       if (chain !== undefined) book.replaceChain(chain);
+      for (const act of early) relay.participant(act);
       return { ...parts, session, ending: () => ending ?? this.#closing };
     } catch (thrown) {
       await control.closeSession(session.sessionId, "sign-in failed", undefined);
@@ -308,6 +315,7 @@ class Door {
       ...{ judge, recorder, grammars, clock, log },
       site: { target: target.name, account },
       shell: target.accounts.find(({ name }) => name === account)?.shell,
+      showParticipant: (participant, view) => control.showParticipant(sessionId, participant, view),
       commandConnections: new CommandConnections({
         credentialFor: async (line) => control.commandCredential?.(session.sessionId, line),
         connect: (credential) => this.#connect(target, credential),

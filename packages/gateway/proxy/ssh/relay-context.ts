@@ -11,6 +11,7 @@ import type { CommandConnections } from "./command-connections.ts";
 import type { ChannelEnd, Flow } from "./flow.ts";
 import type { Judge } from "./judge.ts";
 import type { Site } from "./operations.ts";
+import type { SharedTerminals } from "./shared-terminals.ts";
 import type { Lines } from "./wording.ts";
 
 export interface RelayContext {
@@ -22,6 +23,8 @@ export interface RelayContext {
   readonly grammars: Grammars;
   /** What the target may open to the client. */
   readonly backChannels: BackChannels;
+  /** Shells that others may take part in. */
+  readonly terminals: SharedTerminals;
   readonly clock: Clock;
   /** Asks the target for a channel; `handler` gets what happens on it. */
   readonly openUpstream: OpenUpstream;

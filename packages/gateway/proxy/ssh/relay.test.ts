@@ -110,6 +110,7 @@ function standIns(outcomes: string[]): Omit<RelayDeps, "log"> {
       credentialFor: async () => undefined,
       connect: async () => assert.fail("nothing was approved"),
     }),
+    showParticipant: () => undefined,
   };
 }
 

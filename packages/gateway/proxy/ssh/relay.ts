@@ -7,6 +7,7 @@
 import type { SshEvent } from "@custody/wire/ssh/events.ts";
 import { CHANNEL_OPEN_FAILURES, type ChannelOpen } from "@custody/wire/ssh/requests.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import type { ParticipantAct } from "../../session/control.ts";
 import { BackChannels } from "./back-channels.ts";
 import { deliver, isLast, isOfChannel } from "./channel-events.ts";
 import type { ChannelEnd } from "./flow.ts";
@@ -14,11 +15,14 @@ import { Forwarding } from "./forwarding.ts";
 import type { SshPeer } from "./peer.ts";
 import type { ChannelHandler, RelayContext } from "./relay-context.ts";
 import { SessionChannel } from "./session-channel.ts";
+import { SharedTerminals, type SharedTerminalsDeps } from "./shared-terminals.ts";
 import { DISCONNECT_REASON, disconnectText } from "./wording.ts";
 
-export interface RelayDeps extends Omit<RelayContext, "openUpstream" | "backChannels"> {
+export interface RelayDeps
+  extends Omit<RelayContext, "openUpstream" | "backChannels" | "terminals"> {
   /** Whether a forwarded connection would go round the gateway's own decision. */
   readonly isOwnTarget: (host: string, port: number) => Promise<boolean>;
+  readonly showParticipant: SharedTerminalsDeps["show"];
 }
 
 export class Relay {
@@ -41,6 +45,10 @@ export class Relay {
     this.#context = {
       ...deps,
       backChannels: new BackChannels(),
+      terminals: new SharedTerminals({
+        show: deps.showParticipant,
+        record: (requestId, type, data) => deps.recorder.event(requestId, type, data),
+      }),
       openUpstream: (open, handler) => this.#openUpstream(open, handler),
     };
     this.#forwarding = new Forwarding(this.#context, {
@@ -93,6 +101,12 @@ export class Relay {
   /** On the stderr of everything that runs. */
   notice(message: string): void {
     for (const session of this.#sessions) session.notice(`Custody: ${message}`);
+  }
+
+  /** Of others, in this session's shell. */
+  participant(act: ParticipantAct): void {
+    if (act.act === "type") this.#active = true;
+    this.#guarded(() => this.#context.terminals.act(act));
   }
 
   /** Whether anything came from the client since this was last asked, or something runs. */

@@ -13,6 +13,7 @@ import type { ChannelEnd } from "./flow.ts";
 import { OutputMasks } from "./output-masks.ts";
 import type { ChannelHandler, ClientSide, RelayContext } from "./relay-context.ts";
 import { SftpRelay } from "./sftp-relay.ts";
+import type { SharedTerminal } from "./shared-terminals.ts";
 import { EXIT, type Lines, plain, shown } from "./wording.ts";
 
 export interface Start {
@@ -39,6 +40,8 @@ export class RunningChannel implements ChannelHandler {
   readonly #end: ChannelEnd;
   readonly #sftp: SftpRelay | undefined;
   readonly #masks: OutputMasks | undefined;
+  /** Of a shell, for others who take part in it. */
+  #shared: SharedTerminal | undefined;
   #exit: Extract<ChannelRequest, { kind: "exit-status" | "exit-signal" }> | undefined;
   #outputBytes = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -93,6 +96,7 @@ export class RunningChannel implements ChannelHandler {
       case "window-change":
         if (this.#client.terminal === undefined) return false;
         this.#recordTerminal(request.size, undefined);
+        this.#shared?.resized(request.size);
         break;
       case "signal":
         this.#context.recorder.event(this.#start.requestId, "signal", { signal: request.signal });
@@ -160,6 +164,7 @@ export class RunningChannel implements ChannelHandler {
         : {}),
     });
     if (terminal !== undefined) this.#recordTerminal(terminal.size, terminal.term.toString("utf8"));
+    this.#share();
     const { timeoutMs } = permit.obligations;
     if (timeoutMs !== undefined) {
       const why = `Custody: stopped after ${Math.round(timeoutMs / 1000)} s, the longest it may run`;
@@ -238,6 +243,7 @@ export class RunningChannel implements ChannelHandler {
   #deliver(stream: number, data: Buffer, owed: number): void {
     if (data.length > 0) {
       this.#record(stream === STDERR ? "stderr" : "stdout", data);
+      this.#shared?.output(data);
     }
     this.#client.toClient.push(stream, data, owed);
   }
@@ -276,6 +282,7 @@ export class RunningChannel implements ChannelHandler {
     this.#isOver = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#eofTimer);
+    this.#shared?.close();
     const { recorder, judge } = this.#context;
     const { requestId } = this.#start;
     this.#sftp?.over();
@@ -289,6 +296,25 @@ export class RunningChannel implements ChannelHandler {
     judge.book.endCommand({
       ...{ requestId, outcome, bytes: this.#outputBytes },
       ...(masked === undefined ? {} : { masked }),
+    });
+  }
+
+  /** What is not to be recorded whole is not to be watched either. */
+  #share(): void {
+    const { level, mode, requestId } = this.#start;
+    const { end, terminal, toClient, toTarget } = this.#client;
+    if (mode !== "shell" || terminal === undefined || (level ?? "full") !== "full") return;
+    this.#shared = this.#context.terminals.open({
+      ...{ requestId, size: terminal.size },
+      type(bytes) {
+        // Of participants nothing is held back: what the host does not take now is not typed.
+        if (!toTarget.isFree) return false;
+        toTarget.push(0, bytes, 0);
+        return true;
+      },
+      tell(line) {
+        if (!end.peer.isGone) toClient.push(STDERR, shown([line], true), 0);
+      },
     });
   }
 
