@@ -3,7 +3,8 @@
 //
 // A sealed piece is: counter u64, AES-256-GCM ciphertext, tag 16. The nonce is the counter (4 zero
 // bytes, 8 bytes) under a key of the session alone, so it never repeats; the additional data is the
-// session's id. Piece 0 is not sealed but the session's wrapped key.
+// session's id. Piece 0 is not sealed but the session's wrapped key. The counter's top bit says that what is
+// sealed is a zstd frame (RFC 8878) of the plaintext; it is in the nonce, so nobody can change it.
 //
 // The plaintext of the pieces, one after the other, is a row of frames: kind u8 (top bit: goes on in the
 // next frame), milliseconds since the start u32, length of the request id u8, the id, length u32,
@@ -12,6 +13,7 @@
 // The file: "CSTREC01", then for each piece its length u32 and the piece.
 
 import { createDecipheriv, hash } from "node:crypto";
+import { zstdDecompressSync } from "node:zlib";
 import {
   RECORDING_STREAMS,
   type RecordingEvent,
@@ -27,6 +29,10 @@ export class RecordingError extends Error {
 export const RECORDING_MAGIC: Buffer = Buffer.from("CSTREC01", "latin1");
 export const COUNTER_BYTES = 8;
 export const TAG_BYTES = 16;
+/** Of the counter's first byte. */
+export const COMPRESSED = 0x80;
+/** Of one piece's plaintext; the recorder's are 64 KiB at most. */
+const MAX_PLAIN_BYTES = 1 << 20;
 
 export const FRAME_START = 1;
 export const FRAME_COMMAND = 2;
@@ -47,7 +53,8 @@ const DIGEST_BYTES = 32;
 
 /** -1 when it is too short to have one. */
 export function pieceCounter(piece: Buffer): number {
-  return piece.length < COUNTER_BYTES ? -1 : Number(piece.readBigUInt64BE(0));
+  if (piece.length < COUNTER_BYTES) return -1;
+  return (piece.readUInt32BE(0) & 0x7fff_ffff) * 0x1_0000_0000 + piece.readUInt32BE(4);
 }
 
 /** The whole pieces of a file, and where they end. */
@@ -86,10 +93,12 @@ export function openPiece(key: Buffer, sessionId: string, piece: Buffer): Buffer
   decipher.setAAD(Buffer.from(sessionId, "latin1"));
   try {
     decipher.setAuthTag(piece.subarray(-TAG_BYTES));
-    return Buffer.concat([
+    const plain = Buffer.concat([
       decipher.update(piece.subarray(COUNTER_BYTES, -TAG_BYTES)),
       decipher.final(),
     ]);
+    const isCompressed = (piece.readUInt8(0) & COMPRESSED) !== 0;
+    return isCompressed ? zstdDecompressSync(plain, { maxOutputLength: MAX_PLAIN_BYTES }) : plain;
   } catch (cause) {
     throw damaged(sessionId, `piece ${counter} was altered`, cause);
   }

@@ -2,8 +2,10 @@
 // what it looks like and reads it.
 
 import { createCipheriv, hash, type KeyObject } from "node:crypto";
+import { constants, zstdCompressSync } from "node:zlib";
 import { RECORDING_STREAMS, type RecordingStream } from "@custody/evidence/core/recording.ts";
 import {
+  COMPRESSED,
   COUNTER_BYTES,
   DATA_HEAD_BYTES,
   TAG_BYTES,
@@ -20,6 +22,24 @@ const nonce = Buffer.alloc(12);
 const CHAIN_BYTES = 32;
 
 /**
+ * The plaintext as it is to be sealed: compressed where that makes it much smaller. Of a piece with a command
+ * or two compressing costs more than all the rest and saves little; a full one of text is cut to a tenth, and
+ * what is then not encrypted, hashed and flushed nearly pays for it.
+ */
+export function packPiece(plain: Buffer): {
+  readonly bytes: Buffer;
+  readonly isCompressed: boolean;
+} {
+  if (plain.length < MIN_COMPRESSED_BYTES) return { bytes: plain, isCompressed: false };
+  const packed = zstdCompressSync(plain, FAST);
+  const isCompressed = packed.length < plain.length - (plain.length >> 3);
+  return { bytes: isCompressed ? packed : plain, isCompressed };
+}
+
+export const MIN_COMPRESSED_BYTES = 8 << 10;
+const FAST = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+
+/**
  * A piece, and the digest of the recording so far (recording-format.ts, `chainDigest`), of which `before` is
  * the one before, as latin1 text. `context` is the session's id.
  */
@@ -27,7 +47,7 @@ export function sealPiece(
   key: KeyObject,
   context: Buffer,
   counter: number,
-  plain: Buffer,
+  { bytes: plain, isCompressed }: ReturnType<typeof packPiece>,
   before: string,
 ): { readonly piece: Buffer; readonly digest: string } {
   const length = CHAIN_BYTES + COUNTER_BYTES + plain.length + TAG_BYTES;
@@ -35,6 +55,7 @@ export function sealPiece(
   bytes.write(before, 0, "latin1");
   bytes.writeUInt32BE(Math.floor(counter / 0x1_0000_0000), CHAIN_BYTES);
   bytes.writeUInt32BE(counter >>> 0, CHAIN_BYTES + 4);
+  if (isCompressed) bytes.writeUInt8(COMPRESSED, CHAIN_BYTES);
   // nonceOf(piece): four zero bytes and the counter.
   bytes.copy(nonce, 4, CHAIN_BYTES, CHAIN_BYTES + COUNTER_BYTES);
   const cipher = createCipheriv("aes-256-gcm", key, nonce);

@@ -22,7 +22,7 @@ import { type AuditLog, openLog } from "../audit/log.ts";
 import { systemClock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import { systemRandom } from "../base/ids.ts";
-import { sealPiece } from "./content-format.ts";
+import { packPiece, sealPiece } from "./content-format.ts";
 import { openRecorder, type Recorder } from "./recorder.ts";
 import { loadRecordingKeys, type RecordingKeys } from "./recording-keys.ts";
 import { eraseRecording, readRecording } from "./replay.ts";
@@ -407,7 +407,7 @@ test("a piece that was cut to a shorter tag is not opened", () => {
     createSecretKey(key),
     Buffer.from("s-1"),
     1,
-    Buffer.alloc(0),
+    packPiece(Buffer.alloc(0)),
     "\0".repeat(32),
   );
   assert.equal(openPiece(key, "s-1", piece).length, 0);
@@ -454,4 +454,50 @@ test("erasing a subject erases theirs, copies too, and not what they do afterwar
     assert.throws(() => keys.unwrap(session, wrapped), /was erased/);
   }
   assert.equal((await replay("s-5")).length, 3);
+});
+
+test("text is compressed before it is sealed, noise is not, and both come back", async () => {
+  const { record, journal, replay, log, directory } = await place();
+  const text = Buffer.from(
+    Array.from({ length: 20_000 }, (_, at) => `${at}\tuser${at}@example.com\tshipped\n`).join(""),
+  );
+  const noise = systemRandom(text.length);
+  for (const [session, content] of [
+    ["s-text", text],
+    ["s-noise", noise],
+  ] as const) {
+    const recorder = record(session, 1 << 30);
+    for (let at = 0; at < content.length; at += 10_000)
+      recorder.data("r-1", 0, "stdout", content.subarray(at, at + 10_000));
+    recorder.end();
+  }
+  await journal.settled();
+  const running = await log();
+  await running.sync();
+  const size = (session: string) => statSync(join(directory, "recordings", `${session}.rec`)).size;
+  assert.ok(size("s-text") < text.length / 3, `${size("s-text")} of ${text.length}`);
+  assert.ok(size("s-noise") > noise.length);
+  for (const [session, content] of [
+    ["s-text", text],
+    ["s-noise", noise],
+  ] as const) {
+    const events = await replay(session);
+    const parts = events.map((event) =>
+      event.kind === "data" ? Buffer.from(event.bytes, "base64") : Buffer.alloc(0),
+    );
+    assert.ok(Buffer.concat(parts).equals(content), session);
+  }
+});
+
+test("whether a piece is compressed cannot be changed, nor how", () => {
+  const key = systemRandom(32);
+  const packed = packPiece(Buffer.alloc(20_000, "a row of text\n"));
+  assert.ok(packed.isCompressed);
+  const { piece } = sealPiece(createSecretKey(key), Buffer.from("s-1"), 7, packed, "\0".repeat(32));
+  assert.equal(openPiece(key, "s-1", piece).length, 20_000);
+  for (let bit = 0; bit < piece.length * 8; bit++) {
+    const altered = Buffer.from(piece);
+    altered[bit >> 3]! ^= 1 << (bit & 7);
+    assert.throws(() => openPiece(key, "s-1", altered), /altered/);
+  }
 });

@@ -33,7 +33,14 @@ import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { RandomBytes } from "../base/ids.ts";
 import { type BoundedStream, createBoundedStream } from "./bounded-stream.ts";
-import { digestPayload, keyPiece, sealPiece, streamHead } from "./content-format.ts";
+import {
+  digestPayload,
+  keyPiece,
+  MIN_COMPRESSED_BYTES,
+  packPiece,
+  sealPiece,
+  streamHead,
+} from "./content-format.ts";
 import type { RecordingKeys } from "./recording-keys.ts";
 
 export interface Recorder {
@@ -96,6 +103,8 @@ const SMALL_BUFFER_BYTES = 4 << 10;
 const BUFFER_BYTES = 64 << 10;
 const POOLED_SMALL_BUFFERS = 256;
 const POOLED_BUFFERS = 16;
+/** Pieces after one that could not be compressed. */
+const NOT_TRIED = 15;
 const DEFAULT_MAX_RESPONSE_BYTES = 1 << 20;
 const DEFAULT_MAX_AHEAD_BYTES = 1 << 20;
 /** Kind, time, length of the request's id, length. */
@@ -135,6 +144,8 @@ class SessionRecorder implements Recorder {
   #length = 0;
   #isAnnounced = false;
   #counter = 0;
+  /** So many pieces are not tried to be compressed. */
+  #incompressible = 0;
   /** As latin1 text. */
   #digest = "\0".repeat(32);
 
@@ -348,6 +359,18 @@ class SessionRecorder implements Recorder {
     return buffer;
   }
 
+  #pack(plain: Buffer): ReturnType<typeof packPiece> {
+    if (this.#incompressible > 0) {
+      this.#incompressible--;
+      return { bytes: plain, isCompressed: false };
+    }
+    const packed = packPiece(plain);
+    // What is compressed or encrypted already goes on being it.
+    if (!packed.isCompressed && plain.length >= MIN_COMPRESSED_BYTES)
+      this.#incompressible = NOT_TRIED;
+    return packed;
+  }
+
   readonly #onFlush = (): void => {
     this.#isAnnounced = false;
     this.#seal();
@@ -357,7 +380,13 @@ class SessionRecorder implements Recorder {
     const buffer = this.#buffer;
     if (buffer === undefined || this.#summary !== undefined) return;
     const plain = buffer.subarray(0, this.#length);
-    const sealed = sealPiece(this.#key, this.#context, ++this.#counter, plain, this.#digest);
+    const sealed = sealPiece(
+      this.#key,
+      this.#context,
+      ++this.#counter,
+      this.#pack(plain),
+      this.#digest,
+    );
     this.#digest = sealed.digest;
     this.#journal.appendContent(this.#sessionId, sealed.piece);
     this.#buffer = undefined;
