@@ -7,7 +7,6 @@ import type { Grammars } from "../../command/load-grammars.ts";
 import type { Recorder } from "../../recording/recorder.ts";
 import type { SshShell } from "../../target/ssh-target.ts";
 import type { BackChannels } from "./back-channels.ts";
-import type { CommandConnections } from "./command-connections.ts";
 import type { ChannelEnd, Flow } from "./flow.ts";
 import type { Judge } from "./judge.ts";
 import type { Site } from "./operations.ts";
@@ -28,8 +27,11 @@ export interface RelayContext {
   readonly clock: Clock;
   /** Asks the target for a channel; `handler` gets what happens on it. */
   readonly openUpstream: OpenUpstream;
-  /** The same, for one command alone. */
-  readonly commandConnections: CommandConnections;
+  /** The same, for one command alone (command-connections.ts). */
+  readonly commandConnections: {
+    open(line: Buffer): Promise<OpenUpstream | undefined>;
+    close(): void;
+  };
   readonly log: (message: string, error?: unknown) => void;
 }
 
