@@ -37,6 +37,7 @@ export function postgresLimits({ limits }: Config, processes: number): PostgresL
     maxFrameBytes: limits.messageBytes,
     maxOutstanding: limits.pipelineMessages,
     maxNames: limits.pipelineMessages,
+    matchesPerHour: limits.matchesPerHour,
     maxBacklogBytes: limits.bufferBytes,
     holdWaitMs: limits.holdWaitMs,
     holdWaitInTransactionMs: limits.holdWaitInTransactionMs,

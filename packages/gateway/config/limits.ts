@@ -64,6 +64,12 @@ export const LIMITS = {
     256 * MIB,
     "Bytes buffered in one direction of a session before the faster side is made to wait.",
   ),
+  matchesPerHour: count(
+    600,
+    1,
+    1_000_000,
+    "Comparisons of a class with a constant (`match`) that one person or workload has in an hour, all their chains together; of each worker process.",
+  ),
   holdWait: duration(
     5 * MINUTE,
     SECOND,

@@ -21,6 +21,7 @@ import type { RandomBytes } from "../../base/ids.ts";
 import { createPacer, type Pacer } from "../../base/pacer.ts";
 import { type Chain, rootOf } from "../../delegation/chain.ts";
 import { createMaskMemory } from "../../masking/given-masks.ts";
+import { createMatchBudget, type MatchBudget } from "../../masking/match-budget.ts";
 import type { RecordedSession, Recorder } from "../../recording/recorder.ts";
 import type { Control, OpenedSession } from "../../session/control.ts";
 import { recordedSession } from "../../session/recorded-session.ts";
@@ -32,6 +33,8 @@ import { fatalResponse } from "./faults.ts";
 import type { Classifier } from "./plan.ts";
 import { Relay } from "./relay.ts";
 import type { RelayLimits } from "./relay-state.ts";
+import { ReplicationRelay, requireReplication } from "./replication.ts";
+import type { Replicated } from "./replication-command.ts";
 import type { ResultMasks } from "./row-check.ts";
 import { upstreamSettings } from "./session-settings.ts";
 import { judgeSetting, type SettingBounds } from "./settings.ts";
@@ -130,15 +133,26 @@ interface SessionParts {
   readonly cancel: (isWanted: () => boolean) => Promise<void>;
   readonly classifier: Classifier;
   readonly masks: ResultMasks;
+  /** Of a replication: opened before, since its start-up is a decision. */
+  readonly books: Books | undefined;
+}
+
+/** What a session is once it is open, whatever goes over it. */
+type LiveRelay = Pick<Relay, "run" | "end" | "drain" | "cancel" | "notice" | "takeActivity">;
+
+interface Books {
+  readonly book: CommandBook;
+  readonly recorder: Recorder;
 }
 
 class Gateway {
   readonly #deps: PostgresListenerDeps;
   readonly #cancels: CancelRegistry;
   readonly #maskMemory = createMaskMemory();
+  readonly #matchBudget: MatchBudget;
   readonly #sockets = new Set<Socket>();
   /** With when they were last seen to do something, by the monotonic clock. */
-  readonly #relays = new Map<Relay, number>();
+  readonly #relays = new Map<LiveRelay, number>();
   readonly #startups = new Set<AbortController>();
   readonly #serving = new Set<Promise<void>>();
   readonly #idleTimer: NodeJS.Timeout;
@@ -147,6 +161,7 @@ class Gateway {
 
   constructor(deps: PostgresListenerDeps) {
     this.#deps = deps;
+    this.#matchBudget = createMatchBudget(deps.clock, deps.limits.matchesPerHour);
     this.#cancels = new CancelRegistry(deps.random);
     this.#closings = createPacer((thrown) => deps.log("a session was not closed well", thrown));
     this.#idleTimer = setInterval(() => this.#endIdle(), IDLE_SWEEP_MS).unref();
@@ -251,7 +266,7 @@ class Gateway {
   async #openSession(start: SessionStart, accepted: Socket): Promise<void> {
     const { control } = this.#deps;
     const clientAddress = accepted.remoteAddress ?? "unknown";
-    let relay: Relay | undefined;
+    let relay: LiveRelay | undefined;
     let ending: GatewayError | undefined;
     let book: CommandBook | undefined;
     let chain: Chain | undefined;
@@ -319,6 +334,10 @@ class Gateway {
       connectTimeoutMs: deps.limits.targetConnectTimeoutMs,
       maxFrameBytes: deps.limits.maxFrameBytes,
     };
+    const books =
+      start.replication === undefined
+        ? undefined
+        : this.#replicationBooks(target, start, opened, clientAddress);
     const settings = upstreamSettings(
       target,
       opened.sessionId,
@@ -326,6 +345,8 @@ class Gateway {
       start.settings,
       start.applicationName,
     );
+    if (start.replication !== undefined)
+      settings.set("replication", start.replication === "server" ? "true" : "database");
     const connecting = connectUpstream(
       target,
       start.database,
@@ -335,7 +356,7 @@ class Gateway {
     );
     const [connected, classifying] = await Promise.allSettled([
       connecting,
-      target.transparent === true
+      target.transparent === true || start.replication !== undefined
         ? { classifier: TRANSPARENT_CLASSIFIER, masks: NO_MASKS }
         : deps.classifierFor(target, start.database),
     ]);
@@ -357,7 +378,7 @@ class Gateway {
     try {
       const cancel = (isWanted: () => boolean) =>
         cancelUpstream(target, upstream.processId, upstream.cancelKey, upstreamDeps, isWanted);
-      const parts = { target, upstream, settings, cancel, ...classifying.value };
+      const parts = { target, upstream, settings, cancel, books, ...classifying.value };
       return this.#assemble(start, opened, clientAddress, parts);
     } catch (thrown) {
       upstream.socket.destroy();
@@ -374,6 +395,58 @@ class Gateway {
   ) {
     const deps = this.#deps;
     const { target, upstream } = parts;
+    const { book, recorder } = parts.books ?? this.#openBooks(target, start, opened, clientAddress);
+    const relay = this.#relayOf(start, opened, parts, book);
+    const processId = target.transparent === true ? upstream.processId : 0;
+    const key = this.#cancels.register(start.minor, () => relay.cancel(), processId);
+    return { relay, book, upstream, key, recorder };
+  }
+
+  #relayOf(
+    start: SessionStart,
+    opened: OpenedSession,
+    parts: SessionParts,
+    book: CommandBook,
+  ): LiveRelay {
+    const deps = this.#deps;
+    const { target, upstream } = parts;
+    if (start.replication !== undefined)
+      return new ReplicationRelay(start.socket, upstream, {
+        book,
+        journal: deps.journal,
+        replicated: replicatedBy(start, target),
+        maxFrameBytes: deps.limits.maxFrameBytes,
+        cancelUpstream: parts.cancel,
+        log: deps.log,
+      });
+    return new Relay(start.socket, upstream, {
+      sessionId: opened.sessionId,
+      target,
+      database: start.database,
+      book,
+      classifier: parts.classifier,
+      masks: parts.masks,
+      journal: deps.journal,
+      control: deps.control,
+      clock: deps.clock,
+      limits: deps.limits,
+      settings: parts.settings,
+      applicationName: applicationName(start.applicationName),
+      given: this.#maskMemory(rootOf(opened.chain).delegationId),
+      guesses: this.#matchBudget(rootOf(opened.chain).subject),
+      cancelUpstream: parts.cancel,
+      later: this.#closings.later,
+      log: deps.log,
+    });
+  }
+
+  #openBooks(
+    target: PostgresTarget,
+    start: SessionStart,
+    opened: OpenedSession,
+    clientAddress: string,
+  ): Books {
+    const deps = this.#deps;
     const subject: Subject = {
       sessionId: opened.sessionId,
       chain: opened.chain,
@@ -392,27 +465,24 @@ class Gateway {
       recorder,
       denied: (denied) => deps.control.noteDenial(denied),
     });
-    const relay: Relay = new Relay(start.socket, upstream, {
-      sessionId: opened.sessionId,
-      target,
-      database: start.database,
-      book,
-      classifier: parts.classifier,
-      masks: parts.masks,
-      journal: deps.journal,
-      control: deps.control,
-      clock: deps.clock,
-      limits: deps.limits,
-      settings: parts.settings,
-      applicationName: applicationName(start.applicationName),
-      given: this.#maskMemory(rootOf(opened.chain).delegationId),
-      cancelUpstream: parts.cancel,
-      later: this.#closings.later,
-      log: deps.log,
-    });
-    const processId = target.transparent === true ? upstream.processId : 0;
-    const key = this.#cancels.register(start.minor, () => relay.cancel(), processId);
-    return { relay, book, upstream, key, recorder };
+    return { book, recorder };
+  }
+
+  /** Throws GatewayError "forbidden" unless policies and grants let the chain replicate. */
+  #replicationBooks(
+    target: PostgresTarget,
+    start: SessionStart,
+    opened: OpenedSession,
+    clientAddress: string,
+  ): Books {
+    const books = this.#openBooks(target, start, opened, clientAddress);
+    try {
+      requireReplication(books.book, replicatedBy(start, target));
+      return books;
+    } catch (thrown) {
+      books.recorder.end();
+      throw thrown;
+    }
   }
 }
 
@@ -441,6 +511,14 @@ function loosenedSetting(
       return new GatewayError("invalid", `start-up parameter ${name}: ${judged.reason}`);
   }
   return undefined;
+}
+
+function replicatedBy({ database, replication }: SessionStart, target: PostgresTarget): Replicated {
+  return {
+    place: { target: target.name, database },
+    physical: replication === "server",
+    classified: target.classify.length > 0 || target.detect !== undefined,
+  };
 }
 
 /** Texts are read by the grammar of the catalogue's server: the session's has to be of that version. */

@@ -6,6 +6,7 @@ import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Pacer } from "../../base/pacer.ts";
 import type { GivenMasks } from "../../masking/given-masks.ts";
+import type { Guesses } from "../../masking/match-budget.ts";
 import type { Control } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
 import type { ToldName } from "./application-name.ts";
@@ -21,6 +22,8 @@ export interface RelayLimits {
   readonly maxFrameBytes: number;
   readonly maxOutstanding: number;
   readonly maxNames: number;
+  /** Comparisons of a class with a constant that a chain's root has in an hour. */
+  readonly matchesPerHour: number;
   /** Bytes of a client kept while it waits (a hold, a reply); beyond it the socket is not read. */
   readonly maxBacklogBytes: number;
   readonly holdWaitMs: number;
@@ -45,6 +48,8 @@ export interface RelayContext {
   readonly applicationName: string;
   /** What masks gave out to this chain's root: not to be stored. */
   readonly given: GivenMasks;
+  /** What this chain's root may still compare. */
+  readonly guesses: Guesses;
   /** `isWanted` is asked again just before it is sent. */
   readonly cancelUpstream: (isWanted: () => boolean) => Promise<void>;
   /** Closing, once the client was told: sessions end in crowds. */

@@ -28,7 +28,7 @@ import {
   query,
 } from "@custody/wire/postgres/frontend.ts";
 import type { RequestKind } from "@custody/wire/postgres/reply-tracker.ts";
-import type { Denial } from "../../access/operation.ts";
+import type { Denial, Permit } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import {
   type Ending,
@@ -179,7 +179,7 @@ export class Requests implements ClientMessages {
     if ("error" in verdict)
       return this.#poisonQuery(requestId, text, verdict.error, verdict.denial, plan);
 
-    const stored = this.#stored.inCommand(plan, undefined);
+    const stored = this.#stored.inCommand(plan, undefined) ?? this.#guessed(plan, verdict.permit);
     if (stored !== undefined) return this.#poisonQuery(requestId, text, stored, undefined, plan);
 
     this.#intent(requestId, plan, undefined, verdict);
@@ -348,7 +348,7 @@ export class Requests implements ClientMessages {
     if ("error" in verdict)
       return this.#poisonExecute(requestId, plan, verdict.error, verdict.denial);
 
-    const stored = this.#stored.inCommand(plan, portal);
+    const stored = this.#stored.inCommand(plan, portal) ?? this.#guessed(plan, verdict.permit);
     if (stored !== undefined) return this.#poisonExecute(requestId, plan, stored);
 
     // A plan of another catalogue is checked anew.
@@ -518,6 +518,24 @@ export class Requests implements ClientMessages {
     const { book } = this.#state.context;
     book.intent(requestId, plan, portal, verdict.permit, verdict.approvedBy);
     this.#state.toServer.requires(plan.plainRead ? "ordered" : "strict");
+  }
+
+  /** Why a comparison with a value nobody may see is one too many. */
+  #guessed({ operation }: QueryPlan, { obligations }: Permit): StatementError | undefined {
+    if (operation.touches.length === 0) return undefined;
+    const classes = operation.touches
+      .filter((touch) => touch.use === "match" && !obligations.unmask.has(touch.class))
+      .map((touch) => touch.class);
+    if (classes.length === 0) return undefined;
+    const { guesses, limits } = this.#state.context;
+    if (guesses.spend([...new Set(classes)])) return undefined;
+    return {
+      sqlState: "53400",
+      message: `Custody denied it: there were ${limits.matchesPerHour} comparisons with ${classes[0]} within an hour`,
+      detail: "Whoever may guess without end knows the value. Comparisons come back over time.",
+      hint: undefined,
+      position: undefined,
+    };
   }
 
   #denied(requestId: string, text: string, plan: QueryPlan | undefined, denial: Denial): void {
