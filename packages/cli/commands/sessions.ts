@@ -9,9 +9,11 @@ import {
 } from "@custody/contract/sessions.ts";
 import { type Command, Option } from "commander";
 
+import { CliError } from "../faults.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
 import { facts, type Io, oneLine, relative, table } from "../output.ts";
 import { type ReplayOptions, replayLines } from "../replay.ts";
+import { sealedLines, sealLines } from "../sealed-replay.ts";
 import { joinShell } from "../shared-shell.ts";
 import { chainLine, showChain } from "./delegation.ts";
 
@@ -19,6 +21,12 @@ const JOIN_HELP = `
 Ctrl-C leaves, Ctrl-] as a peer. A moderator's t ends the session. It takes the right to replay the target's
 sessions (observer), Custody::Action::"join" and a right to a shell there (peer), or
 Custody::Action::"moderate"; who came and went is in the log.`;
+
+interface FileOptions {
+  readonly seal?: readonly string[];
+  readonly out?: string;
+  readonly identity?: string;
+}
 
 type SessionFilter = SessionListQuery;
 type Leaf = Extract<EventLine, { event: string }>;
@@ -58,7 +66,10 @@ export function addSessionCommands(program: Command, io: Io): void {
   program
     .command("replay")
     .description("what was said in a session: commands and answers, as the client got them")
-    .argument("<session>", "s-…")
+    .argument("<session>", "s-…; or, with --identity, a sealed file, which needs no gateway")
+    .option("--seal <recipient...>", "seal it for these recipients of age (age1…), into --out")
+    .option("--out <file>", "where to; must not be there")
+    .option("--identity <file>", "age's, which opens the sealed file")
     .option("--rows <count>", "rows shown of each answer", "20")
     .option("--timing", "with the time it took")
     .option("--speed <factor>", "so many times as fast: 2, 0.5")
@@ -73,7 +84,7 @@ export function addSessionCommands(program: Command, io: Io): void {
       ]),
     )
     .addHelpText("after", "\nReading a recording is itself an event of the log.")
-    .action(async (id: string, options: ReplayOptions, command: Command) =>
+    .action(async (id: string, options: ReplayOptions & FileOptions, command: Command) =>
       replay(invocationOf(command, io), id, options),
     );
   program
@@ -161,8 +172,27 @@ async function end(invocation: Invocation, id: string, reason: string | undefine
   );
 }
 
-async function replay(invocation: Invocation, id: string, options: ReplayOptions): Promise<void> {
+async function replay(
+  invocation: Invocation,
+  id: string,
+  options: ReplayOptions & FileOptions,
+): Promise<void> {
   const { io } = invocation;
+  const { identity, seal, out } = options;
+  if ((seal === undefined) !== (out === undefined))
+    throw new CliError("usage", "--seal and --out go together");
+  if (identity !== undefined) {
+    const lines = sealedLines(id, identity, options.from);
+    if (!invocation.json) return replayLines(io, lines, options);
+    for await (const line of lines) io.stdout(`${JSON.stringify(line)}\n`);
+    return;
+  }
+  if (seal !== undefined && out !== undefined) {
+    await invocation.withClient((client) =>
+      sealLines(client.lines("recording", { params: { id }, query: {} }), seal, out),
+    );
+    return invocation.print({ file: out }, () => `${out} is sealed\n`);
+  }
   await invocation.withClient(async (client) => {
     // The gateway begins in the middle by itself; a command is looked for in what comes.
     const seconds = Number(options.from ?? "");
