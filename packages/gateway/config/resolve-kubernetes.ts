@@ -27,8 +27,12 @@ export function resolveKubernetes(
     document.caFile === undefined
       ? undefined
       : pemFile(context, [...path, "caFile"], document.caFile);
+  const detect = Object.entries(document.detect ?? {}).map(([one, kind]) => ({ class: one, kind }));
   const { preview, server } = document;
-  return { protocol: "kubernetes", name, server, caFile, fields, preview, accounts, tags };
+  return {
+    ...{ protocol: "kubernetes", name, server, caFile, fields, preview, accounts, tags },
+    ...(detect.length > 0 ? { detect } : {}),
+  };
 }
 
 function resolveCredential(

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 
-import { name, path, secret, text } from "./schema-terms.ts";
+import { detections, name, path, secret, text } from "./schema-terms.ts";
 
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const label = z.string().regex(LABEL, "expected a name of Kubernetes");
@@ -90,6 +90,11 @@ export const kubernetes = z.strictObject({
     .max(256)
     .describe("Fields whose values are sensitive, besides Secrets and environment variables.")
     .default([]),
+  detect: detections
+    .describe(
+      "What permits may have masked (`@mask`) in logs and in what commands write, by class: `pii.card: card-number` (with a right check digit), `email`, `provider-key`.",
+    )
+    .optional(),
   preview: z
     .enum(["none", "live", "dry-run"])
     .describe(

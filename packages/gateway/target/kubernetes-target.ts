@@ -1,6 +1,7 @@
 // A Kubernetes cluster, as the operator described it.
 
 import type { SecretReference } from "../credential/reference.ts";
+import type { Detection } from "../masking/nets.ts";
 
 /** How the gateway shows who it is to the API server. */
 export type KubernetesCredential =
@@ -48,6 +49,8 @@ export interface KubernetesCluster {
   readonly caFile: string | undefined;
   /** Besides what is classified in every cluster (proxy/kubernetes/classes.ts). */
   readonly fields: readonly FieldClassification[];
+  /** What is looked for in logs and output, where a permit asks (`@mask`). */
+  readonly detect?: readonly Detection[];
   readonly preview: PreviewMode;
 }
 

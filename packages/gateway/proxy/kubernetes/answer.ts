@@ -11,6 +11,7 @@ import type { Recorder } from "../../recording/recorder.ts";
 import { type AnswerMask, PLAIN_REASONS, scrubbedStatus } from "./answer-mask.ts";
 import { type ItemFilter, unfilterable } from "./item-filter.ts";
 import { isObject, type JsonObject, parseJson } from "./json-text.ts";
+import type { OutputMasks } from "./output-masks.ts";
 import type { UpstreamResponse } from "./upstream.ts";
 
 /** The client's side of one answer; node:http's and node:http2's both are one. */
@@ -34,6 +35,8 @@ export interface AnswerPlan {
   readonly mask: AnswerMask;
   /** Of what is listed only what it shows is handed on. */
   readonly filter?: ItemFilter | undefined;
+  /** Of text. */
+  readonly output?: OutputMasks | undefined;
   readonly obligations: Obligations;
   /** An error's text may quote what is classified. */
   readonly scrubErrors: boolean;
@@ -82,8 +85,11 @@ export async function relayAnswer(
 async function relayBody(answer: UpstreamResponse, out: Out, plan: AnswerPlan): Promise<void> {
   const { body } = answer;
   if (plan.form === "discovery" || (plan.form === "text" && answer.status < 400)) {
+    const output = plan.form === "text" ? plan.output : undefined;
     if (plan.form === "text") out.head();
-    for await (const chunk of body as AsyncIterable<Buffer>) await out.send([chunk]);
+    for await (const chunk of body as AsyncIterable<Buffer>)
+      await out.send([output?.pass("stdout", chunk) ?? chunk]);
+    if (output !== undefined) await out.send([output.end("stdout")]);
     return;
   }
   const type = String(answer.headers["content-type"] ?? "");

@@ -84,7 +84,9 @@ export function portOperation(
 
 function operationOf(effects: readonly Effect[], on: Resource, action: string): Operation {
   const summary = `${action} on ${on.label}`;
-  return { protocol: "kubernetes", effects, touches: [], summary };
+  // Of a forwarded port nobody knows what it speaks.
+  const maskable = action === "portforward" ? {} : { maskable: true as const };
+  return { protocol: "kubernetes", effects, touches: [], summary, ...maskable };
 }
 
 function commandEffect(

@@ -72,6 +72,7 @@ export function judgeRequest(
   const operation: Operation = {
     ...{ protocol: "kubernetes", effects, touches, summary },
     ...filterable,
+    ...(isLog(info) ? { maskable: true } : {}),
   };
   return { kind: "operation", operation };
 }

@@ -42,6 +42,7 @@ import {
   mayQuote,
   unpaged,
 } from "./operations.ts";
+import { detectionsFor, OutputMasks, undetected } from "./output-masks.ts";
 import { previewOf } from "./preview.ts";
 import { type RequestBody, readBody, UnsupportedBody } from "./request-body.ts";
 
@@ -111,6 +112,11 @@ export async function serveRequest(
     const permitted = await decide(deps, session, request, prepared, running.signal);
     if ("status" in permitted) return answerStatus(client, permitted.status);
     const { operation } = prepared;
+    const unmaskable = undetected(session.target, operation, permitted.permit);
+    if (unmaskable !== undefined) {
+      session.book.refuseCommand(prepared.command, unmaskable);
+      return answerStatus(client, denialStatus(unmaskable, requestId));
+    }
     session.permitted(running, { operation, ...permitted });
     isWatch = formOf(prepared.info, request.url) === "watch";
     await forward(deps, session, request, prepared, permitted, client, running.signal);
@@ -317,6 +323,9 @@ async function forward(
   const limit = timeLimit(signal, obligations.timeoutMs);
   const mask = maskFor(deps, session, info, obligations.unmask);
   const filter = filterFor(session, info, obligations.filter);
+  const detections = detectionsFor(session.target, permit);
+  const output = detections.length === 0 ? undefined : new OutputMasks(detections);
+  const masked = () => new Set([...mask.masked, ...(output?.classes ?? [])]);
   try {
     signal.throwIfAborted();
     if (!isPermit(permit)) throw new GatewayError("internal", "a request without a permit");
@@ -328,17 +337,17 @@ async function forward(
       signal: limit,
     });
     const { status, bytes, rows } = await relayAnswer(answer, client, {
-      ...{ requestId, mask, filter, obligations, recorder: book.recorder, signal: limit },
+      ...{ requestId, mask, filter, output, obligations, recorder: book.recorder, signal: limit },
       form: formOf(info, request.url),
       scrubErrors: mayQuote(session.target, info, obligations.unmask),
       maxObjectBytes: deps.limits.maxObjectBytes,
     });
     const outcome = status < 400 ? "ok" : String(status);
-    book.endCommand({ requestId, outcome, rows, bytes, masked: mask.masked, ...left(filter) });
+    book.endCommand({ requestId, outcome, rows, bytes, masked: masked(), ...left(filter) });
   } catch (thrown) {
     const reason = limit.aborted ? limit.reason : thrown;
     const outcome = reason instanceof GatewayError ? reason.code : "broken";
-    book.endCommand({ requestId, outcome, masked: mask.masked, ...left(filter) });
+    book.endCommand({ requestId, outcome, masked: masked(), ...left(filter) });
     throw reason;
   } finally {
     book.recorder.endData(requestId, 0);

@@ -10,8 +10,12 @@ import type { Status } from "./faults.ts";
 export type PieceOf = "stdin" | "stdout" | "stderr" | "error" | "resize" | "forwarded";
 
 export interface StreamTaps {
-  /** Before it is handed on. */
-  readonly seen: (piece: PieceOf, data: Buffer, from: "client" | "server") => void;
+  /** Before it is handed on: what is. `piece` undefined: it is of no kind that is known. */
+  readonly pass: (piece: PieceOf | undefined, data: Buffer, from: "client" | "server") => Buffer;
+  /** Whether what is handed on may be other than what came. */
+  readonly isMasked: (piece: PieceOf | undefined) => boolean;
+  /** What waited of it, once; before its end, and that of all before the Status that ends a command. */
+  readonly rest: (piece: PieceOf) => Buffer;
   /** A port the client wants to reach, once that is in the journal; false ends the connection. */
   readonly mayForward: (port: number) => Promise<boolean>;
   /** Waits while what was seen is not yet on disk. */

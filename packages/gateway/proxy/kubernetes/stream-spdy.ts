@@ -18,6 +18,7 @@ import type { Status } from "./faults.ts";
 import { disagreed, join, type PieceOf, type StreamDoor, type StreamTaps } from "./stream-door.ts";
 
 const MAX_FRAME_BYTES = 4 << 20;
+const NOTHING = Buffer.alloc(0);
 const CHANNELS = "v4.channel.k8s.io";
 const FORWARD = "portforward.k8s.io";
 /** How long a client that is told no may take to open the streams that it hears it on. */
@@ -83,10 +84,15 @@ async function relay(
   { taps, isForward, pieces }: Relayed,
 ): Promise<void> {
   using headers = new HeaderReader();
-  const seen = (frame: RawSpdyFrame, from: "client" | "server") => {
-    if (frame.kind !== "data" || frame.data.length === 0) return;
-    const piece = isForward ? "forwarded" : pieces.get(frame.stream);
-    if (piece !== undefined) taps.seen(piece, frame.data, from);
+  const fromServer = (frame: RawSpdyFrame): Buffer[] => {
+    if (frame.kind !== "data") return [frame.raw];
+    const { data, isLast, stream } = frame;
+    const piece = isForward ? "forwarded" : pieces.get(stream);
+    const passed = data.length === 0 ? data : taps.pass(piece, data, "server");
+    if (piece === "error") return [...waiting(pieces, taps), frame.raw];
+    if (!taps.isMasked(piece) || piece === undefined) return [frame.raw];
+    const rest = isLast ? taps.rest(piece) : NOTHING;
+    return [encodeData(stream, Buffer.concat([passed, rest]), isLast)];
   };
   const clientFrames = new SpdyReader(MAX_FRAME_BYTES);
   const serverFrames = new SpdyReader(MAX_FRAME_BYTES);
@@ -104,19 +110,27 @@ async function relay(
           if (isForward && !(await taps.mayForward(portOf(named))))
             throw new GatewayError("forbidden", `port ${portOf(named)} may not be forwarded`);
         }
-        seen(frame, "client");
+        if (frame.kind === "data" && frame.data.length > 0)
+          taps.pass(isForward ? "forwarded" : pieces.get(frame.stream), frame.data, "client");
         out.push(frame.raw);
       }
       await taps.room();
       return Buffer.concat(out);
     },
     async (chunk) => {
-      const frames = serverFrames.push(chunk);
-      for (const frame of frames) seen(frame, "server");
+      const out = serverFrames.push(chunk).flatMap(fromServer);
       await taps.room();
-      return Buffer.concat(frames.map(({ raw }) => raw));
+      return Buffer.concat(out);
     },
   );
+}
+
+/** What waits of the output, each on its stream. */
+function waiting(pieces: ReadonlyMap<number, PieceOf>, taps: StreamTaps): Buffer[] {
+  return [...pieces].flatMap(([stream, piece]) => {
+    const rest = taps.isMasked(piece) ? taps.rest(piece) : NOTHING;
+    return rest.length === 0 ? [] : [encodeData(stream, rest, false)];
+  });
 }
 
 /** The client opens its streams one after the other, the one for errors first; each is closed at once. */

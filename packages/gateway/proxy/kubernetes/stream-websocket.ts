@@ -15,6 +15,7 @@ import {
   closeFrame,
   encodeWebSocketFrame,
   OPCODE_BINARY,
+  OPCODE_CLOSE,
   OPCODE_CONTINUATION,
   OPCODE_TEXT,
   type WebSocketFrame,
@@ -26,6 +27,7 @@ import { disagreed, join, type PieceOf, type StreamDoor, type StreamTaps } from 
 import { portOf } from "./stream-spdy.ts";
 
 const MAX_FRAME_BYTES = 4 << 20;
+const NOTHING = Buffer.alloc(0);
 const CHANNELS = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 const TUNNEL = "SPDY/3.1+portforward.k8s.io";
 const PIECES: Readonly<Record<number, PieceOf>> = {
@@ -88,20 +90,52 @@ function end(socket: Duplex, status: Status | undefined): void {
 
 /** Each message belongs to the channel its first byte names, over all its frames. */
 function relayChannels(socket: Duplex, upstream: Duplex, taps: StreamTaps): Promise<void> {
-  const look = (from: "client" | "server") => {
+  const look = (
+    from: "client" | "server",
+    pass: (frame: WebSocketFrame, looked: Looked) => Buffer,
+  ) => {
     let piece: PieceOf | undefined;
     return async (frame: WebSocketFrame) => {
-      if (frame.opcode > OPCODE_BINARY) return;
+      if (frame.opcode > OPCODE_BINARY) return pass(frame, { piece: undefined, passed: NOTHING });
       const begins = frame.opcode !== OPCODE_CONTINUATION;
       if (frame.opcode === OPCODE_TEXT)
         throw new GatewayError("protocol", "a channel's message is not binary");
       if (begins) piece = PIECES[frame.payload[0] ?? -1];
       const data = begins ? frame.payload.subarray(1) : frame.payload;
-      if (piece !== undefined && data.length > 0) taps.seen(piece, data, from);
+      const passed = data.length === 0 ? NOTHING : taps.pass(piece, data, from);
       await taps.room();
+      return pass(frame, { piece, passed });
     };
   };
-  return joinFrames(socket, upstream, look("client"), look("server"));
+  const toClient = (frame: WebSocketFrame, { piece, passed }: Looked) => {
+    // What is masked goes on as messages of its own: its frames need not be those that came.
+    if (piece !== undefined && taps.isMasked(piece)) return outputMessage(piece, passed);
+    const own = encodeWebSocketFrame(frame, undefined);
+    const isEnd = piece === "error" || frame.opcode === OPCODE_CLOSE;
+    if (!isEnd) return own;
+    const rest = OUTPUTS.map((output) =>
+      taps.isMasked(output) ? outputMessage(output, taps.rest(output)) : NOTHING,
+    );
+    return Buffer.concat([...rest, own]);
+  };
+  return joinFrames(
+    socket,
+    upstream,
+    look("client", (frame) => encodeWebSocketFrame(frame, randomBytes(4))),
+    look("server", toClient),
+  );
+}
+
+interface Looked {
+  readonly piece: PieceOf | undefined;
+  readonly passed: Buffer;
+}
+
+const OUTPUTS = ["stdout", "stderr"] as const;
+
+function outputMessage(piece: PieceOf, data: Buffer): Buffer {
+  if (data.length === 0) return NOTHING;
+  return channelMessage(piece === "stderr" ? CHANNEL_STDERR : CHANNEL_STDOUT, data);
 }
 
 /** The stream of bytes in the messages is SPDY, whose streams name their ports. */
@@ -109,20 +143,23 @@ async function relayTunnel(socket: Duplex, upstream: Duplex, taps: StreamTaps): 
   const frames = new SpdyReader(MAX_FRAME_BYTES);
   using headers = new HeaderReader();
   const fromClient = async (frame: WebSocketFrame) => {
-    if (frame.opcode > OPCODE_BINARY) return;
+    const own = encodeWebSocketFrame(frame, randomBytes(4));
+    if (frame.opcode > OPCODE_BINARY) return own;
     for (const inner of frames.push(frame.payload)) {
       assertFromClient(inner);
-      if (inner.kind === "data") taps.seen("forwarded", inner.data, "client");
+      if (inner.kind === "data") taps.pass("forwarded", inner.data, "client");
       if (inner.kind !== "syn-stream") continue;
       const port = portOf(await headers.read(inner.block));
       if (!(await taps.mayForward(port)))
         throw new GatewayError("forbidden", `port ${port} may not be forwarded`);
     }
     await taps.room();
+    return own;
   };
   const fromServer = async (frame: WebSocketFrame) => {
-    if (frame.opcode <= OPCODE_BINARY) taps.seen("forwarded", frame.payload, "server");
+    if (frame.opcode <= OPCODE_BINARY) taps.pass("forwarded", frame.payload, "server");
     await taps.room();
+    return encodeWebSocketFrame(frame, undefined);
   };
   await joinFrames(socket, upstream, fromClient, fromServer);
 }
@@ -130,8 +167,8 @@ async function relayTunnel(socket: Duplex, upstream: Duplex, taps: StreamTaps): 
 function joinFrames(
   socket: Duplex,
   upstream: Duplex,
-  fromClient: (frame: WebSocketFrame) => Promise<void>,
-  fromServer: (frame: WebSocketFrame) => Promise<void>,
+  fromClient: (frame: WebSocketFrame) => Promise<Buffer>,
+  fromServer: (frame: WebSocketFrame) => Promise<Buffer>,
 ): Promise<void> {
   const clientFrames = new WebSocketReader("client", MAX_FRAME_BYTES);
   const serverFrames = new WebSocketReader("server", MAX_FRAME_BYTES);
@@ -140,18 +177,12 @@ function joinFrames(
     upstream,
     async (chunk) => {
       const out: Buffer[] = [];
-      for (const frame of clientFrames.push(chunk)) {
-        await fromClient(frame);
-        out.push(encodeWebSocketFrame(frame, randomBytes(4)));
-      }
+      for (const frame of clientFrames.push(chunk)) out.push(await fromClient(frame));
       return Buffer.concat(out);
     },
     async (chunk) => {
       const out: Buffer[] = [];
-      for (const frame of serverFrames.push(chunk)) {
-        await fromServer(frame);
-        out.push(encodeWebSocketFrame(frame, undefined));
-      }
+      for (const frame of serverFrames.push(chunk)) out.push(await fromServer(frame));
       return Buffer.concat(out);
     },
   );

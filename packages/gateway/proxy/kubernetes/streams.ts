@@ -6,7 +6,12 @@
 import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { commandDigest } from "@custody/evidence/node/command-digest.ts";
-import { type ResourceRequest, requestInfo } from "@custody/wire/kubernetes/request-info.ts";
+import {
+  isTrue,
+  parameters,
+  type ResourceRequest,
+  requestInfo,
+} from "@custody/wire/kubernetes/request-info.ts";
 import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { Denial, Operation, Permit } from "../../access/operation.ts";
 import { isPermit } from "../../access/permit.ts";
@@ -23,6 +28,7 @@ import type { HttpSession } from "./http-session.ts";
 import { isObject, parseJson } from "./json-text.ts";
 import { lacksJustification } from "./justification.ts";
 import { type StreamKind, streamOf } from "./operations.ts";
+import { detectionsFor, OutputMasks, undetected } from "./output-masks.ts";
 import { type RequestLimits, timeLimit } from "./request.ts";
 import type { PieceOf, StreamDoor, StreamTaps } from "./stream-door.ts";
 import { openSpdyDoor } from "./stream-spdy.ts";
@@ -69,7 +75,11 @@ export async function serveStream(
   try {
     const isForward = stream.kind === "portforward";
     if (!isForward) door.accept();
-    const permitted = await decide(deps, session, stream, door, signal);
+    const permitted = maskableOnly(
+      session,
+      stream,
+      await decide(deps, session, stream, door, signal),
+    );
     if ("status" in permitted) {
       if (isForward) throw refusal(permitted.status, stream.requestId);
       await door.refuse(permitted.status);
@@ -160,6 +170,14 @@ async function decide(
   return { status: denialStatus({ ...denial, message: denial.message + unread }, requestId) };
 }
 
+function maskableOnly(session: HttpSession, stream: Stream, permitted: Permitted): Permitted {
+  if ("status" in permitted) return permitted;
+  const denial = undetected(session.target, stream.operation, permitted.permit);
+  if (denial === undefined) return permitted;
+  session.book.refuseCommand(stream.command, denial);
+  return { status: denialStatus(denial, stream.requestId) };
+}
+
 async function hold(
   deps: StreamDeps,
   session: HttpSession,
@@ -220,6 +238,8 @@ async function run(
   await new Promise<void>((done) => deps.journal.barrier("strict", done));
   let outcome = "ok";
   const exit = new ExitReader();
+  const detections = detectionsFor(session.target, permit);
+  const masks = detections.length === 0 ? undefined : new OutputMasks(detections);
   const signal = timeLimit(running.signal, obligations.timeoutMs);
   try {
     signal.throwIfAborted();
@@ -247,7 +267,7 @@ async function run(
       if (head.length > 0) connection.unshift(head);
       const interrupt = () => door.interrupt(statusOf(toGatewayError(signal.reason), requestId));
       signal.addEventListener("abort", interrupt, { once: true });
-      await door.relay(connection, tapsOf(deps, session, stream, running, permit, exit));
+      await door.relay(connection, tapsOf(deps, session, stream, running, permit, { exit, masks }));
     } finally {
       connection.destroy();
     }
@@ -263,7 +283,10 @@ async function run(
     const code = exit.code === undefined ? {} : { code: exit.code };
     book.recorder.typed({ kind: "exit", request: requestId, channel: 0, ...code });
     book.recorder.endData(requestId, 0);
-    book.endCommand({ requestId, outcome, bytes: exit.bytes });
+    book.endCommand({
+      ...{ requestId, outcome, bytes: exit.bytes },
+      ...(masks === undefined ? {} : { masked: masks.classes }),
+    });
   }
 }
 
@@ -291,7 +314,7 @@ function tapsOf(
   stream: Stream,
   running: AbortController,
   permit: Permit,
-  exit: ExitReader,
+  { exit, masks }: { readonly exit: ExitReader; readonly masks: OutputMasks | undefined },
 ): StreamTaps {
   const { book, target } = session;
   const { recorder } = book;
@@ -299,8 +322,18 @@ function tapsOf(
   const { record: level, maxBytes } = permit.obligations;
   const ports = new Map<number, Operation>();
   return {
-    seen(piece, data, from) {
-      exit.bytes += data.length;
+    isMasked: (piece) => masks !== undefined && (piece === "stdout" || piece === "stderr"),
+    rest(piece) {
+      if (masks === undefined || (piece !== "stdout" && piece !== "stderr")) return NOTHING;
+      const rest = masks.end(piece);
+      if (rest.length > 0) recorder.data(requestId, 0, piece, rest, level);
+      // The last of stderr is whether what was read is what was written.
+      const told = piece === "stderr" && hasStderr(stream.url) ? masks.summary : "";
+      return Buffer.concat([rest, Buffer.from(told)]);
+    },
+    pass(piece, came, from) {
+      const data = masks !== undefined && from === "server" ? outputOf(masks, piece, came) : came;
+      exit.bytes += came.length;
       if (exit.bytes > (maxBytes ?? Number.POSITIVE_INFINITY))
         throw new GatewayError("limit", `more than ${maxBytes} bytes, which a policy allows`);
       if (piece === "error") exit.read(data);
@@ -308,7 +341,9 @@ function tapsOf(
         resized(data, (columns, rows) => {
           recorder.typed({ kind: "terminal", request: requestId, channel: 0, columns, rows });
         });
-      else recorder.data(requestId, 0, recordedAs(piece, from), data, level);
+      else if (piece !== undefined && data.length > 0)
+        recorder.data(requestId, 0, recordedAs(piece, from), data, level);
+      return data;
     },
     async mayForward(port) {
       if (port === 0) return false;
@@ -342,6 +377,20 @@ function tapsOf(
         if (recorder.room(resolve)) resolve();
       }),
   };
+}
+
+/** A command at a terminal has none. */
+function hasStderr(url: RequestUrl): boolean {
+  return isTrue(parameters(url, "stderr")) && !isTrue(parameters(url, "tty"));
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** Of the API server only: what a kind of piece nobody knows carries cannot be masked. */
+function outputOf(masks: OutputMasks, piece: PieceOf | undefined, data: Buffer): Buffer {
+  if (piece === "stdout" || piece === "stderr") return masks.pass(piece, data);
+  if (piece === "error") return data;
+  throw new GatewayError("target_unavailable", "the API server sends what cannot be masked");
 }
 
 function recordedAs(piece: PieceOf, from: "client" | "server") {
