@@ -1,6 +1,8 @@
 // Kubernetes through the gateway against the API server direct, `kubectl proxy` and nginx where this machine
-// has one, all in one run: `npm run bench:kubernetes [-- --json]`. Figures of a small machine on which the
-// API server, the gateway and the clients share the cores; the ratios count.
+// has one (Debian's, or the one CUSTODY_NGINX names), all in one run: `npm run bench:kubernetes [-- --json]`;
+// the words gets, lists, watches and execs choose. nginx speaks TLS to both sides, as the gateway does. Figures
+// of a small machine on which the API server, the gateway and the clients share the cores; the ratios count.
+// CUSTODY_PROFILE names a folder for a profile of the gateway (`--cpu-prof`).
 
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -9,6 +11,7 @@ import { join } from "node:path";
 import { Agent, fetch } from "undici";
 import { kubectls, runKubectl } from "../conformance/kubernetes/clients.ts";
 import { type KubernetesStage, openKubernetesStage } from "../conformance/kubernetes/stage.ts";
+import { createTestAuthority } from "../conformance/support/certificates.ts";
 import { clusterProblem, freePort } from "../conformance/support/kubernetes-server.ts";
 import { startWatched } from "../conformance/support/watched-process.ts";
 import { median, printRows, type Row } from "./rows.ts";
@@ -18,7 +21,7 @@ const GET_MS = 1500;
 const CLIENTS = 8;
 const WATCHES = 1000;
 const EVENTS = 20;
-const NGINX = "/usr/sbin/nginx";
+const NGINX = process.env.CUSTODY_NGINX ?? "/usr/sbin/nginx";
 
 interface Peer {
   readonly name: string;
@@ -33,7 +36,15 @@ if (problem !== undefined) {
   process.stdout.write(`${problem}\n`);
   process.exit(0);
 }
-await using stage = await openKubernetesStage({ configuration: "limits: { connections: 3000 }" });
+const words = process.argv.slice(2).filter((word) => !word.startsWith("--"));
+const wants = (word: string) => words.length === 0 || words.includes(word);
+const { CUSTODY_PROFILE: profile } = process.env;
+await using stage = await openKubernetesStage({
+  configuration: "limits: { connections: 3000 }",
+  ...(profile === undefined
+    ? {}
+    : { env: { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profile}` } }),
+});
 await using parts = new AsyncDisposableStack();
 const { cluster } = stage;
 const handle = await stage.delegate("engineer", "bench", "k8s:data", "*");
@@ -60,7 +71,11 @@ const custody: Peer = {
 };
 const peers = [direct, ...(await startProxies(stage))];
 await fill();
-const rows = [...(await gets()), ...(await lists()), await watches(), ...(await execs())];
+const rows: Row[] = [];
+if (wants("gets")) rows.push(...(await gets()));
+if (wants("lists")) rows.push(...(await lists()));
+if (wants("watches")) rows.push(await watches());
+if (wants("execs")) rows.push(...(await execs()));
 printRows(rows, process.argv.includes("--json"));
 
 /** 10 MB of configmaps and 10 MB of Secrets, in namespaces of their own. */
@@ -74,7 +89,7 @@ async function fill(): Promise<void> {
     ],
   ] as const) {
     await cluster.call("POST", "/api/v1/namespaces", { metadata: { name: namespace } });
-    for (let index = 0; index < 200; index++)
+    for (let index = 0; wants("lists") && index < 200; index++)
       await cluster.call("POST", `/api/v1/namespaces/${namespace}/${kind}`, {
         metadata: { name: `o${index}` },
         data: { value: value() },
@@ -245,12 +260,16 @@ async function startProxies({ folder, kubeconfig }: KubernetesStage): Promise<Pe
   }
   if (existsSync(NGINX)) {
     const port = await freePort();
+    const authority = createTestAuthority("Throw-away CA of a benchmark");
+    const { cert, key } = authority.issue(["127.0.0.1"]);
+    writeFileSync(join(folder, "nginx.pem"), cert);
+    writeFileSync(join(folder, "nginx.key"), key, { mode: 0o600 });
     writeFileSync(join(folder, "nginx.conf"), nginxConf(folder, port));
-    start([NGINX, "-p", folder, "-c", join(folder, "nginx.conf")]);
+    start([NGINX, "-p", folder, "-e", join(folder, "nginx.log"), "-c", join(folder, "nginx.conf")]);
     found.push({
       name: "nginx",
-      base: `http://127.0.0.1:${port}`,
-      agent: agentOf(undefined),
+      base: `https://127.0.0.1:${port}`,
+      agent: agentOf(authority.cert),
       token: cluster.adminToken,
     });
   }
@@ -263,7 +282,9 @@ function nginxConf(folder: string, port: number): string {
 events { worker_connections 1024; }
 http { access_log off;
   upstream api { server ${cluster.server.replace("https://", "")}; keepalive 32; }
-  server { listen 127.0.0.1:${port};
+  ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${folder}/nginx-${name};`).join(" ")}
+  server { listen 127.0.0.1:${port} ssl;
+    ssl_certificate ${folder}/nginx.pem; ssl_certificate_key ${folder}/nginx.key;
     location / { proxy_pass https://api; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_ssl_session_reuse on; } } }
 `;
 }

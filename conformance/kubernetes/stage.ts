@@ -47,6 +47,8 @@ export interface StageOptions {
   readonly target?: string;
   readonly configuration?: string;
   readonly cluster?: ClusterOptions;
+  /** Of the gateway's process. */
+  readonly env?: Readonly<Record<string, string>>;
   /** true: nothing is put into the cluster, whose own flags say what is allowed there. */
   readonly isBare?: boolean;
 }
@@ -78,6 +80,7 @@ export async function openKubernetesStage(options: StageOptions = {}): Promise<K
     await startGateway({
       folder: join(folder, "gateway"),
       kubernetes: true,
+      ...(options.env === undefined ? {} : { env: options.env }),
       policies: { "operators-approve.cedar": APPROVERS, ...options.policies },
       configuration: `
 ${providerConfiguration(provider, file("provider-ca.pem", provider.ca))}people:
