@@ -49,11 +49,15 @@ export async function serve(options: ServeOptions): Promise<number> {
       process.exit(70);
     },
   });
-  const reload = reloader(options, settings, gateway, log);
+  let running = settings;
+  const reload = reloader(options, settings, gateway, log, (applied) => {
+    running = applied;
+  });
   const watch = watchConfig(
     settings.config.file,
     settings.config.policiesDirectory,
     () => void reload(),
+    () => running.config.grammars.map(({ name }) => name),
   );
   const stop = () => ended.resolve(0);
   const hangUp = () => void reload();
@@ -85,6 +89,7 @@ function reloader(
   first: Settings,
   gateway: Gateway,
   log: (message: string, error?: unknown) => void,
+  onApplied: (settings: Settings) => void,
 ): () => Promise<void> {
   let current = first;
   let last: Promise<void> = Promise.resolve();
@@ -111,6 +116,7 @@ function reloader(
       return;
     }
     current = loaded;
+    onApplied(loaded);
     log(`configuration loaded, policies version ${loaded.policies.version}`);
   };
   return () => {

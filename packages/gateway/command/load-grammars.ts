@@ -54,6 +54,36 @@ export function loadGrammars(extensions: readonly GrammarText[] = []): Grammars 
   return { programs, builtins, environment, directories };
 }
 
+/**
+ * The grammars of whatever files `extensions` gives at the time: what a reload of the configuration replaces.
+ * One reading of a command is of one set, since it waits for nothing.
+ */
+export function createLiveGrammars(extensions: () => readonly GrammarText[]): Grammars {
+  let texts = extensions();
+  let loaded = loadGrammars(texts);
+  const current = (): Grammars => {
+    const now = extensions();
+    if (now === texts) return loaded;
+    if (JSON.stringify(now) !== JSON.stringify(texts)) loaded = loadGrammars(now);
+    texts = now;
+    return loaded;
+  };
+  return {
+    get programs() {
+      return current().programs;
+    },
+    get builtins() {
+      return current().builtins;
+    },
+    get environment() {
+      return current().environment;
+    },
+    get directories() {
+      return current().directories;
+    },
+  };
+}
+
 function readGrammarFile({ name, text }: GrammarText): GrammarFile {
   try {
     return grammarFile.parse(parse(text));

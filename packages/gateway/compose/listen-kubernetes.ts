@@ -1,7 +1,7 @@
 // The door for clients of Kubernetes, from the configuration.
 
 import { readFile } from "node:fs/promises";
-import { loadGrammars } from "../command/load-grammars.ts";
+import { createLiveGrammars } from "../command/load-grammars.ts";
 import type { Config } from "../config/config.ts";
 import {
   type KubernetesListener,
@@ -34,7 +34,7 @@ export function listenForKubernetes(
     ...{ host: at.host, port: at.port, certificate, control, access, journal, clock, log },
     targets: () => deps.config().targets,
     openRecorder,
-    grammars: loadGrammars(deps.config().grammars),
+    grammars: createLiveGrammars(() => deps.config().grammars),
     targetCa: authorityOf,
     maskOf: (className) => deps.config().masks.get(className) ?? "redact",
     sessionIdleMs: limits.sessionIdleMs,

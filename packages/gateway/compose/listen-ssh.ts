@@ -3,7 +3,7 @@
 
 import type { SshHostKey } from "@custody/wire/ssh/options.ts";
 import { systemRandom } from "../base/ids.ts";
-import { loadGrammars } from "../command/load-grammars.ts";
+import { createLiveGrammars } from "../command/load-grammars.ts";
 import { certificateHosts } from "../config/certificates.ts";
 import type { Config } from "../config/config.ts";
 import { openSshKeys, type SshKeys } from "../credential/ssh-keys.ts";
@@ -50,7 +50,7 @@ export async function listenForSsh(
     checkCertificate: (certificate, address) =>
       void delegationOf({ clock }, keys.userCa, certificate, address),
     targets: () => deps.config().targets,
-    grammars: loadGrammars(config.grammars),
+    grammars: createLiveGrammars(() => deps.config().grammars),
     limits: sshLimits(config, deps.processes),
   });
   return {

@@ -43,3 +43,28 @@ test("a change of either is reported once, and nothing else is", async () => {
   watched.poke();
   assert.equal(changes, 4);
 });
+
+test("files that the configuration names beside count too, as it names them at the time", async () => {
+  const folder = mkdtempSync(join(root, "more-"));
+  const [file, policies] = [join(folder, "custody.yaml"), join(folder, "policies")];
+  mkdirSync(policies);
+  mkdirSync(join(folder, "grammars"));
+  const [one, other] = ["one.yaml", "other.yaml"].map((name) => join(folder, "grammars", name));
+  assert.ok(one !== undefined && other !== undefined);
+  for (const path of [file, one, other]) writeFileSync(path, "first\n");
+  let named = [one];
+  let changes = 0;
+  using watched = watchConfig(
+    file,
+    policies,
+    () => changes++,
+    () => named,
+  );
+  writeFileSync(one, "second\n");
+  await until(() => changes === 1);
+  named = [other];
+  watched.poke();
+  assert.equal(changes, 2);
+  writeFileSync(other, "second\n");
+  await until(() => changes === 3);
+});

@@ -1,4 +1,4 @@
-// Says when the configuration or a policy has changed: by fs.watch on both folders (editors and
+// Says when the configuration, a policy or a grammar has changed: by fs.watch on their folders (editors and
 // orchestrators replace files rather than write into them), or at once by `poke`, which SIGHUP calls.
 // It applies nothing; who listens loads the new set and keeps the old one when it is refused.
 //
@@ -18,34 +18,40 @@ export interface ConfigWatch extends Disposable {
   poke(): void;
 }
 
-/** `onChange` is called once a change has settled, and never while the content stays the same. */
+/**
+ * `onChange` is called once a change has settled, and never while the content stays the same. `more`: other
+ * files, as the configuration that runs names them.
+ */
 export function watchConfig(
   file: string,
   policiesDirectory: string,
   onChange: () => void,
+  more: () => readonly string[] = () => [],
 ): ConfigWatch {
-  let seen = digest(file, policiesDirectory);
+  const content = () => digest([file, ...more()], policiesDirectory);
+  const folders = () => [...[file, ...more()].map((path) => dirname(path)), policiesDirectory];
+  let seen = content();
   let settling: NodeJS.Timeout | undefined;
   let watchers: FSWatcher[] = [];
 
   const look = () => {
     settling = undefined;
-    const now = digest(file, policiesDirectory);
+    const now = content();
     if (now === seen) return;
     seen = now;
     // The folder itself may have been replaced, and a watcher follows the old one.
-    watchers = rewatch(watchers, [dirname(file), policiesDirectory], soon);
+    watchers = rewatch(watchers, folders(), soon);
     onChange();
   };
   const soon = () => {
     settling ??= setTimeout(look, SETTLE_MS).unref();
   };
-  watchers = rewatch(watchers, [dirname(file), policiesDirectory], soon);
+  watchers = rewatch(watchers, folders(), soon);
   const timer = setInterval(soon, LOOK_EVERY_MS).unref();
 
   return {
     poke: () => {
-      seen = digest(file, policiesDirectory);
+      seen = content();
       onChange();
     },
     [Symbol.dispose]: () => {
@@ -76,9 +82,9 @@ function rewatch(
   return watchers;
 }
 
-function digest(file: string, policiesDirectory: string): string {
+function digest(files: readonly string[], policiesDirectory: string): string {
   const hash = createHash("sha256");
-  add(hash, file);
+  for (const file of files) add(hash, file);
   let names: string[] = [];
   try {
     names = readdirSync(policiesDirectory).filter((name) => name.endsWith(".cedar"));

@@ -4,6 +4,7 @@
 //
 // Who owns the state: one a channel. However it ends, the client is told on stderr and by exit status.
 
+import { isDeepStrictEqual } from "node:util";
 import type { ReplySlot } from "@custody/wire/ssh/events.ts";
 import { type ChannelRequest, STDERR } from "@custody/wire/ssh/requests.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
@@ -21,13 +22,15 @@ import type {
 import { RunningChannel, type Start } from "./running-channel.ts";
 import { SessionForwards } from "./session-forwards.ts";
 import { maySet } from "./variables.ts";
-import { EXIT, faultLines, type Lines, shown } from "./wording.ts";
+import { changedLines, EXIT, faultLines, type Lines, shown } from "./wording.ts";
 
 const MAX_VARIABLES = 64;
 const MAX_VARIABLE_BYTES = 8192;
 const MAX_JUSTIFICATION_LENGTH = 500;
 const NOTHING = Buffer.alloc(0);
 const JUSTIFICATION = "CUSTODY_JUSTIFICATION";
+
+type Startable = Extract<ChannelRequest, { kind: "exec" | "shell" | "subsystem" }>;
 
 export class SessionChannel implements ChannelHandler {
   readonly #context: RelayContext;
@@ -172,7 +175,7 @@ export class SessionChannel implements ChannelHandler {
     return true;
   }
 
-  #start(request: Extract<ChannelRequest, { kind: "exec" | "shell" | "subsystem" }>): void {
+  #start(request: Startable): void {
     this.#isStarted = true;
     const { judge } = this.#context;
     const { asked, start } = this.#read(request);
@@ -184,7 +187,7 @@ export class SessionChannel implements ChannelHandler {
       },
     });
     Promise.all([verdict, this.#forwards.decided()])
-      .then(([decided]) => this.#decided(decided, start))
+      .then(([decided]) => this.#decided(decided, start, () => this.#isStill(request, asked)))
       .catch((thrown) => this.#failed(thrown));
   }
 
@@ -193,7 +196,7 @@ export class SessionChannel implements ChannelHandler {
     this.end(new GatewayError("internal", "internal error; the channel was closed"));
   }
 
-  #read(request: Extract<ChannelRequest, { kind: "exec" | "shell" | "subsystem" }>): {
+  #read(request: Startable): {
     asked: Pick<Asked, "operation" | "command" | "bound" | "durability">;
     start: Pick<Start, "request" | "mode" | "argv">;
   } {
@@ -230,7 +233,17 @@ export class SessionChannel implements ChannelHandler {
     }
   }
 
-  #decided(verdict: Verdict, start: Pick<Start, "request" | "mode" | "argv">): void {
+  /** Whether it would be read as it was: grammars are replaced while people decide. */
+  #isStill(request: Startable, asked: Pick<Asked, "operation" | "bound">): boolean {
+    const { operation, bound } = this.#read(request).asked;
+    return isDeepStrictEqual([operation, bound], [asked.operation, asked.bound]);
+  }
+
+  #decided(
+    verdict: Verdict,
+    start: Pick<Start, "request" | "mode" | "argv">,
+    isStill: () => boolean,
+  ): void {
     this.#cancelWait = undefined;
     if (verdict.verdict === "deny") {
       if (!this.#isOver) this.#close(verdict.lines, verdict.exit);
@@ -239,6 +252,11 @@ export class SessionChannel implements ChannelHandler {
     const { requestId, permit, level, masks } = verdict;
     if (this.#isOver || this.#end.peer.isGone) {
       this.#context.judge.book.endCommand({ requestId, outcome: "skipped" });
+      return;
+    }
+    if (verdict.isApproved && !isStill()) {
+      this.#context.judge.book.endCommand({ requestId, outcome: "skipped" });
+      this.#close(changedLines(requestId), EXIT.refused);
       return;
     }
     const given = { ...start, before: this.#forwards.begin(), requestId, permit, level, masks };

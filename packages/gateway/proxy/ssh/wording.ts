@@ -46,10 +46,7 @@ export function refusalLines(
     case "cancelled":
       return ["Custody: cancelled while it waited for approval; not executed"];
     case "changed":
-      return [
-        "Custody denied it: what was approved is no longer what would run; not executed",
-        `  request ${requestId}; ask again`,
-      ];
+      return changedLines(requestId);
     case "refused": {
       const policies = decision.requirements.map(({ policyId }) => policyId).join(", ");
       return [
@@ -59,6 +56,13 @@ export function refusalLines(
       ];
     }
   }
+}
+
+export function changedLines(requestId: string): Lines {
+  return [
+    "Custody denied it: what was approved is no longer what would run; not executed",
+    `  request ${requestId}; ask again`,
+  ];
 }
 
 export function faultLines(error: GatewayError): Lines {
