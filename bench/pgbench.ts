@@ -19,12 +19,14 @@ export interface Load {
   readonly transactions?: number;
   /** A file with the script; undefined: pgbench's own `-S`. */
   readonly script?: string;
+  /** A connection for each transaction. */
+  readonly reconnects?: boolean;
 }
 
 const US_A_TICK = 10_000;
 
 export async function pgbench(way: Way, load: Load, database: string): Promise<Measured> {
-  const { clients, mode, script, seconds, transactions } = load;
+  const { clients, mode, reconnects = false, script, seconds, transactions } = load;
   const amount =
     seconds === undefined ? ["-t", String(transactions ?? 1)] : ["-T", String(seconds)];
   const what = script === undefined ? ["-S"] : ["-f", script];
@@ -32,6 +34,7 @@ export async function pgbench(way: Way, load: Load, database: string): Promise<M
   const child = spawn(
     "pgbench",
     ["-n", "-M", mode, "-c", String(clients), "-j", "1", ...what, ...amount].concat([
+      ...(reconnects ? ["-C"] : []),
       ...["-h", "localhost", "-p", String(way.port), "-U", way.user, database],
     ]),
     {

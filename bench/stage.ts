@@ -47,7 +47,12 @@ export interface BenchOptions {
   readonly workers?: number;
   /** The gateway writes a CPU profile of each thread here when it ends. */
   readonly profileFolder: string | undefined;
+  /** Of the hundred text columns of the table `wide`, so many are classified; absent: there is no such table. */
+  readonly wideClasses?: number;
 }
+
+export const WIDE_ROWS = 1_000;
+const WIDE_COLUMNS = Array.from({ length: 100 }, (_, index) => `c${index + 1}`);
 
 export async function openBenchStage(options: BenchOptions): Promise<BenchStage> {
   const { scale } = options;
@@ -62,6 +67,7 @@ export async function openBenchStage(options: BenchOptions): Promise<BenchStage>
   writeFileSync(caFile, postgres.ca ?? "");
   const password = randomBytes(18).toString("base64url");
   await seed(postgres, password, scale, caFile);
+  if (options.wideClasses !== undefined) await seedWide(postgres);
   const direct: Way = {
     name: "direct",
     port: postgres.port,
@@ -122,6 +128,16 @@ async function seed(
      grant pg_signal_backend to bench_admin;
      grant bench_profile to bench_admin with admin option;
      grant select, insert, update, delete on all tables in schema public to bench_app, bench_profile`,
+  );
+}
+
+async function seedWide(postgres: TestPostgres): Promise<void> {
+  await postgres.query(
+    BENCH_DATABASE,
+    `create table wide (id int primary key, ${WIDE_COLUMNS.map((name) => `${name} text`).join(", ")});
+     insert into wide select g, ${WIDE_COLUMNS.map((name) => `'${name}-' || g`).join(", ")}
+       from generate_series(1, ${WIDE_ROWS}) g;
+     grant select on wide to bench_app, bench_profile`,
   );
 }
 
@@ -193,7 +209,7 @@ interface CustodyOptions extends BenchOptions {
 }
 
 async function startCustody(
-  { caFile, folder, password, postgres, profileFolder, workers }: CustodyOptions,
+  { caFile, folder, password, postgres, profileFolder, wideClasses = 0, workers }: CustodyOptions,
   parts: AsyncDisposableStack,
 ): Promise<{ readonly custody: Way; readonly gateway: TestGateway }> {
   const provider = parts.use(
@@ -204,6 +220,9 @@ async function startCustody(
     writeFileSync(path, text, { mode: 0o600 });
     return path;
   };
+  const wide = WIDE_COLUMNS.slice(0, wideClasses)
+    .map((name) => `      - { column: public.wide.${name}, class: pii.${name} }\n`)
+    .join("");
   const providerCa = write("provider-ca.pem", provider.ca);
   const secret = write("admin-password", password);
   const gateway = parts.use(
@@ -230,7 +249,7 @@ ${providerConfiguration(provider, providerCa)}targets:
     classify:
       - { column: public.customers.email, class: pii.email }
       - { column: public.bulk.email, class: pii.email }
-    tags: { env: test }
+${wide}    tags: { env: test }
 `,
     }),
   );
