@@ -95,24 +95,19 @@ export class LeafError extends Error {
   override readonly name = "LeafError";
 }
 
-/** The leaf as JSON text. Arrays and `detail` objects are remembered by identity: they are shared. */
+/** The leaf as JSON text. Arrays are remembered by identity: a session's leaves share them. */
 export function leafText(fields: LeafFields, at: number, worker: number, seq: number): string {
-  let text = `{"v":1,"event":"${fields.event}","at":${at},"worker":${worker},"seq":${seq}`;
-  if (fields.session !== undefined) text += `,"session":${quote(fields.session)}`;
-  if (fields.request !== undefined) text += `,"request":${quote(fields.request)}`;
-  if (fields.target !== undefined) text += `,"target":${quote(fields.target)}`;
-  if (fields.account !== undefined) text += `,"account":${quote(fields.account)}`;
-  if (fields.chain !== undefined) text += `,"chain":${shared(fields.chain, chainText)}`;
-  if (fields.effects !== undefined) text += `,"effects":${shared(fields.effects, stringsText)}`;
-  if (fields.decision !== undefined) text += `,"decision":"${fields.decision}"`;
-  if (fields.policies !== undefined) text += `,"policies":${shared(fields.policies, stringsText)}`;
-  if (fields.policyVersion !== undefined) text += `,"policyVersion":${quote(fields.policyVersion)}`;
-  if (fields.command !== undefined) text += `,"command":${quote(fields.command)}`;
-  if (fields.parameters !== undefined) text += `,"parameters":${quote(fields.parameters)}`;
-  if (fields.masked !== undefined) text += `,"masked":${shared(fields.masked, stringsText)}`;
-  if (fields.outcome !== undefined) text += `,"outcome":${quote(fields.outcome)}`;
-  if (fields.rows !== undefined) text += `,"rows":${fields.rows}`;
-  if (fields.bytes !== undefined) text += `,"bytes":${fields.bytes}`;
+  const { event, session, request, command, parameters, masked, outcome, rows, bytes } = fields;
+  let text = `{"v":1,"event":"${event}","at":${at},"worker":${worker},"seq":${seq}`;
+  if (session !== undefined) text += `,"session":${quote(session)}`;
+  if (request !== undefined) text += `,"request":${quote(request)}`;
+  text += circumstances(fields);
+  if (command !== undefined) text += `,"command":${quote(command)}`;
+  if (parameters !== undefined) text += `,"parameters":${quote(parameters)}`;
+  if (masked !== undefined) text += `,"masked":${stringsText(masked)}`;
+  if (outcome !== undefined) text += `,"outcome":${quote(outcome)}`;
+  if (rows !== undefined) text += `,"rows":${rows}`;
+  if (bytes !== undefined) text += `,"bytes":${bytes}`;
   if (fields.detail !== undefined) text += `,"detail":${JSON.stringify(fields.detail)}`;
   return `${text}}`;
 }
@@ -224,16 +219,53 @@ function quote(value: string): string {
   return `"${value}"`;
 }
 
-// A session's chain and an operation's effects are the same objects in every leaf about them.
-const texts = new WeakMap<object, string>();
+// A session's chain and an operation's effects are the same objects in every leaf about them, and mostly
+// what was decided too: written out once, as one flat string.
+interface Circumstances {
+  readonly target: Leaf["target"] | undefined;
+  readonly account: Leaf["account"] | undefined;
+  readonly decision: Leaf["decision"] | undefined;
+  readonly policies: Leaf["policies"] | undefined;
+  readonly policyVersion: Leaf["policyVersion"] | undefined;
+  readonly text: string;
+}
+const known = new WeakMap<object, WeakMap<object, Circumstances>>();
 
-function shared<T extends object>(value: T, write: (value: T) => string): string {
-  let text = texts.get(value);
-  if (text === undefined) {
-    text = write(value);
-    texts.set(value, text);
+/** From `target` to `policyVersion`. */
+function circumstances(fields: LeafFields): string {
+  const { target, account, chain, effects, decision, policies, policyVersion } = fields;
+  if (chain === undefined || effects === undefined) return circumstancesText(fields);
+  let byEffects = known.get(chain);
+  if (byEffects === undefined) {
+    byEffects = new WeakMap();
+    known.set(chain, byEffects);
   }
+  const last = byEffects.get(effects);
+  if (
+    last !== undefined &&
+    last.target === target &&
+    last.account === account &&
+    last.decision === decision &&
+    last.policies === policies &&
+    last.policyVersion === policyVersion
+  )
+    return last.text;
+  const text = circumstancesText(fields);
+  byEffects.set(effects, { target, account, decision, policies, policyVersion, text });
   return text;
+}
+
+function circumstancesText(fields: LeafFields): string {
+  const { target, account, chain, effects, decision, policies, policyVersion } = fields;
+  const parts: string[] = [];
+  if (target !== undefined) parts.push(',"target":', quote(target));
+  if (account !== undefined) parts.push(',"account":', quote(account));
+  if (chain !== undefined) parts.push(',"chain":', chainText(chain));
+  if (effects !== undefined) parts.push(',"effects":', stringsText(effects));
+  if (decision !== undefined) parts.push(',"decision":"', decision, '"');
+  if (policies !== undefined) parts.push(',"policies":', stringsText(policies));
+  if (policyVersion !== undefined) parts.push(',"policyVersion":', quote(policyVersion));
+  return parts.join("");
 }
 
 function chainText(chain: readonly LeafHop[]): string {
