@@ -30,6 +30,8 @@ export interface RawOptions {
   readonly certificateHash?: Buffer;
   /** The password itself may be sent, inside TLS: to a gateway, whose password is a token. */
   readonly cleartext?: boolean;
+  /** More of the start-up packet. */
+  readonly parameters?: Readonly<Record<string, string>>;
 }
 
 export interface RawConnection extends AsyncDisposable {
@@ -48,7 +50,8 @@ export async function connectRaw(
 ): Promise<RawConnection> {
   const { socket, certificateHash } = await openSocket(target);
   const cursor = new FrameCursor({ maxFrameBytes: MAX_FRAME_BYTES });
-  const parameters = { user: target.user, database: target.database, client_encoding: "UTF8" };
+  const { user, database } = target;
+  const parameters = { user, database, client_encoding: "UTF8", ...options.parameters };
   socket.write(encodeStartup(Object.entries(parameters), { major: 3, minor: 2 }));
   const chunks = socket.iterator({ destroyOnReturn: false });
   let scram: ScramClient | undefined;
@@ -90,6 +93,7 @@ export async function connectRaw(
     cursor,
     mechanism: scram?.mechanism ?? "",
     async [Symbol.asyncDispose]() {
+      if (!socket.writable) socket.destroy();
       if (socket.destroyed) return;
       const closed = once(socket, "close");
       socket.resume();

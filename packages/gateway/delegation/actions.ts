@@ -44,6 +44,10 @@ export const ACTIONS: readonly ActionSpec[] = [
   sql("grant", ["privilege"]),
   // The server's own files, programs and connections: with the server's rights, not the role's.
   sql("unsafe_io", ["privilege"]),
+  // All of a database or server as a stream, past what is decided of statements: in no group. The second one
+  // where columns are classified, whose values go through as they are.
+  sql("replicate", []),
+  sql("replicate_past_masks", []),
   ssh("exec", ["data"]),
   ssh("sftp_list", ["read", "data"]),
   ssh("sftp_read", ["read", "data"]),

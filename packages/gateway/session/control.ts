@@ -20,7 +20,10 @@ export interface OpenSession {
   readonly target: string;
   /** undefined: the target's only or default account. */
   readonly account: string | undefined;
-  /** PostgreSQL's database name; empty where targets have no parts a client names at the door. */
+  /**
+   * PostgreSQL's database name; empty where targets have no parts a client names at the door, and where all
+   * of a server is replicated.
+   */
   readonly database: string;
   readonly clientAddress: string;
 }
@@ -70,6 +73,18 @@ export interface ImpersonatedUser {
   /** Key in lower case → values; for the cluster's own audit log. */
   readonly extra: Readonly<Record<string, readonly string[]>>;
 }
+
+/** Of a person at a door who has no credential. */
+export type BegunSignIn =
+  /** They have to say with which of these providers. */
+  | { readonly kind: "choose"; readonly names: readonly string[] }
+  | {
+      readonly kind: "code";
+      readonly id: string;
+      readonly verificationUri: string;
+      readonly userCode: string;
+      readonly expiresAtMs: number;
+    };
 
 export interface OpenedSession {
   readonly sessionId: string;
@@ -181,6 +196,11 @@ export interface Control {
    * target_unavailable, dependency_unavailable.
    */
   openSession(request: OpenSession, events: SessionEvents): Promise<OpenedSession>;
+  /** A code for a person to sign in with, elsewhere (session/door-sign-ins.ts). Throws GatewayError. */
+  beginSignIn(provider: string | undefined): Promise<BegunSignIn>;
+  /** Waits for them; the credential lives until `endSignIn`. */
+  finishSignIn(id: string): Promise<Secret>;
+  endSignIn(id: string): void;
   /** The server process that runs this session's commands, so that a revocation can end it. */
   attachBackend(sessionId: string, processId: number): void;
   /**

@@ -210,7 +210,8 @@ export function placeOf<P extends Protocol>(
 
 function hasDatabase(target: Target, database: string): boolean {
   if (target.protocol !== "postgres" || target.databases === undefined) return true;
-  return target.databases.includes(database);
+  // Empty: all of the server, which is for the action `replicate` to permit.
+  return database === "" || target.databases.includes(database);
 }
 
 function accountOf(target: Target, named: string | undefined): string {

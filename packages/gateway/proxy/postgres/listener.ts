@@ -322,22 +322,38 @@ class Gateway {
     }
   }
 
-  /** To the target and back to a relay that is ready to run. */
   async #connect(start: SessionStart, opened: OpenedSession, clientAddress: string) {
-    const deps = this.#deps;
-    const target = deps.targets().get(start.target);
+    const target = this.#deps.targets().get(start.target);
     if (target === undefined || !speaks(target, "postgres"))
       throw new GatewayError("not_found", "the target was taken away");
+    if (start.replication === undefined)
+      return await this.#reach(target, start, opened, clientAddress, undefined);
+    // Whether it may be at all is decided before the target hears of it.
+    const books = this.#openBooks(target, start, opened, clientAddress);
+    try {
+      requireReplication(books.book, replicatedBy(start, target));
+      return await this.#reach(target, start, opened, clientAddress, books);
+    } catch (thrown) {
+      books.recorder.end();
+      throw thrown;
+    }
+  }
+
+  /** To the target and back to a relay that is ready to run. */
+  async #reach(
+    target: PostgresTarget,
+    start: SessionStart,
+    opened: OpenedSession,
+    clientAddress: string,
+    books: Books | undefined,
+  ) {
+    const deps = this.#deps;
     const upstreamDeps: UpstreamDeps = {
       random: deps.random,
       ca: await deps.targetCa(target),
       connectTimeoutMs: deps.limits.targetConnectTimeoutMs,
       maxFrameBytes: deps.limits.maxFrameBytes,
     };
-    const books =
-      start.replication === undefined
-        ? undefined
-        : this.#replicationBooks(target, start, opened, clientAddress);
     const settings = upstreamSettings(
       target,
       opened.sessionId,
@@ -393,7 +409,6 @@ class Gateway {
     clientAddress: string,
     parts: SessionParts,
   ) {
-    const deps = this.#deps;
     const { target, upstream } = parts;
     const { book, recorder } = parts.books ?? this.#openBooks(target, start, opened, clientAddress);
     const relay = this.#relayOf(start, opened, parts, book);
@@ -466,23 +481,6 @@ class Gateway {
       denied: (denied) => deps.control.noteDenial(denied),
     });
     return { book, recorder };
-  }
-
-  /** Throws GatewayError "forbidden" unless policies and grants let the chain replicate. */
-  #replicationBooks(
-    target: PostgresTarget,
-    start: SessionStart,
-    opened: OpenedSession,
-    clientAddress: string,
-  ): Books {
-    const books = this.#openBooks(target, start, opened, clientAddress);
-    try {
-      requireReplication(books.book, replicatedBy(start, target));
-      return books;
-    } catch (thrown) {
-      books.recorder.end();
-      throw thrown;
-    }
   }
 }
 

@@ -25,10 +25,12 @@ export interface MessageReaderOptions {
   /** What to say when the peer closes or the socket fails. */
   readonly closed: (cause: Error | undefined) => GatewayError;
   readonly signal: AbortSignal;
+  /** What was read before, if anything. */
+  readonly cursor?: FrameCursor;
 }
 
 export function readMessages(socket: Socket, options: MessageReaderOptions): MessageReader {
-  const cursor = new FrameCursor({ maxFrameBytes: options.maxFrameBytes });
+  const cursor = options.cursor ?? new FrameCursor({ maxFrameBytes: options.maxFrameBytes });
   let waiting:
     | { resolve: (message: Message) => void; reject: (error: unknown) => void }
     | undefined;

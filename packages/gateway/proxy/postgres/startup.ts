@@ -18,6 +18,9 @@ export interface StartupDeps extends SignInDeps {
   readonly maxStartupBytes: number;
 }
 
+/** Logical, of one database; or all of the server's log and files. */
+export type Replication = "database" | "server";
+
 export interface CancelStart {
   readonly kind: "cancel";
   readonly processId: number;
@@ -30,7 +33,9 @@ export interface SessionStart extends SignedIn {
   readonly minor: 0 | 2;
   readonly target: string;
   readonly account: string | undefined;
+  /** Empty where all of the server is replicated. */
   readonly database: string;
+  readonly replication: Replication | undefined;
   /** Free settings for the server, by canonical name. */
   readonly settings: ReadonlyMap<string, string>;
   /** Recorded and echoed; the server is told the chain instead. */
@@ -212,7 +217,8 @@ async function finishStartup(
   if (packet.minor > 2 || packet.minor === 1 || parameters.extensions.length > 0)
     socket.write(negotiateProtocolVersion(minor, parameters.extensions));
   const { target, account, handleName } = parseUserName(parameters.user);
-  const wanted = { handleName, oauth: parameters.oauth };
+  const { oauth, replication } = parameters;
+  const wanted = { handleName, oauth };
   const signedIn = await signIn(socket, wanted, deps, signal);
   return {
     ...signedIn,
@@ -221,7 +227,8 @@ async function finishStartup(
     minor,
     target,
     account,
-    database: parameters.database ?? parameters.user,
+    database: replication === "server" ? "" : (parameters.database ?? parameters.user),
+    replication,
     settings: parameters.settings,
     applicationName: parameters.applicationName,
     justification: parameters.justification,
@@ -237,6 +244,7 @@ interface JudgedParameters {
   readonly extensions: readonly string[];
   /** The client has no password and asks for OAUTHBEARER. */
   readonly oauth: boolean;
+  readonly replication: Replication | undefined;
 }
 
 /** In a client's options, for the gateway alone: how it wants to sign in. */
@@ -249,6 +257,7 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
   let applicationName: string | undefined;
   let justification: string | undefined;
   let oauth = false;
+  let replication: Replication | undefined;
   const judge = (name: string, value: string) => {
     const judged = judgeSetting(name, value);
     if (!judged.ok)
@@ -262,7 +271,7 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
   for (const [name, value] of parameters) {
     if (name === "user" || name === "database") continue;
     if (name.startsWith("_pq_.")) extensions.push(name);
-    else if (name === "replication") refuseReplication(value);
+    else if (name === "replication") replication = replicationOf(value);
     else if (name === "options") {
       const parsed = parseOptions(value);
       if (!parsed.ok) throw new GatewayError("invalid", `start-up options: ${parsed.reason}`);
@@ -285,6 +294,7 @@ function judgeParameters(parameters: ReadonlyMap<string, string>): JudgedParamet
     settings,
     extensions,
     oauth,
+    replication,
   };
 }
 
@@ -296,9 +306,16 @@ function isOauth(wish: string): boolean {
   );
 }
 
-function refuseReplication(value: string): void {
-  if (["", "0", "false", "off", "no"].includes(value.toLowerCase())) return;
-  throw new GatewayError("forbidden", "replication connections are not permitted");
+/** As the server reads it: a truth value, or `database`. */
+function replicationOf(value: string): Replication | undefined {
+  const wish = value.toLowerCase();
+  if (wish === "database") return "database";
+  if (["1", "true", "on", "yes"].includes(wish)) return "server";
+  if (["", "0", "false", "off", "no"].includes(wish)) return undefined;
+  throw new GatewayError(
+    "invalid",
+    "start-up parameter replication: expected a truth value or database",
+  );
 }
 
 /** `[account~]target[~cst_<id>]`; names are `[a-z0-9-]+`, so that none has the underscore of a handle. */

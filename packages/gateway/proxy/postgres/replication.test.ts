@@ -1,0 +1,261 @@
+// Replication connections: what their commands are, and the streaming protocol through the real door to a real
+// walsender, message by message. PostgreSQL docs, "Streaming Replication Protocol".
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { decodeErrorFields } from "@custody/wire/postgres/backend.ts";
+import { copyData, copyDone, parse, query, sync } from "@custody/wire/postgres/frontend.ts";
+import {
+  startPostgres,
+  type TestPostgres,
+} from "../../../../conformance/support/postgres-server.ts";
+import { connectRaw, type RawConnection } from "../../../../fuzz/postgres/raw-connection.ts";
+import type { Access, Operation } from "../../access/operation.ts";
+import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { type Replicated, readReplicationCommand } from "./replication-command.ts";
+
+const LOGICAL: Replicated = {
+  place: { target: "orders", database: "shop" },
+  physical: false,
+  classified: false,
+};
+
+describe("a command of the replication protocol", () => {
+  const effects = (text: string, replicated: Replicated = LOGICAL) => {
+    const read = readReplicationCommand(text, replicated);
+    return read.ok
+      ? read.operation.effects.map(({ action, resource }) => `${action} ${resource.id}`)
+      : read.why;
+  };
+
+  test("is of the database or of the whole server, and past masks where there are classes", () => {
+    assert.deepEqual(effects("IDENTIFY_SYSTEM"), ["sql:replicate orders/shop"]);
+    assert.deepEqual(effects("identify_system;", { ...LOGICAL, physical: true }), [
+      "sql:replicate orders/*",
+    ]);
+    assert.deepEqual(effects("SHOW wal_segment_size", { ...LOGICAL, classified: true }), [
+      "sql:replicate orders/shop",
+      "sql:replicate_past_masks orders/shop",
+    ]);
+  });
+
+  test("may be what pg_basebackup, pg_receivewal and pg_recvlogical send", () => {
+    for (const text of [
+      "SHOW data_directory_mode",
+      "SELECT pg_catalog.set_config('search_path', '', false);",
+      `BASE_BACKUP ( LABEL 'pg_basebackup base backup',  PROGRESS,  CHECKPOINT 'fast',  WAIT 0,  MANIFEST 'yes',  TARGET 'client')`,
+      "BASE_BACKUP LABEL 'a ''target'' b' FAST NOWAIT",
+      'CREATE_REPLICATION_SLOT "pg_basebackup_12" TEMPORARY PHYSICAL ( RESERVE_WAL)',
+      'CREATE_REPLICATION_SLOT "s" LOGICAL "test_decoding" ( SNAPSHOT \'nothing\')',
+      "CREATE_REPLICATION_SLOT s LOGICAL pgoutput NOEXPORT_SNAPSHOT",
+      'START_REPLICATION SLOT "s" 0/3000000 TIMELINE 1',
+      `START_REPLICATION SLOT "s" LOGICAL 0/0 ("include-xids" '0', "proto_version" '1')`,
+      "TIMELINE_HISTORY 2",
+      'DROP_REPLICATION_SLOT "s" WAIT',
+    ])
+      assert.deepEqual(effects(text), ["sql:replicate orders/shop"], text);
+  });
+
+  test("is nothing else, whatever it looks like", () => {
+    for (const text of [
+      "SELECT 1",
+      "select pg_catalog.set_config('search_path', '', false);",
+      "SELECT pg_catalog.set_config('search_path', '', false); DROP TABLE t",
+      "BEGIN",
+      "COPY t TO STDOUT",
+      "/* x */ IDENTIFY_SYSTEM",
+      "-- x\nIDENTIFY_SYSTEM",
+      '"IDENTIFY_SYSTEM"',
+      "IDENTIFY_SYSTEM; DROP_REPLICATION_SLOT s",
+      "IDENTIFY_SYSTEM $$",
+      "IDENTIFY_SYSTEM E'\\''",
+      "SHOW primary_conninfo",
+      "SHOW app.secret",
+      "BASE_BACKUP ( TARGET 'server', TARGET_DETAIL '/tmp/x')",
+      "BASE_BACKUP ( \"target\" 'server')",
+      "BASE_BACKUP ( TARGET client)",
+      "BASE_BACKUP ( TARGET 'client', TARGET_DETAIL 'x')",
+      "CREATE_REPLICATION_SLOT s LOGICAL my_own_library",
+      'CREATE_REPLICATION_SLOT s LOGICAL "../evil"',
+      "BASE_BACKUP LABEL 'x",
+      "",
+    ])
+      assert.equal(typeof effects(text), "string", text);
+    // Of the whole server no statement is taken, not that one either.
+    const physical = { ...LOGICAL, physical: true };
+    const path = "SELECT pg_catalog.set_config('search_path', '', false);";
+    assert.equal(typeof effects(path, physical), "string");
+  });
+});
+
+describe("a replication connection", () => {
+  let postgres: TestPostgres;
+  let relay: RelayHarness;
+  const asked: Operation[] = [];
+  let permits: readonly string[] = [];
+
+  before(async () => {
+    postgres = await startPostgres({ databases: ["shop"], settings: { wal_level: "logical" } });
+    relay = await startRelay(postgres, { access: accessBy(() => permits, asked) });
+  });
+
+  after(async () => {
+    await relay?.[Symbol.asyncDispose]();
+    await postgres?.[Symbol.asyncDispose]();
+  });
+
+  const connect = (replication: string): Promise<RawConnection> =>
+    connectRaw(
+      {
+        host: "127.0.0.1",
+        port: relay.listener.port,
+        user: "orders",
+        password: "shown",
+        database: "shop",
+        ssl: { ca: relay.ca, servername: "localhost" },
+      },
+      { cleartext: true, parameters: { replication } },
+    );
+
+  test("is refused unless a policy permits it, and no word of it reaches the target", async () => {
+    permits = [];
+    for (const replication of ["database", "true", "on", "1"]) {
+      const before = relay.leaves.length;
+      await assert.rejects(connect(replication), /Custody denied replicate \(start-up\)/);
+      const leaves = relay.leaves.slice(before).map(({ event }) => event);
+      assert.ok(leaves.includes("command.denied"), leaves.join());
+    }
+    await assert.rejects(connect("perhaps"), /truth value or database/);
+  });
+
+  test("streams changes both ways, each command on record, and statements stay out", async () => {
+    permits = ["sql:replicate"];
+    await postgres.query("shop", "create table changes (n int)");
+    await using connection = await connect("database");
+    const reads = reader(connection);
+    connection.socket.write(query("SELECT 1"));
+    assert.deepEqual(await reads.until("Z"), ["E:42501", "Z"]);
+    connection.socket.write(query("IDENTIFY_SYSTEM"));
+    assert.deepEqual(await reads.until("Z"), ["T", "D", "C", "Z"]);
+    connection.socket.write(query("CREATE_REPLICATION_SLOT s TEMPORARY LOGICAL pgoutput"));
+    assert.equal((await reads.until("Z")).at(-2), "C");
+    await postgres.query("shop", "create publication p for table changes");
+    const options = "(proto_version '1', publication_names 'p')";
+    connection.socket.write(query(`START_REPLICATION SLOT s LOGICAL 0/0 ${options}`));
+    assert.deepEqual(await reads.until("W"), ["W"]);
+    await postgres.query("shop", "insert into changes values (4711)");
+    await reads.holding("4711");
+    // How far the client is, and that it ends.
+    connection.socket.write(Buffer.concat([copyData(standbyStatus()), copyDone()]));
+    assert.equal((await reads.until("Z")).filter((word) => word !== "d").join(" "), "c C C Z");
+    const commands = relay.leaves.filter(({ event }) => event === "command.intent");
+    assert.equal(commands.length, 3);
+    assert.deepEqual(commands[0]?.effects, ["sql:replicate orders/shop"]);
+    const outcome = relay.leaves.findLast(({ event }) => event === "command.outcome");
+    assert.equal(outcome?.outcome, "ok");
+    assert.ok((outcome?.bytes ?? 0) > 0);
+    // After the stream it takes commands again, and an error of the target's own.
+    connection.socket.write(query("DROP_REPLICATION_SLOT nothing"));
+    assert.deepEqual(await reads.until("Z"), ["E:42704", "Z"]);
+  });
+
+  test("takes no extended queries, and ends with its delegation", async () => {
+    permits = ["sql:replicate"];
+    {
+      await using connection = await connect("database");
+      connection.socket.write(Buffer.concat([parse("", "select 1"), sync()]));
+      assert.deepEqual(await reader(connection).until("Z"), ["E:08P01"]);
+    }
+    await using connection = await connect("true");
+    const reads = reader(connection);
+    connection.socket.write(query("IDENTIFY_SYSTEM"));
+    assert.equal((await reads.until("Z")).at(-1), "Z");
+    relay.revoke();
+    assert.deepEqual(await reads.until("Z"), ["E:57P01"]);
+  });
+
+  test("of the whole server sends a backup and its log", async () => {
+    permits = ["sql:replicate"];
+    await using connection = await connect("true");
+    const reads = reader(connection);
+    assert.equal(asked.at(-1)?.effects[0]?.resource.path, "*");
+    connection.socket.write(query("BASE_BACKUP (CHECKPOINT 'fast', MANIFEST 'no')"));
+    const words = await reads.until("Z");
+    assert.ok(words.filter((word) => word === "d").length > 100);
+    assert.equal(words.at(-1), "Z");
+  });
+});
+
+/** What came, a word a message: its letter, with an error's SQLSTATE. The end of the connection ends it. */
+function reader({ socket, cursor }: RawConnection) {
+  const seen: Buffer[] = [];
+  const chunks = socket.iterator({ destroyOnReturn: false });
+  async function next(): Promise<string | undefined> {
+    while (!cursor.next()) {
+      const { value, done } = await chunks.next();
+      if (done === true) return undefined;
+      cursor.push(value);
+    }
+    const { type, buffer, start, end } = cursor;
+    seen.push(Buffer.from(buffer.subarray(start, end)));
+    const letter = String.fromCharCode(type);
+    return letter === "E" ? `E:${decodeErrorFields(buffer, start, end).get("C")}` : letter;
+  }
+  return {
+    async until(letter: string): Promise<string[]> {
+      const words: string[] = [];
+      for (;;) {
+        const word = await next();
+        if (word === undefined) return words;
+        if (word !== "N" && word !== "S") words.push(word);
+        if (word === letter) return words;
+      }
+    },
+    async holding(text: string): Promise<void> {
+      while ((await next()) !== undefined) if (seen.at(-1)?.includes(text)) return;
+      throw new Error(`the stream ended without ${text}`);
+    },
+  };
+}
+
+/** "r": written, flushed and applied up to nowhere; no reply wanted. */
+function standbyStatus(): Buffer {
+  return Buffer.concat([Buffer.from("r"), Buffer.alloc(33)]);
+}
+
+function accessBy(permits: () => readonly string[], asked: Operation[]): Access {
+  return {
+    authorize(_subject, operation) {
+      asked.push(operation);
+      const missing = operation.effects.find(({ action }) => !permits().includes(action));
+      if (missing === undefined)
+        return {
+          verdict: "permit",
+          permit: {
+            operation,
+            obligations: {
+              unmask: new Set<string>(),
+              maxRows: undefined,
+              maxBytes: undefined,
+              timeoutMs: undefined,
+              record: undefined,
+            },
+            policyIds: ["test"],
+            policyVersion: "1",
+          },
+        };
+      const denial = {
+        kind: "not_permitted",
+        what: operation.summary,
+        policyId: undefined,
+        message: `nothing permits ${missing.action}`,
+        hop: 0,
+        hopLabel: undefined,
+      } as const;
+      return { verdict: "deny", denial, policyVersion: "1" };
+    },
+    authorizeApproved: () => assert.fail("nobody was asked"),
+    policyVersion: "1",
+    forget: () => undefined,
+  };
+}
