@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { checkEvidence } from "../support/evidence-checker.ts";
 import { hasSshServer } from "../support/ssh-server.ts";
 import { runCases, type SshCase, type Tally } from "./checks.ts";
+import { DOOR } from "./door.ts";
 import { OPENSSH } from "./openssh.ts";
 import { OTHERS } from "./others.ts";
 import { PEERS } from "./peers.ts";
@@ -15,7 +16,7 @@ import { SHELLS } from "./shells.ts";
 import { openSshStage } from "./stage.ts";
 
 const words = process.argv.slice(2);
-const wanted = [...OPENSSH, ...OTHERS, ...PEERS, ...SHELLS, ...SFTP_ATTACKS].filter(
+const wanted = [...OPENSSH, ...OTHERS, ...PEERS, ...SHELLS, ...DOOR, ...SFTP_ATTACKS].filter(
   ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
 );
 /** The gateway has to have stopped for it: always the last. */

@@ -11,7 +11,7 @@ import { publicLine } from "@custody/gateway/proxy/ssh/certificates.ts";
 import { fingerprint, publicKeyBlob } from "@custody/wire/ssh/keys.ts";
 import { runCustody } from "../support/command-line.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
-import { startOidcProvider } from "../support/oidc-provider.ts";
+import { startOidcProvider, type TestOidcProvider } from "../support/oidc-provider.ts";
 import { providerConfiguration } from "../support/provider-configuration.ts";
 import { startSshServer, type TestSshServer } from "../support/ssh-server.ts";
 import { forgeries } from "./forgeries.ts";
@@ -22,6 +22,7 @@ export interface SshStage extends AsyncDisposable {
   readonly folder: string;
   readonly server: TestSshServer;
   readonly gateway: TestGateway;
+  readonly provider: TestOidcProvider;
   readonly engineer: Custody;
   readonly operator: Custody;
   /** Folder of that person's command line. */
@@ -199,7 +200,7 @@ ${options.more ?? ""}`,
   };
   const all = parts.move();
   return {
-    ...{ folder, server, gateway, engineer, operator, delegate, run, handles },
+    ...{ folder, server, gateway, provider, engineer, operator, delegate, run, handles },
     options: clientOptions,
     port: String(port),
     hostKeyFingerprint: fingerprint(publicKeyBlob(keys.host)),

@@ -19,7 +19,7 @@ import {
   createAuthenticate,
   createAuthenticateProof,
 } from "@custody/gateway/delegation/authenticate.ts";
-import { type Chain, depthOf, rootOf } from "@custody/gateway/delegation/chain.ts";
+import { type Chain, depthOf, leafOf, rootOf } from "@custody/gateway/delegation/chain.ts";
 import { createExchange } from "@custody/gateway/delegation/exchange.ts";
 import { createLifecycle } from "@custody/gateway/delegation/lifecycle.ts";
 import { createKeyProofs } from "@custody/gateway/delegation/proof.ts";
@@ -36,6 +36,7 @@ import { createErasures } from "@custody/gateway/recording/erasures.ts";
 import { loadRecordingKeys } from "@custody/gateway/recording/recording-keys.ts";
 import type { CredentialBroker } from "@custody/gateway/session/broker.ts";
 import { createControl } from "@custody/gateway/session/create-control.ts";
+import { createDoorSignIns } from "@custody/gateway/session/door-sign-ins.ts";
 import { createParticipants } from "@custody/gateway/session/participants.ts";
 import { createRecentDenials } from "@custody/gateway/session/recent-denials.ts";
 import { createRegistry } from "@custody/gateway/session/registry.ts";
@@ -249,7 +250,16 @@ export async function startControlSide(options: ControlSideOptions = {}) {
     ...{ registry, journal, random: systemRandom },
     isAlive: (delegationId) => (tree.aliveUntil(delegationId) ?? 0) > clock.nowMs(),
   });
-  const control = createControl(sessions, approvals, denials, participants);
+  const control = createControl(
+    sessions,
+    approvals,
+    denials,
+    createDoorSignIns({
+      ...{ clock, exchange, random: systemRandom, providers: () => options.providers ?? [] },
+      revoke: (chain) => void lifecycle.revoke(chain, leafOf(chain).delegationId, undefined),
+    }),
+    participants,
+  );
   const authority = createTestAuthority("Throw-away CA of a test control side");
   let certificate = authority.issue(["localhost", "127.0.0.1"]);
   const renewed = new Set<() => void>();

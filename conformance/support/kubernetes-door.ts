@@ -149,6 +149,9 @@ function controlOf({ hops, letIn }: DoorOptions, { opened, events, held }: Books
     leaveHold: () => undefined,
     spendApproval: async () => true,
     showParticipant: () => undefined,
+    beginSignIn: async () => ({ kind: "choose", names: [] }),
+    finishSignIn: async () => new Secret(""),
+    endSignIn: () => undefined,
     noteDenial: () => undefined,
   };
 }

@@ -224,7 +224,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
       settings: () => live,
       control: forgetting(
         access,
-        createControl(parts.sessions, approvals, denials, parts.participants),
+        createControl(parts.sessions, approvals, denials, parts.doorSignIns, parts.participants),
       ),
       endBackends: (sessionIds) => brokerOf(brokers).endBackends(sessionIds),
       onDurable: follow,

@@ -13,7 +13,7 @@ import { createSecretResolver } from "../credential/secrets.ts";
 import type { SshKeys } from "../credential/ssh-keys.ts";
 import { openStandingConnections } from "../credential/standing.ts";
 import { createAuthenticateProof } from "../delegation/authenticate.ts";
-import type { Chain } from "../delegation/chain.ts";
+import { type Chain, leafOf } from "../delegation/chain.ts";
 import { createLifecycle, type Lifecycle } from "../delegation/lifecycle.ts";
 import { createProviderSessions, type ProviderSessions } from "../delegation/provider-sessions.ts";
 import { createAuthenticateOauth } from "../delegation/provider-token.ts";
@@ -31,6 +31,7 @@ import { createPostgresBroker, type PostgresBroker } from "../proxy/postgres/ses
 import { delegationOf } from "../proxy/ssh/certificates.ts";
 import { createSshBroker } from "../proxy/ssh/session-credentials.ts";
 import { type Brokers, brokerOf } from "../session/broker.ts";
+import { createDoorSignIns, type DoorSignIns } from "../session/door-sign-ins.ts";
 import { createParticipants, type Participants } from "../session/participants.ts";
 import { createRegistry, type Registry } from "../session/registry.ts";
 import { createSessions, type Doorway, type Sessions } from "../session/sessions.ts";
@@ -48,6 +49,7 @@ export interface SessionsParts {
   readonly sessions: Sessions;
   readonly approvals: Approvals;
   readonly participants: Participants;
+  readonly doorSignIns: DoorSignIns;
   readonly catalogue: CatalogueReader;
   readonly databases: Databases;
   readonly doorway: () => Doorway;
@@ -149,10 +151,24 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
     ...{ registry, journal, random: systemRandom },
     isAlive: (delegationId) => (tree.aliveUntil(delegationId) ?? 0) > outside.clock.nowMs(),
   });
+  const doorSignIns = createDoorSignIns({
+    ...{ clock: outside.clock, random: systemRandom, exchange: deps.delegation.exchange },
+    providers: () => live.config().providers.values(),
+    revoke: (chain) =>
+      void lifecycle.revoke(chain, leafOf(chain).delegationId, "the connection has ended"),
+  });
   const databases = stack.use(targets.openDatabases());
   return {
     ...{ brokers, registry, lifecycle, providerSessions },
-    ...{ sessions, approvals, participants, databases, doorway, catalogue: targets.catalogue },
+    ...{
+      sessions,
+      approvals,
+      participants,
+      doorSignIns,
+      databases,
+      doorway,
+      catalogue: targets.catalogue,
+    },
   };
 }
 

@@ -13,27 +13,22 @@ import {
   type JWK,
   type JWTVerifyGetKey,
 } from "jose";
-import { Agent, fetch } from "undici";
+import type { Agent } from "undici";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
+import { discover, fetchJson, type ProviderPlace, providerAgent } from "./provider-http.ts";
 import { isWeakRsa } from "./rsa-keys.ts";
 
 const FRESH_MS = 10 * 60_000;
 const COOLDOWN_MS = 30_000;
-const TIMEOUT_MS = 5_000;
-const MAX_DOCUMENT_BYTES = 512 * 1024;
 
 export interface ProviderKeys extends AsyncDisposable {
   /** For jose; throws GatewayError "dependency_unavailable" when there is no usable key set. */
   readonly getKey: JWTVerifyGetKey;
 }
 
-export interface KeySource {
+export interface KeySource extends ProviderPlace {
   readonly name: string;
-  readonly issuer: string;
-  /** PEM; undefined: the system's certificate authorities. */
-  readonly ca: string | undefined;
-  readonly insecureHttp: boolean;
   /** Where the keys are when not where discovery says. */
   readonly keys: { readonly url: string } | { readonly file: string } | undefined;
   /** How long known keys are used while the provider cannot be reached. */
@@ -46,11 +41,7 @@ interface Cached {
 }
 
 export function createProviderKeys(source: KeySource, clock: Clock): ProviderKeys {
-  const agent = new Agent({
-    connect: source.ca === undefined ? {} : { ca: source.ca },
-    headersTimeout: TIMEOUT_MS,
-    bodyTimeout: TIMEOUT_MS,
-  });
+  const agent = providerAgent(source);
   let cached: Cached | undefined;
   let triedAtMs = Number.NEGATIVE_INFINITY;
   let failure: unknown;
@@ -99,14 +90,7 @@ async function fetchKeys(source: KeySource, agent: Agent): Promise<JSONWebKeySet
   if (keys !== undefined && "file" in keys)
     return keySet(JSON.parse(await readFile(keys.file, "utf8")));
   if (keys !== undefined) return keySet(await fetchJson(source, agent, keys.url));
-  const discovery = await fetchJson(
-    source,
-    agent,
-    `${source.issuer.replace(/\/$/, "")}/.well-known/openid-configuration`,
-  );
-  // Discovery section 4.3: the document must name the issuer it was asked for.
-  if (discovery.issuer !== source.issuer)
-    throw new TypeError(`the discovery document names the issuer ${String(discovery.issuer)}`);
+  const discovery = await discover(source, agent);
   if (typeof discovery.jwks_uri !== "string") throw new TypeError("no jwks_uri was found");
   return keySet(await fetchJson(source, agent, discovery.jwks_uri));
 }
@@ -125,34 +109,6 @@ export function keySet(document: unknown): JSONWebKeySet {
     usable.push(use === "jwt-svid" ? { ...key, use: "sig" } : key);
   }
   return { keys: usable };
-}
-
-async function fetchJson(
-  source: KeySource,
-  agent: Agent,
-  address: string,
-): Promise<Readonly<Record<string, unknown>>> {
-  const url = new URL(address);
-  if (url.protocol !== "https:" && !(source.insecureHttp && url.protocol === "http:"))
-    throw new TypeError(`${url.origin} is not HTTPS`);
-  const response = await fetch(url, {
-    dispatcher: agent,
-    redirect: "error",
-    headers: { accept: "application/json" },
-    signal: AbortSignal.timeout(TIMEOUT_MS),
-  });
-  if (response.status !== 200) throw new TypeError(`${url.href} answered ${response.status}`);
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > MAX_DOCUMENT_BYTES) throw new TypeError(`${url.href} is too large`);
-    chunks.push(chunk);
-  }
-  const parsed: unknown = JSON.parse(Buffer.concat(chunks).toString("utf8"));
-  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed))
-    throw new TypeError(`${url.href} is not a JSON object`);
-  return { ...parsed };
 }
 
 function unavailable(source: KeySource, cause: unknown): GatewayError {

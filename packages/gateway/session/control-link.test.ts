@@ -57,6 +57,21 @@ function linked(overrides: Partial<Control> = {}) {
       calls.push(`spend ${holdId} ${binding}`);
       return true;
     },
+    async beginSignIn(provider) {
+      calls.push(`begin ${provider}`);
+      const code = {
+        kind: "code",
+        id: "p-9",
+        verificationUri: "https://x",
+        userCode: "AB",
+      } as const;
+      return { ...code, expiresAtMs: 5 };
+    },
+    async finishSignIn(id) {
+      calls.push(`finish ${id}`);
+      return new Secret("credential");
+    },
+    endSignIn: (id) => calls.push(`end ${id}`),
     showParticipant: (sessionId, participant, view) =>
       calls.push(`show ${sessionId} ${participant} ${view.kind}`),
     noteDenial: ({ requestId }) => calls.push(`denied ${requestId}`),
@@ -133,6 +148,19 @@ test("a session's life crosses: its credentials, its leaves in order, what it is
   await remote.control.closeSession("s-1", "again", undefined);
   assert.equal(calls.length, 4);
   data.close();
+});
+
+test("a sign-in at a door crosses, and ends with the process at the latest", async () => {
+  const { calls, data, remote, serving } = linked();
+  await assert.rejects(remote.control.finishSignIn("p-9"), GatewayError);
+  const begun = await remote.control.beginSignIn("corp");
+  assert.equal(begun.kind === "code" && begun.userCode, "AB");
+  const credential = await remote.control.finishSignIn("p-9");
+  assert.ok(credential instanceof Secret && credential.reveal() === "credential");
+  remote.control.endSignIn("p-8");
+  data.close();
+  await serving.abandon();
+  assert.deepEqual(calls, ["begin corp", "finish p-9", "end p-9"]);
 });
 
 test("a hold's changes reach who waits, one that comes with the answer too", async () => {

@@ -13,6 +13,7 @@ import { Secret } from "../base/secret.ts";
 import { closeSecrets, openSecrets } from "../base/secret-data.ts";
 import type { Chain } from "../delegation/chain.ts";
 import type {
+  BegunSignIn,
   Control,
   Hold,
   HoldRequest,
@@ -29,6 +30,9 @@ import type { DeniedCommand } from "./recent-denials.ts";
 /** What a data process asks. `key` is its own number for whom events are for. */
 export type ControlMethods = {
   readonly openSession: (asked: Keyed & { readonly request: OpenSession }) => OpenedSession;
+  readonly beginSignIn: (asked: { readonly provider: string | undefined }) => BegunSignIn;
+  readonly finishSignIn: (asked: { readonly id: string }) => Secret;
+  readonly endSignIn: (asked: { readonly id: string }) => undefined;
   readonly attachBackend: (asked: {
     readonly sessionId: string;
     readonly processId: number;
@@ -100,6 +104,8 @@ const openSession = z.object({
     clientAddress: text,
   }),
 });
+const beginSignIn = z.object({ provider: text.optional() });
+const signIn = z.object({ id });
 const attachBackend = z.object({ sessionId: id, processId: z.int() });
 const commandCredential = z.object({ sessionId: id, line: text });
 const closeSession = z.object({
@@ -145,6 +151,8 @@ export function serveControl(deps: ControlLinkDeps): ControlLink {
   const sessions = new Set<string>();
   /** Holds that sessions of this process wait or waited for. */
   const holds = new Set<string>();
+  /** That people at a door of this process began. */
+  const signIns = new Set<string>();
   let isGone = false;
   const own = (sessionId: string): string => {
     if (sessions.has(sessionId)) return sessionId;
@@ -171,6 +179,22 @@ export function serveControl(deps: ControlLinkDeps): ControlLink {
         if (isGone) await close(opened.sessionId, GONE, undefined);
         else sessions.add(opened.sessionId);
         return openSecrets(opened);
+      },
+      async beginSignIn(argument) {
+        const begun = await control.beginSignIn(beginSignIn.parse(argument).provider);
+        if (begun.kind !== "code") return begun;
+        if (isGone) control.endSignIn(begun.id);
+        else signIns.add(begun.id);
+        return begun;
+      },
+      async finishSignIn(argument) {
+        const { id: wanted } = signIn.parse(argument);
+        if (!signIns.has(wanted)) throw new GatewayError("internal", "a sign-in nobody began");
+        return openSecrets(await control.finishSignIn(wanted));
+      },
+      endSignIn(argument) {
+        const { id: wanted } = signIn.parse(argument);
+        if (signIns.delete(wanted)) control.endSignIn(wanted);
       },
       attachBackend(argument) {
         const { sessionId, processId } = attachBackend.parse(argument);
@@ -215,6 +239,8 @@ export function serveControl(deps: ControlLinkDeps): ControlLink {
     },
     async abandon() {
       isGone = true;
+      for (const one of signIns) control.endSignIn(one);
+      signIns.clear();
       const left = [...sessions];
       if (left.length === 0) return;
       await deps.endBackends(left).catch(deps.onFault);

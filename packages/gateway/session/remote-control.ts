@@ -4,6 +4,7 @@
 
 import type { LeafDraft } from "../audit/journal.ts";
 import type { Handlers, MessageChannel } from "../base/message-channel.ts";
+import type { Secret } from "../base/secret.ts";
 import { closeSecrets, openSecrets } from "../base/secret-data.ts";
 import type { Control, HoldState, OpenedSession, SessionEnd, SessionEvents } from "./control.ts";
 import type { ControlMethods, SessionMethods } from "./control-link.ts";
@@ -51,6 +52,11 @@ export function createRemoteControl(deps: RemoteControlDeps): RemoteControl {
         throw thrown;
       }
     },
+    beginSignIn: (provider) => channel().call("beginSignIn", { provider }),
+    finishSignIn: async (id) =>
+      closeSecrets(await channel().call("finishSignIn", { id })) as Secret,
+    // A process that is gone has its sign-ins ended for it.
+    endSignIn: (id) => channel().tell("endSignIn", { id }),
     attachBackend: (sessionId, processId) =>
       channel().tell("attachBackend", { sessionId, processId }),
     async commandCredential(sessionId, line) {

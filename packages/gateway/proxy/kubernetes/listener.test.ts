@@ -182,6 +182,9 @@ const control: Control = {
   leaveHold: () => undefined,
   spendApproval: async () => true,
   showParticipant: () => undefined,
+  beginSignIn: async () => ({ kind: "choose", names: [] }),
+  finishSignIn: async () => new Secret(""),
+  endSignIn: () => undefined,
   noteDenial: () => undefined,
 };
 

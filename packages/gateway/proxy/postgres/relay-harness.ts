@@ -195,6 +195,9 @@ function control(
     },
     attachBackend: () => undefined,
     showParticipant: () => undefined,
+    beginSignIn: async () => ({ kind: "choose", names: [] }),
+    finishSignIn: async () => new Secret(""),
+    endSignIn: () => undefined,
     async closeSession(sessionId) {
       sessions.delete(sessionId);
     },

@@ -173,7 +173,7 @@ class Door {
 
   /** Settles when the connection is over and its session closed. */
   async #serve(socket: Socket): Promise<void> {
-    const { clock, hostKeys, limits } = this.#deps;
+    const { clock, control, hostKeys, limits } = this.#deps;
     const clientAddress = socket.remoteAddress ?? "unknown";
     const connection = new SshConnection({
       role: "server",
@@ -184,28 +184,46 @@ class Door {
     });
     const peer = new SshPeer(socket, connection, this.#deps.log);
     this.#peers.add(peer);
-    const timer = setTimeout(
-      () => peer.disconnect(DISCONNECT_REASON.protocol, "signing in took too long"),
-      limits.startupTimeoutMs,
-    );
-    let opened: Opened | undefined;
-    try {
-      opened = await this.#signIn(peer, clientAddress);
-    } finally {
+    const late = () => peer.disconnect(DISCONNECT_REASON.protocol, "signing in took too long");
+    let timer = setTimeout(late, limits.startupTimeoutMs);
+    const signIns: string[] = [];
+    const onBegun = (id: string, expiresAtMs: number) => {
+      signIns.push(id);
       clearTimeout(timer);
-      this.#peers.delete(peer);
+      timer = setTimeout(late, expiresAtMs - clock.nowMs() + limits.startupTimeoutMs);
+      if (peer.isGone) control.endSignIn(id);
+    };
+    try {
+      let opened: Opened | undefined;
+      try {
+        opened = await this.#signIn(peer, clientAddress, onBegun);
+      } finally {
+        clearTimeout(timer);
+        this.#peers.delete(peer);
+      }
+      if (opened !== undefined) await this.#run(opened);
+    } finally {
+      for (const id of signIns) control.endSignIn(id);
     }
-    if (opened !== undefined) await this.#run(opened);
   }
 
   /** undefined: the client went away, or was turned away. */
-  #signIn(peer: SshPeer, clientAddress: string): Promise<Opened | undefined> {
-    const { checkCertificate, log } = this.#deps;
+  #signIn(
+    peer: SshPeer,
+    clientAddress: string,
+    onBegun: (id: string, expiresAtMs: number) => void,
+  ): Promise<Opened | undefined> {
+    const { checkCertificate, control, log } = this.#deps;
     const { promise, resolve, reject } = Promise.withResolvers<Opened | undefined>();
     let opening: Promise<Opened> | undefined;
     const signIn = new SignIn(peer, {
       log,
       checkCertificate: (certificate) => checkCertificate(certificate, clientAddress),
+      code: {
+        beginSignIn: (provider) => control.beginSignIn(provider),
+        finishSignIn: (id) => control.finishSignIn(id),
+        onBegun,
+      },
       open: async (credential, destination) => {
         opening = this.#open(peer, credential, destination, clientAddress);
         await opening;

@@ -1,5 +1,6 @@
 // Signing in to the SSH door (RFC 4252, 4256): the user name says where to, `[account~]target`; a
-// certificate of the gateway's, or a handle or token as a password, says who. The door opens once the
+// certificate of the gateway's, or a handle or token as a password, says who; a person who has neither is
+// shown a code to sign in with elsewhere (door-code.ts). The door opens once the
 // control side has a session and the target is connected to, so that whatever stands against it is told
 // while the client still listens.
 //
@@ -10,6 +11,7 @@ import type { AuthEvent } from "@custody/wire/ssh/events.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
 import type { ShownCredential } from "../../session/control.ts";
+import { DoorCode, type DoorCodeDeps } from "./door-code.ts";
 import type { SshPeer } from "./peer.ts";
 import { DISCONNECT_REASON, disconnectText, faultLines, shown } from "./wording.ts";
 
@@ -21,6 +23,7 @@ export interface Destination {
 export interface SignInDeps {
   /** Whether a certificate may sign in at all, before its key is proved. Throws GatewayError. */
   readonly checkCertificate: (certificate: Buffer) => void;
+  readonly code: DoorCodeDeps;
   /** Opens the way to the target. Throws GatewayError. */
   readonly open: (credential: ShownCredential, destination: Destination) => Promise<void>;
   readonly log: (message: string, error?: unknown) => void;
@@ -40,6 +43,7 @@ export function parseDestination(user: string): Destination | undefined {
 export class SignIn {
   readonly #peer: SshPeer;
   readonly #deps: SignInDeps;
+  #code: DoorCode | undefined;
   #destination: Destination | undefined;
   #told = "";
 
@@ -50,7 +54,35 @@ export class SignIn {
 
   handle(event: AuthEvent): void {
     if (event.kind === "auth-request") this.#attempt(event);
-    else if (event.kind === "auth-answers") this.#bySecret(event.answers[0] ?? Buffer.alloc(0));
+    else if (event.kind === "auth-answers") this.#answered(event.answers[0] ?? Buffer.alloc(0));
+  }
+
+  #answered(answer: Buffer): void {
+    if (this.#code === undefined && answer.length > 0) {
+      this.#bySecret(answer);
+      return;
+    }
+    // Nobody signs in to be told that the target's name is wrong.
+    if (this.#destination === undefined) {
+      this.#open(new Secret(""));
+      return;
+    }
+    this.#code ??= new DoorCode(this.#deps.code);
+    this.#code
+      .answered(answer.toString("utf8"))
+      .then((next) => {
+        if (this.#peer.isGone) return;
+        if (next instanceof Secret) {
+          this.#open(next);
+          return;
+        }
+        this.#peer.connection.askKeyboard(next);
+        this.#peer.touch();
+      })
+      .catch((thrown) => {
+        this.#code = undefined;
+        this.#fail(toGatewayError(thrown));
+      });
   }
 
   #attempt({ user, attempt }: Extract<AuthEvent, { kind: "auth-request" }>): void {
@@ -61,10 +93,13 @@ export class SignIn {
         this.#bySecret(attempt.password);
         return;
       case "keyboard-interactive":
+        this.#code = undefined;
         connection.askKeyboard({
           name: "",
           instruction: "",
-          prompts: [{ text: "Custody handle or token: ", echo: false }],
+          prompts: [
+            { text: "Custody handle or token (empty: sign in with a code): ", echo: false },
+          ],
         });
         this.#peer.touch();
         return;
