@@ -501,3 +501,17 @@ test("whether a piece is compressed cannot be changed, nor how", () => {
     assert.throws(() => openPiece(key, "s-1", altered), /altered/);
   }
 });
+
+test("the gateway's key for recordings appears whole, and once, whoever makes it at the same time", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "custody-recording-key-"));
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+  mkdirSync(join(directory, "keys"));
+  const all = await Promise.all(
+    Array.from({ length: 8 }, () => loadRecordingKeys(directory, systemRandom)),
+  );
+  const sessionKey = systemRandom(32);
+  const wrapped = all[0]!.wrap("s-1", "corp/1", sessionKey);
+  for (const keys of all) assert.deepEqual(keys.unwrap("s-1", wrapped), sessionKey);
+  assert.deepEqual(readdirSync(join(directory, "keys")).sort(), ["recording.key", "subjects"]);
+  assert.equal(statSync(join(directory, "keys", "recording.key")).mode & 0o777, 0o600);
+});

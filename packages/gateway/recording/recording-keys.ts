@@ -17,8 +17,8 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { open, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { link, open, readFile, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { syncDirectory } from "../audit/journal-files.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { RandomBytes } from "../base/ids.ts";
@@ -166,14 +166,28 @@ async function readText(path: string): Promise<string | undefined> {
   }
 }
 
+/** Appears whole: whoever is killed while making it leaves none, and the first of two makes the one that counts. */
 async function makeKey(path: string, random: RandomBytes): Promise<string> {
   const text = `${random(KEY_BYTES).toString("base64url")}\n`;
-  const file = await open(path, "wx", 0o600);
+  const staged = `${path}.${random(8).toString("hex")}.new`;
   try {
-    await file.writeFile(text);
-    await file.sync();
+    const file = await open(staged, "wx", 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    try {
+      // A link, not a rename: it fails where something is.
+      await link(staged, path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      return await readFile(path, "utf8");
+    }
+    return text;
   } finally {
-    await file.close();
+    await rm(staged, { force: true });
+    syncDirectory(dirname(path));
   }
-  return text;
 }
