@@ -89,6 +89,20 @@ export const PEERS: readonly SshCase[] = [
     },
   },
   {
+    name: "-J to a target's name is refused, and says what to write instead",
+    async run(stage) {
+      const jump = ["ssh", ...stage.options, "-W", "%h:%p", HOST].join(" ");
+      const ran = await stage.run(stage.handles.person, [
+        ...["ssh", "-F", "none", "-o", `ProxyCommand=${jump}`, "-o", "LogLevel=ERROR"],
+        ...["deploy@web-1", "id"],
+      ]);
+      assert.equal(ran.code, 255);
+      assert.match(ran.stderr, /through its own door: ssh TARGET@GATEWAY, without -J or -W/);
+      const through = await stage.ssh("person", ["id -un"]);
+      assert.equal(through.stdout.toString(), `${stage.server.user}\n`);
+    },
+  },
+  {
     name: "-A: the client's agent serves the host while a permitted command runs, and nobody else",
     async run(stage) {
       await using agent = await startAgent(stage);

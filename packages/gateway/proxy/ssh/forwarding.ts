@@ -42,6 +42,8 @@ interface Listening {
 }
 
 const MAX_LISTENERS = 32;
+const NEVER =
+  "it is a target of this gateway, to be reached through its own door: ssh TARGET@GATEWAY, without -J or -W";
 /** How a client says that the host may listen on all of its addresses. */
 const EVERYWHERE: ReadonlySet<string> = new Set(["", "*"]);
 /** Where PostgreSQL listens on its own host, by its port. */
@@ -182,7 +184,7 @@ export class Forwarding {
       ofPostgres === undefined
         ? await this.#deps.isOwnTarget(host, port)
         : await this.#deps.isOwnTarget("localhost", Number(ofPostgres));
-    return isOwn ? "it is a target of this gateway, to be reached through its own door" : undefined;
+    return isOwn ? NEVER : undefined;
   }
 
   async #listen(request: ListenRequest, reply: Reply): Promise<void> {

@@ -21,6 +21,9 @@ const targets = new Map<string, Target>([
 
 test("a target by its name, its address, or the host's own loopback in any spelling", async () => {
   for (const [at, port] of [
+    ["web-1", 22],
+    ["WEB-1.", 7422],
+    ["db", 22],
     ["db.internal.example", 5432],
     ["DB.internal.example.", 5432],
     ["127.0.0.1", 22],

@@ -1,5 +1,5 @@
-// Whether a forwarded connection would end at a target of the gateway's: by its name and port, by its
-// address, or by the host's own loopback when that host is the target's. Names are looked up here, where
+// Whether a forwarded connection would end at a target of the gateway's: by the target's own name, which
+// is how a jump asks for it (`ssh -J gateway web-1`), by its host's name and port, by its address, or by the host's own loopback when that host is the target's. Names are looked up here, where
 // the host may know others: forwarding is nobody's by default, and this closes what is easily closed.
 
 import { lookup } from "node:dns/promises";
@@ -17,6 +17,8 @@ export async function isOwnTarget(
   port: number,
 ): Promise<boolean> {
   const wanted = canonicalHost(host) ?? host.toLowerCase().replace(/\.$/, "");
+  // Whatever port a jump believes it listens on.
+  if (targets.has(wanted)) return true;
   const samePort = [...targets.values()].flatMap(endpointsOf).filter((one) => one.port === port);
   if (samePort.length === 0) return false;
   // Resolvers take numbers in many forms for addresses, so what comes out of them counts.
