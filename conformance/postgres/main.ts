@@ -10,6 +10,7 @@ import { pgx } from "./pgx.ts";
 import { postgresJs } from "./postgres-js.ts";
 import { psql } from "./psql.ts";
 import { psycopg } from "./psycopg.ts";
+import { byProof } from "./sign-in.ts";
 
 const words = process.argv.slice(2);
 const clients = [psql, nodePostgres, postgresJs, psycopg, jdbc, pgx].filter(
@@ -18,6 +19,6 @@ const clients = [psql, nodePostgres, postgresJs, psycopg, jdbc, pgx].filter(
 
 await using peers = await openPeers();
 console.log(`PostgreSQL ${peers.server.version}, gateway at ${peers.process.url}\n`);
-const { passed, failed, skipped } = await runCases(clients, peers);
+const { passed, failed, skipped } = await runCases([...clients, ...clients.map(byProof)], peers);
 console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);
 process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
