@@ -18,6 +18,7 @@ import {
 import type { ClassMemory, RememberedClass } from "./class-memory.ts";
 import { classifyStatement } from "./classify-statement.ts";
 import { EffectList, summarise } from "./effects.ts";
+import { unaskedSources } from "./functions.ts";
 import { grammarOf } from "./grammars.ts";
 import { classifiedColumns } from "./lineage.ts";
 import { TouchList } from "./lineage-context.ts";
@@ -92,6 +93,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   };
   let catalogue = build(await read(), stillConfigured(recalled, deps.classify));
   let classified: ClassifiedByOid | undefined;
+  let codeTypes: ReadonlySet<number> | undefined;
   let epoch = 1;
   let reading: Promise<void> | undefined;
   const cache = createPlanCache(deps.limits.cacheBytes);
@@ -103,6 +105,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     if (snapshot.fingerprint === catalogue.snapshot.fingerprint) return;
     catalogue = build(snapshot, catalogue.classes);
     classified = undefined;
+    codeTypes = undefined;
     epoch++;
     cache.clear();
     parsed.clear();
@@ -157,6 +160,10 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     },
     get epoch() {
       return epoch;
+    },
+    get codeTypes() {
+      codeTypes ??= new Set([...catalogue.snapshot.codeTypes, ...unaskedSources(catalogue)]);
+      return codeTypes;
     },
     get settingBounds() {
       return catalogue.snapshot.settingBounds;

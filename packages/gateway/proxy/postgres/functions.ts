@@ -4,8 +4,8 @@
 //
 // A function in a language we do not see into may read any table: it counts as touching every class.
 
-import type { FunctionInfo } from "./catalogue.ts";
-import { findFunctions, findRelation, findType } from "./catalogue-resolve.ts";
+import type { FunctionInfo, Snapshot, UserCast } from "./catalogue.ts";
+import { type Catalogue, findFunctions, findRelation, findType } from "./catalogue-resolve.ts";
 import { databaseResource, functionResource } from "./effects.ts";
 import { PURE_FUNCTIONS, SESSION_FUNCTIONS, VOLATILE_FUNCTIONS } from "./functions-builtin.ts";
 import { addRelationEffect, type Context, touchEverything } from "./lineage-context.ts";
@@ -84,6 +84,8 @@ function addExecuteEffect(context: Context, candidate: FunctionInfo): void {
   // The standard's views are made of these: SQL over the catalogue, the server's own.
   if (candidate.schema === "information_schema" && candidate.oid < FIRST_NORMAL_OID) return;
   context.called.add(candidate);
+  // Of what types its arguments are is not known here.
+  context.runsCode ||= context.catalogue.snapshot.codeTypes.size > 0;
   const resource = functionResource(context.catalogue.place, candidate.schema, candidate.name);
   const followed = followFunction(context, candidate);
   if (followed !== undefined) {
@@ -254,16 +256,31 @@ export function addCastEffects(context: Context): void {
   const { snapshot } = context.catalogue;
   for (const cast of snapshot.casts) {
     if (!cast.unasked || !mayMeet(context, cast.source)) continue;
-    const info = snapshot.functions
-      .get(cast.functionSchema)
-      ?.get(cast.functionName)
-      ?.find(({ oid }) => oid === cast.functionOid);
-    if (info === undefined || COMPILED.has(info.language)) continue;
+    const info = writtenCast(snapshot, cast);
+    if (info === undefined) continue;
     context.runsCode = true;
     // Of a conversion that says of itself that it only computes, that is believed.
     if (info.volatility === "immutable" && info.body === undefined) continue;
     addExecuteEffect(context, info);
   }
+}
+
+/** Its function, unless that is compiled: such compute, as a rule. */
+function writtenCast(
+  { functions }: Snapshot,
+  { functionSchema, functionName, functionOid }: UserCast,
+): FunctionInfo | undefined {
+  const overloads = functions.get(functionSchema)?.get(functionName) ?? [];
+  const info = overloads.find(({ oid }) => oid === functionOid);
+  return info === undefined || COMPILED.has(info.language) ? undefined : info;
+}
+
+/** Types somebody made of which such a cast is: a parameter of one could be anywhere. */
+export function unaskedSources({ snapshot }: Catalogue): number[] {
+  return snapshot.casts
+    .filter((cast) => cast.unasked && cast.source >= FIRST_NORMAL_OID)
+    .filter((cast) => writtenCast(snapshot, cast) !== undefined)
+    .map(({ source }) => source);
 }
 
 function mayMeet({ catalogue, types, called, reached }: Context, source: number): boolean {

@@ -138,6 +138,8 @@ export interface Classifier {
   readonly serverVersion?: number;
   /** The snapshot's epoch; plans of another are not used. */
   readonly epoch: number;
+  /** OIDs of types whose values run code of somebody's: no parameter is declared to be of one. Absent: none. */
+  readonly codeTypes?: ReadonlySet<number>;
   /** What settings of a session begin with that may only be tightened. Absent: none is bound. */
   readonly settingBounds?: ReadonlyMap<string, number>;
   /**

@@ -243,6 +243,9 @@ export class Requests implements ClientMessages {
       const error = denialError(decision.denial, requestId);
       return this.#poisonParse(message.name, requestId, message.text, error, decision.denial, plan);
     }
+    const { codeTypes } = this.#state.context.classifier;
+    if (message.parameterTypes.some((type) => codeTypes?.has(type)))
+      return this.#poisonParse(message.name, requestId, message.text, PARAMETER_RUNS_CODE);
     const { statements, tracker } = this.#state;
     const prepared = {
       by: "message",
@@ -564,6 +567,15 @@ function sentFor(
   const renamed = encode(first.renamed.text);
   return [renamed, 0, renamed.length];
 }
+
+/** Its statement says nothing of it, so it could not be judged. */
+const PARAMETER_RUNS_CODE: StatementError = {
+  sqlState: "0A000",
+  message: "a parameter of this type is not supported through the gateway",
+  detail: "Making a value of it runs a function somebody wrote.",
+  hint: "leave its type open, and write the cast in the statement",
+  position: undefined,
+};
 
 function copiesIn({ kind }: StatementPlan): boolean {
   return kind.kind === "copy" && kind.direction === "in";
