@@ -183,6 +183,43 @@ test("a crash before any file operation loses and doubles nothing", async () => 
   await journal[Symbol.asyncDispose]();
 });
 
+test("a step takes several parts of a journal and publishes once; a crash after it wrote them costs nothing", async () => {
+  const directory = temporary();
+  const journal = await journalOf(directory);
+  journal.append(opened);
+  journal.appendContent("s-a1", Buffer.concat([Buffer.alloc(8), Buffer.from("key")]));
+  const pieces = 160;
+  for (let number = 1; number <= pieces; number++) {
+    const piece = Buffer.alloc(60_000, number);
+    piece.writeBigUInt64BE(BigInt(number), 0);
+    journal.appendContent("s-a1", piece);
+    command(journal, number);
+    if (number % 10 === 0) await journal.settled();
+  }
+  await journal.settled();
+  const copy = temporary();
+  cpSync(directory, copy, { recursive: true });
+  const crash = new Error("crash");
+  const ends = sequencerOf(copy, (what) => {
+    if (what.startsWith("stage") && what.includes("head.json")) throw crash;
+  });
+  assert.throws(() => ends.step(placeOf(journal)), crash);
+  for (const place of [copy, directory]) {
+    let published = 0;
+    const sequencer = sequencerOf(place, (what) => {
+      if (what.startsWith("replace") && what.endsWith("/checkpoint")) published++;
+    });
+    assert.ok(sequencer.step(placeOf(journal)));
+    assert.ok(!sequencer.step(placeOf(journal)));
+    assert.equal(published, 1);
+    sequencer.close();
+    assert.equal((await verified(place)).size, 2 + 2 * pieces);
+    const recording = readFileSync(join(place, "recordings", "s-a1.rec"));
+    assert.equal(recording.length, 8 + pieces * 60_004);
+  }
+  await journal[Symbol.asyncDispose]();
+});
+
 test("full segments are deleted once their leaves are in the log", async () => {
   const directory = temporary();
   const journal = await journalOf(directory, 1);
