@@ -257,6 +257,25 @@ spec:
     },
   },
   { name: "port-forward", run: forwarded },
+  { name: "a revocation ends a forwarded port", run: forwardEnded },
+  {
+    name: "debug with a container of one's own counts as running code, and is let in where that is permitted",
+    async run(context) {
+      const { kubectl, stage } = context;
+      const args = ["debug", "web-1", "--image=tools:1", "--attach=false", "--", "sleep", "1"];
+      const denied = await runKubectl(kubectl, context.gateway, args);
+      assert.notEqual(denied.code, 0);
+      assert.match(denied.stderr, /Custody denied exec_code/);
+      const actor = nameOf({ kubectl }, "debugs");
+      const handle = await stage.delegate("operator", actor, "k8s:data,k8s:exec_code", "*");
+      const ran = await runKubectl(kubectl, stage.kubeconfig(handle), args);
+      assert.equal(ran.code, 0, ran.stderr);
+      const pod = (await stage.cluster.call("GET", "/api/v1/namespaces/shop/pods/web-1")) as {
+        spec: { ephemeralContainers: { image: string }[] };
+      };
+      assert.ok(pod.spec.ephemeralContainers.some(({ image }) => image === "tools:1"));
+    },
+  },
   {
     // Before 1.34 kubectl puts a raw path in the place of the server's own: the target is named in it.
     name: "get --raw",
@@ -369,38 +388,74 @@ spec:
 
 async function forwarded(context: CaseContext): Promise<void> {
   const text = randomBytes(50_000).toString("hex");
+  await using forward = await startForward(context, context.gateway, text);
+  for (let round = 0; round < 3; round++)
+    assert.equal(hash(await forward.get()), hash(text), forward.said());
+}
+
+async function forwardEnded(context: CaseContext): Promise<void> {
+  const { kubectl, stage } = context;
+  const actions = "k8s:data,k8s:portforward";
+  const handle = await stage.delegate("engineer", nameOf({ kubectl }, "forwards"), actions, "*");
+  await using forward = await startForward(context, stage.kubeconfig(handle), "reached");
+  assert.equal(await forward.get(), "reached");
+  await stage.as("engineer", ["revoke", `d-${/^cst_([a-z0-9]+)_/.exec(handle)?.[1]}`]);
+  await assert.rejects(forward.get(), "it is forwarded after the revocation");
+}
+
+interface Forward extends AsyncDisposable {
+  /** What the server behind it answers; throws when it is not reached. */
+  get(): Promise<string>;
+  said(): string;
+}
+
+/** `kubectl port-forward` to a server of our own that answers with this text. */
+async function startForward(
+  { kubectl }: Pick<CaseContext, "kubectl">,
+  kubeconfig: string,
+  text: string,
+): Promise<Forward> {
+  await using parts = new AsyncDisposableStack();
   const server = createServer((_request, answer) => answer.end(text));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  parts.defer(() => {
+    server.closeAllConnections();
+    server.close();
+  });
   const remote = (server.address() as AddressInfo).port;
   const local = await freePort();
   const child = spawn(
-    context.kubectl.program,
-    ["--kubeconfig", context.gateway, "port-forward", "pod/web-1", `${local}:${remote}`],
+    kubectl.program,
+    ["--kubeconfig", kubeconfig, "port-forward", "pod/web-1", `${local}:${remote}`],
     { env: { HOME: folder, PATH: "/usr/bin:/bin" }, stdio: ["ignore", "pipe", "pipe"] },
   );
+  parts.defer(() => {
+    child.kill();
+  });
   let said = "";
   child.stderr.on("data", (chunk) => {
     said += String(chunk);
   });
-  try {
-    await new Promise<void>((resolve, reject) => {
-      child.stdout.on("data", (chunk) => {
-        if (String(chunk).includes("Forwarding from")) resolve();
-      });
-      child.on("close", () => reject(new Error(said)));
-      setTimeout(() => reject(new Error(`it does not forward: ${said}`)), 10_000).unref();
+  await new Promise<void>((resolve, reject) => {
+    child.stdout.on("data", (chunk) => {
+      if (String(chunk).includes("Forwarding from")) resolve();
     });
-    for (let round = 0; round < 3; round++) {
+    child.on("close", () => reject(new Error(said)));
+    setTimeout(() => reject(new Error(`it does not forward: ${said}`)), 30_000).unref();
+  });
+  const all = parts.move();
+  return {
+    said: () => said,
+    async get() {
+      const signal = AbortSignal.timeout(10_000);
       const answer = await fetch(`http://127.0.0.1:${local}/`, {
-        signal: AbortSignal.timeout(5000),
+        signal,
+        headers: { connection: "close" },
       });
-      assert.equal(hash(await answer.text()), hash(text), said);
-    }
-  } finally {
-    child.kill();
-    server.closeAllConnections();
-    server.close();
-  }
+      return await answer.text();
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
 }
 
 /** The operator approves what waits and names this. */

@@ -65,5 +65,7 @@ function policies(): string {
   return `
 @id("conformance-forwards")
 permit (principal, action in [K8s::Action::"portforward", K8s::Action::"attach"], resource);
+@id("conformance-agents-debug-where-they-carry-it")
+permit (principal is Custody::Agent, action == K8s::Action::"exec_code", resource);
 `;
 }

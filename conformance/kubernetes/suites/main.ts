@@ -76,8 +76,11 @@ async function main(): Promise<number> {
   const address = new URL(stage.address);
   const port = new URL(cluster.server).port;
   const [direct, gateway] = await Promise.all([
-    through("direct", { portAndPath: port, token: cluster.adminToken }),
-    through("gateway", { portAndPath: `${address.port}${address.pathname}`, token }),
+    through("direct", { portAndPath: port, token: cluster.adminToken, ca: cluster.ca }),
+    through("gateway", {
+      ...{ portAndPath: `${address.port}${address.pathname}`, token },
+      ca: readFileSync(stage.gateway.caFile, "utf8"),
+    }),
   ]);
   let passed = 0;
   let failed = 0;
