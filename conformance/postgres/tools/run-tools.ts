@@ -1,7 +1,8 @@
 // What everyday tools ask when they connect and browse, under the starter policies: each statement must end
 // through Custody as it ends without. The queries are in queries/: psql 15's `\d` family, SQLAlchemy 1.4,
-// Django 3.2, JDBC 42.5's metadata and Active Record 6.1 were recorded from a server's log; those of pgAdmin,
-// DBeaver, DataGrip and Prisma are put together after what these ask for. Statements with parameters are
+// Django 3.2, JDBC 42.5's metadata and Active Record 6.1 were recorded from a server's log; pgadmin-templates are
+// all of pgAdmin 9.18's own that browse, rendered with sample names; pgadmin (its start-up), DBeaver, DataGrip
+// and Prisma are put together after what these ask for. Statements with parameters are
 // prepared and described, not run. What must differ is listed, with its reason.
 
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -32,6 +33,17 @@ const DIFFERENT: readonly { readonly begins: string; readonly why: string }[] = 
   },
 ];
 
+/** Relations that statements read which Custody refuses therefore, whatever else is in them. */
+const REFUSED: readonly { readonly reads: string; readonly why: string }[] = [
+  { reads: "pg_catalog.pg_stats ", why: "values of columns" },
+  { reads: "pg_catalog.pg_stat_activity ", why: "other sessions' statements" },
+  { reads: "pg_catalog.pg_prepared_xacts ", why: "other sessions' transactions" },
+  { reads: "pg_catalog.pg_subscription ", why: "passwords for other servers" },
+  { reads: "pg_catalog.pg_stat_subscription ", why: "what other servers send" },
+  { reads: "pg_catalog.pg_user_mappings ", why: "passwords for other servers" },
+  { reads: "pg_stat_file(", why: "files of the server's" },
+];
+
 export async function runTools(words: readonly string[]) {
   await using server = await startPostgres({ databases: [DATABASE] });
   await using gateway = await openGateway(server);
@@ -57,7 +69,11 @@ export async function runTools(words: readonly string[]) {
 }
 
 function isDifferent(statement: string): boolean {
-  return DIFFERENT.some(({ begins }) => firstLine(statement).startsWith(begins));
+  const text = `${statement.replace(/\s+/g, " ")} `;
+  return (
+    DIFFERENT.some(({ begins }) => firstLine(statement).startsWith(begins)) ||
+    REFUSED.some(({ reads }) => text.includes(reads))
+  );
 }
 
 function firstLine(statement: string): string {
