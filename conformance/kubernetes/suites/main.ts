@@ -9,13 +9,7 @@ import { join } from "node:path";
 import { clusterProblem, startCluster } from "../../support/kubernetes-server.ts";
 import { builtPrograms } from "../build-apiserver.ts";
 import { openKubernetesStage } from "../stage.ts";
-import {
-  copySuites,
-  runSuite,
-  type SuiteDoor,
-  type SuiteResult,
-  suiteNames,
-} from "./run-suites.ts";
+import { copySuites, runSuite, type SuiteResult, suiteNames } from "./run-suites.ts";
 
 interface Expected {
   /** Suites that do not come out as they must even direct: what this machine lacks for them. */
@@ -75,56 +69,56 @@ async function main(): Promise<number> {
   const token = await stage.delegate("engineer", "suites", "k8s:*", "*", unmasked);
   const address = new URL(stage.address);
   const port = new URL(cluster.server).port;
-  const [direct, gateway] = await Promise.all([
-    through("direct", { portAndPath: port, token: cluster.adminToken, ca: cluster.ca }),
-    through("gateway", {
-      ...{ portAndPath: `${address.port}${address.pathname}`, token },
-      ca: readFileSync(stage.gateway.caFile, "utf8"),
-    }),
-  ]);
-  let passed = 0;
-  let failed = 0;
-  let skipped = 0;
-  for (const [name, one] of direct) {
-    const other = gateway.get(name) ?? { passed: false, assertions: [], last: "it was not run" };
-    const lacks = expected.direct[name];
-    const reason = expected.gateway[name];
-    const isSame = one.passed === other.passed && `${one.assertions}` === `${other.assertions}`;
-    const counts = `${other.assertions.length} of ${one.assertions.length} assertions`;
-    if (lacks !== undefined) {
-      skipped++;
-      console.log(`skipped  ${name}: ${lacks}; through the gateway ${counts}`);
-    } else if (one.passed && (isSame || reason !== undefined)) {
-      passed++;
-      console.log(`passed   ${name}: ${counts}${isSame ? "" : `; ${reason}`}`);
-    } else {
-      failed++;
-      console.log(`FAILED   ${name}: ${counts}\n  direct: ${one.last}\n  gateway: ${other.last}`);
-    }
+  const direct = { portAndPath: port, token: cluster.adminToken, ca: cluster.ca };
+  const gateway = {
+    ...{ portAndPath: `${address.port}${address.pathname}`, token },
+    ca: readFileSync(stage.gateway.caFile, "utf8"),
+  };
+  const folders = { direct: join(folder, "direct"), gateway: join(folder, "gateway") };
+  copySuites(folders.direct, direct);
+  copySuites(folders.gateway, gateway);
+  const chosen = suiteNames(folders.direct).filter(
+    (name) => words.length === 0 || words.some((word) => name.includes(word)),
+  );
+  const count = { passed: 0, failed: 0, skipped: 0 };
+  const held = { direct: 0, gateway: 0 };
+  for (const suite of chosen) {
+    const [one, other] = await Promise.all([
+      runSuite(folders.direct, suite, direct),
+      runSuite(folders.gateway, suite, gateway),
+    ]);
+    held.direct += one.assertions.length;
+    held.gateway += other.assertions.length;
+    const { outcome, said } = compared(suite, one, other);
+    count[outcome]++;
+    console.log(said);
   }
-  const total = (results: Map<string, SuiteResult>) =>
-    [...results.values()].reduce((sum, { assertions }) => sum + assertions.length, 0);
-  console.log(`\nassertions that held: ${total(direct)} direct, ${total(gateway)} through Custody`);
-  console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);
-  return failed === 0 && passed > 0 ? 0 : 1;
+  console.log(`\nassertions that held: ${held.direct} direct, ${held.gateway} through Custody`);
+  console.log(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
+  return count.failed === 0 && count.passed > 0 ? 0 : 1;
 }
 
-async function through(name: string, door: SuiteDoor): Promise<Map<string, SuiteResult>> {
-  const own = join(folder, name);
-  copySuites(own, door);
-  const results = new Map<string, SuiteResult>();
-  for (const suite of suiteNames(own)) {
-    if (words.length > 0 && !words.some((word) => suite.includes(word))) continue;
-    const begun = performance.now();
-    const result = await runSuite(own, suite, door);
-    results.set(suite, result);
-    const seconds = ((performance.now() - begun) / 1000).toFixed(0);
-    const said = result.passed ? "" : `\n${result.last}`;
-    process.stderr.write(
-      `${name} ${suite}: ${result.passed ? "ok" : "not ok"}, ${result.assertions.length}, ${seconds} s${said}\n`,
-    );
-  }
-  return results;
+function compared(
+  name: string,
+  one: SuiteResult,
+  other: SuiteResult,
+): { readonly outcome: "passed" | "failed" | "skipped"; readonly said: string } {
+  const lacks = expected.direct[name];
+  const reason = expected.gateway[name];
+  const isSame = one.passed === other.passed && `${one.assertions}` === `${other.assertions}`;
+  const counts = `${other.assertions.length} of ${one.assertions.length} assertions`;
+  if (lacks !== undefined)
+    return {
+      outcome: "skipped",
+      said: `skipped  ${name}: ${lacks}; through the gateway ${counts}`,
+    };
+  if (one.passed && (isSame || reason !== undefined))
+    return {
+      outcome: "passed",
+      said: `passed   ${name}: ${counts}${isSame ? "" : `; ${reason}`}`,
+    };
+  const why = `  direct: ${one.passed ? "passed" : one.last}\n  gateway: ${other.passed ? "passed" : other.last}`;
+  return { outcome: "failed", said: `FAILED   ${name}: ${counts}\n${why}` };
 }
 
 /** The node the suites expect, as test-cmd.sh makes it. */
