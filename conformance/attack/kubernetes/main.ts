@@ -11,6 +11,7 @@ import { attack } from "./attack.ts";
 import { BY_HAND } from "./by-hand.ts";
 import { generatedAttempts } from "./generated.ts";
 import { hunt } from "./hunt.ts";
+import { runSteps } from "./steps.ts";
 
 const AT_ONCE = 4;
 
@@ -95,6 +96,12 @@ if (words.length === 0 || words.includes("hunt")) {
   failed += report.wrong.length;
   for (const sentence of report.wrong) console.log(`FAILED   ${sentence}`);
   console.log(report.summary);
+}
+if (words.length === 0 || words.includes("steps")) {
+  const report = await runSteps(words.filter((word) => word !== "steps"));
+  checks += report.checks;
+  failed += report.wrong.length;
+  for (const sentence of report.wrong) console.log(`FAILED   ${sentence}`);
 }
 console.log(`\n${checks - failed} passed, ${failed} failed, 0 skipped`);
 process.exitCode = failed === 0 && checks > 1 ? 0 : 1;

@@ -9,6 +9,7 @@ import type { Obligations } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Recorder } from "../../recording/recorder.ts";
 import { type AnswerMask, PLAIN_REASONS, scrubbedStatus } from "./answer-mask.ts";
+import { type Unchanged, withUnchanged } from "./comparing-writes.ts";
 import { type ItemFilter, unfilterable } from "./item-filter.ts";
 import { isObject, type JsonObject, parseJson } from "./json-text.ts";
 import type { OutputMasks } from "./output-masks.ts";
@@ -35,6 +36,8 @@ export interface AnswerPlan {
   readonly mask: AnswerMask;
   /** Of what is listed only what it shows is handed on. */
   readonly filter?: ItemFilter | undefined;
+  /** Of the one object that is answered: what it counts, as it was. */
+  readonly unchanged?: Unchanged | undefined;
   /** Of text. */
   readonly output?: OutputMasks | undefined;
   readonly obligations: Obligations;
@@ -153,7 +156,8 @@ async function relayObjects(body: Readable, out: Out, plan: AnswerPlan): Promise
       document(bytes) {
         if (bytes.length === 0) return;
         if (plan.filter !== undefined && !mayPassUnfiltered(bytes)) throw unfilterable();
-        parts.push(masked(plan.mask, bytes));
+        const own = masked(plan.mask, bytes);
+        parts.push(plan.unchanged === undefined ? own : withUnchanged(own, plan.unchanged));
         out.rows++;
       },
     },

@@ -38,14 +38,36 @@ export function maskedBody(
   });
 }
 
+/** Classes of the values that a body brings, but those that are shown. */
+export function classesWritten(
+  target: KubernetesTarget,
+  info: ResourceRequest,
+  { value, isJsonPatch }: RequestBody,
+  shown: ReadonlySet<string>,
+): ReadonlySet<string> {
+  const mask = maskOf(target, info, shown);
+  const look = (one: Json) => void mask.apply(Buffer.from(JSON.stringify(one)));
+  if (value === undefined) return mask.masked;
+  if (!isJsonPatch || !Array.isArray(value)) look(value);
+  else
+    for (const operation of value as readonly Json[]) {
+      if (!isObject(operation) || operation.value === undefined) continue;
+      const steps = pointerSteps(String(operation.path)).slice(0, MAX_STEPS);
+      for (const hasLists of [false, true]) look(nested(steps, operation.value, hasLists));
+    }
+  return mask.masked;
+}
+
 function masked(target: KubernetesTarget, info: ResourceRequest, value: Json): Json {
-  const mask = createAnswerMask({
-    isSecrets: info.group === "" && info.resource === "secrets",
-    fields: fieldsOf(target, info),
-    shown: new Set(),
-    maskOf: () => "redact",
-  });
+  const mask = maskOf(target, info, new Set());
   return JSON.parse(mask.apply(Buffer.from(JSON.stringify(value))).toString("utf8")) as Json;
+}
+
+function maskOf(target: KubernetesTarget, info: ResourceRequest, shown: ReadonlySet<string>) {
+  const isSecrets = info.group === "" && info.resource === "secrets";
+  return createAnswerMask({
+    ...{ isSecrets, fields: fieldsOf(target, info), shown, maskOf: () => "redact" },
+  });
 }
 
 /** Masks of Secrets' data are base64 of one. */

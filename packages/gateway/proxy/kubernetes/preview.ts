@@ -5,19 +5,14 @@
 // in the journal before it is sent, with the held request's id in it. What is classified is masked for
 // every approver, and nothing here is compared with a classified value, since that would tell it.
 
-import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import {
   parameters,
   type RequestInfo,
   type ResourceRequest,
   requestInfo,
 } from "@custody/wire/kubernetes/request-info.ts";
-import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
-import type { Operation, Permit } from "../../access/operation.ts";
-import { isPermit } from "../../access/permit.ts";
+import type { RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { PreviewPart } from "../../approval/request.ts";
-import type { Journal } from "../../audit/journal.ts";
-import { GatewayError } from "../../base/errors.ts";
 import type { HeldDecision } from "../../session/hold-wait.ts";
 import { maskedBody, maskedObject } from "./approver-mask.ts";
 import { bodyFacts, NO_FACTS } from "./body-facts.ts";
@@ -25,12 +20,11 @@ import type { HttpSession } from "./http-session.ts";
 import { isObject, type Json } from "./json-text.ts";
 import { diffObjects } from "./object-diff.ts";
 import { judgeRequest, mayQuote } from "./operations.ts";
+import { type Exchange, type OwnRequestDeps, ownRequest } from "./own-request.ts";
 import { jsonPatched, mergePatched, strategicallyPatched } from "./patched.ts";
 import type { RequestBody } from "./request-body.ts";
 
-export interface PreviewDeps {
-  readonly journal: Journal;
-  readonly limits: { readonly maxObjectBytes: number };
+export interface PreviewDeps extends OwnRequestDeps {
   readonly log: (message: string, error?: unknown) => void;
 }
 
@@ -107,7 +101,7 @@ async function readLive(asked: Asked, url: RequestUrl): Promise<Live> {
   const decision = session.book.decide(judged.operation);
   if (decision.verdict !== "permit")
     return { kind: "unknown", why: "who asks may not read the object, so it is not shown" };
-  const { status, value } = await exchange(asked, {
+  const { status, value } = await own(asked, {
     ...{ method: "GET", url, accept: PLAIN_JSON, body: undefined, contentType: undefined },
     ...{ operation: judged.operation, permit: decision.permit },
   });
@@ -183,7 +177,7 @@ async function rehearsal(
   const permitted = session.book.decideApproved(judged.operation, met);
   if (permitted.verdict !== "permit")
     return [{ title, text: "Not asked: policies do not permit a dry run of it." }];
-  const { status, value } = await exchange(asked, {
+  const { status, value } = await own(asked, {
     ...{ method: held.method, url, accept: PLAIN_JSON, body: held.body.bytes },
     ...{ contentType: held.body.contentType, operation: judged.operation },
     permit: permitted.permit,
@@ -215,7 +209,7 @@ async function selection(asked: Asked): Promise<PreviewPart> {
   const isWhole = decision?.verdict === "permit" && decision.permit.obligations.filter !== true;
   if (judged.kind === "unknown" || decision?.verdict !== "permit" || !isWhole)
     return { title, text: "Who asks may not list the objects, so they are not shown." };
-  const { status, value } = await exchange(asked, {
+  const { status, value } = await own(asked, {
     ...{ method: "GET", url, accept: NAMES_ONLY, body: undefined, contentType: undefined },
     ...{ operation: judged.operation, permit: decision.permit },
   });
@@ -231,67 +225,8 @@ async function selection(asked: Asked): Promise<PreviewPart> {
   return { title, text: [...names, ...(isMore ? ["… and more"] : [])].join("\n") };
 }
 
-interface Exchange {
-  readonly method: string;
-  readonly url: RequestUrl;
-  readonly accept: string;
-  readonly body: Buffer | undefined;
-  readonly contentType: string | undefined;
-  readonly operation: Operation;
-  readonly permit: Permit;
-}
-
-async function exchange(
-  { deps, session, held, signal }: Asked,
-  { method, url, accept, body, contentType, operation, permit }: Exchange,
-): Promise<{ readonly status: number; readonly value: Json | undefined }> {
-  const { book } = session;
-  if (!isPermit(permit)) throw new GatewayError("internal", "a preview without a permit");
-  const path = formatRequestUrl(url);
-  const requestId = book.nextRequestId();
-  const text = Buffer.concat([Buffer.from(`${method} ${path}\n`), body ?? Buffer.alloc(0)]);
-  book.recorder.command(requestId, text, undefined, permit.obligations.record);
-  const detail = { preview: held.requestId };
-  book.beginCommand(
-    { requestId, operation, digest: commandDigest(text), detail },
-    permit,
-    undefined,
-  );
-  let outcome = "broken";
-  let bytes = 0;
-  try {
-    await new Promise<void>((done) => deps.journal.barrier("strict", done));
-    signal.throwIfAborted();
-    const answer = await session.upstream.request({
-      ...{ method, path, body, signal },
-      headers: {
-        ...{ accept, "accept-encoding": "identity", "audit-id": requestId },
-        "user-agent": `custody/${session.id} preview`,
-        ...(contentType === undefined ? {} : { "content-type": contentType }),
-      },
-    });
-    const parts: Buffer[] = [];
-    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-      bytes += chunk.length;
-      if (bytes > deps.limits.maxObjectBytes)
-        throw new GatewayError("limit", "the object is too large to be previewed");
-      parts.push(chunk);
-    }
-    outcome = answer.status < 400 ? "ok" : String(answer.status);
-    return { status: answer.status, value: jsonOf(Buffer.concat(parts)) };
-  } finally {
-    book.endCommand({ requestId, outcome, bytes });
-    book.recorder.endData(requestId, 0);
-  }
-}
-
-/** For people to read: numbers may lose digits. */
-function jsonOf(bytes: Buffer): Json | undefined {
-  try {
-    return JSON.parse(bytes.toString("utf8")) as Json;
-  } catch {
-    return undefined;
-  }
+function own({ deps, session, held, signal }: Asked, exchange: Exchange) {
+  return ownRequest(deps, session, { ...exchange, detail: { preview: held.requestId } }, signal);
 }
 
 function sentence(text: string): string {

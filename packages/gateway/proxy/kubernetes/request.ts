@@ -21,6 +21,7 @@ import { type AnswerForm, type ClientAnswer, relayAnswer } from "./answer.ts";
 import { type AnswerMask, createAnswerMask } from "./answer-mask.ts";
 import { maskedBody } from "./approver-mask.ts";
 import { bodyFacts } from "./body-facts.ts";
+import { comparisonOf, type Unchanged } from "./comparing-writes.ts";
 import {
   denialStatus,
   refusedStatus,
@@ -117,9 +118,17 @@ export async function serveRequest(
       session.book.refuseCommand(prepared.command, unmaskable);
       return answerStatus(client, denialStatus(unmaskable, requestId));
     }
+    const write = { ...request, requestId, info: prepared.info, body: prepared.body };
+    const { permit } = permitted;
+    const compared = await comparisonOf(deps, session, write, permit, running.signal);
+    if (compared.kind === "denied") {
+      session.book.refuseCommand(prepared.command, compared.denial);
+      return answerStatus(client, denialStatus(compared.denial, requestId));
+    }
     session.permitted(running, { operation, ...permitted });
     isWatch = formOf(prepared.info, request.url) === "watch";
-    await forward(deps, session, request, prepared, permitted, client, running.signal);
+    const given = { ...permitted, unchanged: compared.unchanged };
+    await forward(deps, session, request, prepared, given, client, running.signal);
   } catch (thrown) {
     fail(deps, client, thrown, requestId, isWatch);
   } finally {
@@ -302,12 +311,14 @@ async function hold(
   );
 }
 
+type Given = Extract<Permitted, { permit: Permit }> & { readonly unchanged: Unchanged | undefined };
+
 async function forward(
   deps: RequestDeps,
   session: HttpSession,
   request: ClientRequest,
   prepared: Prepared,
-  { permit, approvedBy }: Extract<Permitted, { permit: Permit }>,
+  { permit, approvedBy, unchanged }: Given,
   client: ClientAnswer,
   signal: AbortSignal,
 ): Promise<void> {
@@ -332,12 +343,25 @@ async function forward(
     const answer = await session.upstream.request({
       method: request.method,
       path: filter === undefined ? path : formatRequestUrl(unpaged(request.url)),
-      headers: requestHeaders(request, session, prepared),
+      headers: {
+        ...requestHeaders(request, session, prepared),
+        // Rows have metadata of their own.
+        ...(unchanged === undefined ? {} : { accept: "application/json" }),
+      },
       body: body.bytes,
       signal: limit,
     });
     const { status, bytes, rows } = await relayAnswer(answer, client, {
-      ...{ requestId, mask, filter, output, obligations, recorder: book.recorder, signal: limit },
+      ...{
+        requestId,
+        mask,
+        filter,
+        output,
+        unchanged,
+        obligations,
+        recorder: book.recorder,
+        signal: limit,
+      },
       form: formOf(info, request.url),
       scrubErrors: mayQuote(session.target, info, obligations.unmask),
       maxObjectBytes: deps.limits.maxObjectBytes,
