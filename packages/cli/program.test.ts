@@ -2,6 +2,7 @@
 // contract says (the gateway itself is met in the demo and in conformance/).
 
 import assert from "node:assert/strict";
+import { createPublicKey } from "node:crypto";
 import { once } from "node:events";
 import {
   existsSync,
@@ -358,6 +359,36 @@ describe("connect", () => {
     assert.equal(pass, `127.0.0.1:7432:shop:ro~orders:${HANDLE}\n`);
     assert.equal(statSync(`${seen}.pass`).mode & 0o777, 0o600);
     assert.ok(!existsSync(join(one.home, `pgpass-${process.pid}`)));
+  });
+
+  test("gives the client a certificate for a key of its own instead of the password", async () => {
+    answers.set("GET /v1/targets", { status: 200, body: list });
+    const certificate = "-----BEGIN CERTIFICATE-----\n";
+    answers.set("POST /v1/client-certificates", {
+      status: 200,
+      body: { certificate, expiresAt: TIME },
+    });
+    const one = await signedIn();
+    const seen = join(root, "certified");
+    const client = join(root, "certified-client");
+    const script = `#!/bin/sh\nenv > ${seen}\ncp -p "$PGSSLCERT" ${seen}.cert\ncp -p "$PGSSLKEY" ${seen}.key\n`;
+    writeFileSync(client, script, { mode: 0o700 });
+    const done = await one.run("connect", "ro~orders", "--client", client, "--certificate");
+    assert.equal(done.code, 0, done.stderr);
+    const environment = readFileSync(seen, "utf8");
+    assert.ok(!environment.includes(HANDLE) && !environment.includes("PGPASSFILE"));
+    assert.equal(readFileSync(`${seen}.cert`, "utf8"), certificate);
+    assert.equal(statSync(`${seen}.key`).mode & 0o777, 0o600);
+    const asked = JSON.parse(
+      received.findLast(({ body }) => body.includes("publicKey"))?.body ?? "",
+    );
+    const own = createPublicKey(readFileSync(`${seen}.key`, "utf8"));
+    assert.equal(asked.publicKey, own.export({ type: "spki", format: "pem" }).toString());
+    const files = readFileSync(seen, "utf8").match(/(?<=PGSSL(CERT|KEY)=).*/g) ?? [];
+    assert.deepEqual(
+      files.map((file) => existsSync(file)),
+      [false, false],
+    );
   });
 
   test("says what is missing: the account, the database, the target", async () => {

@@ -1,11 +1,11 @@
 // Clients of Kubernetes: a kubeconfig whose credential comes from here each time it is needed, and what a
 // cluster's administrator has to apply.
 
-import { generateKeyPairSync } from "node:crypto";
 import { readFileSync } from "node:fs";
 
 import type { Command } from "commander";
 
+import { certifiedKey } from "../certified-key.ts";
 import { CliError } from "../faults.ts";
 import { type Gateway, type Invocation, invocationOf } from "../invocation.ts";
 import { passwordOf } from "../key-delegation.ts";
@@ -211,14 +211,8 @@ async function tokenShown(
 
 /** The key is on no disk: it is made for the one client that asked, and ends with it. */
 async function certified(invocation: Invocation) {
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
-  const body = { publicKey: publicKey.export({ type: "spki", format: "pem" }).toString() };
-  const made = await invocation.withClient((client) => client.call("clientCertificate", { body }));
-  return {
-    clientCertificateData: made.certificate,
-    clientKeyData: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
-    expirationTimestamp: made.expiresAt,
-  };
+  const { certificate, expiresAt, key } = await certifiedKey(invocation);
+  return { clientCertificateData: certificate, clientKeyData: key, expirationTimestamp: expiresAt };
 }
 
 /** Of a JWT; anything else says nothing about itself. */

@@ -8,6 +8,7 @@ import type { TargetView } from "@custody/contract/delegations.ts";
 import type { ResponseOf } from "@custody/contract/endpoints.ts";
 import type { Command } from "commander";
 
+import { certifiedKey } from "../certified-key.ts";
 import { CliError } from "../faults.ts";
 import { type Gateway, type Invocation, invocationOf } from "../invocation.ts";
 import { passwordOf } from "../key-delegation.ts";
@@ -30,12 +31,14 @@ export function addTargetCommands(program: Command, io: Io, passedOn: readonly s
     .argument("[database]", "default: the target's only one")
     .option("--print", "print the settings for another client instead of starting psql")
     .option("--client <program>", "a program that knows libpq's PG… variables", "psql")
+    .option("--certificate", "the client shows a certificate instead of a password")
     .usage("[options] <target> [database] [-- arguments for the client]")
     .addHelpText(
       "after",
       `
 The credential is in a password file of its own while the client runs, never in the client's
-environment or arguments. The exit code is the client's.
+environment or arguments; with --certificate a key made for it and its certificate are, and the password is
+nowhere. The exit code is the client's.
 
 Examples:
   custody connect orders shop
@@ -48,7 +51,7 @@ Examples:
       async (
         target: string,
         database: string | undefined,
-        options: { print?: boolean; client: string },
+        options: { print?: boolean; client: string; certificate?: true },
         command: Command,
       ) => connect(invocationOf(command, io), { target, database, rest: passedOn, ...options }),
     );
@@ -102,6 +105,7 @@ interface ConnectOptions {
   readonly rest: readonly string[];
   readonly print?: boolean;
   readonly client: string;
+  readonly certificate?: true;
 }
 
 async function connect(invocation: Invocation, options: ConnectOptions): Promise<void> {
@@ -121,13 +125,12 @@ async function connect(invocation: Invocation, options: ConnectOptions): Promise
   }
   const settings = settingsOf(gateway, list, options);
   if (options.print === true || invocation.json) {
+    if (options.certificate === true)
+      throw new CliError("usage", "--certificate is for a client that is started here");
     invocation.print({ ...settings, password: token }, () => printed(invocation, settings, token));
     return;
   }
-  const passwordFile = invocation.contexts.writePrivate(
-    `pgpass-${process.pid}`,
-    `${[settings.host, settings.port, settings.database, settings.user, token].map(passField).join(":")}\n`,
-  );
+  const shown = await credentialFiles(invocation, settings, token, options.certificate === true);
   try {
     const code = await run(options.client, options.rest, {
       ...childEnvironment(invocation.io.environment),
@@ -135,14 +138,34 @@ async function connect(invocation: Invocation, options: ConnectOptions): Promise
       PGPORT: settings.port,
       PGUSER: settings.user,
       PGDATABASE: settings.database,
-      PGPASSFILE: passwordFile,
       PGSSLMODE: "verify-full",
       PGSSLROOTCERT: settings.sslrootcert,
+      ...shown,
     });
     if (code !== 0) invocation.exit(code);
   } finally {
-    rmSync(passwordFile, { force: true });
+    for (const file of Object.values(shown)) rmSync(file, { force: true });
   }
+}
+
+/** What the client shows, in files that only this user reads, by libpq's variable for each. */
+async function credentialFiles(
+  invocation: Invocation,
+  settings: Settings,
+  token: string,
+  isCertificate: boolean,
+): Promise<Readonly<Record<string, string>>> {
+  const { contexts } = invocation;
+  if (isCertificate) {
+    const { certificate, key } = await certifiedKey(invocation);
+    return {
+      PGSSLCERT: contexts.writePrivate(`pgcert-${process.pid}`, certificate),
+      PGSSLKEY: contexts.writePrivate(`pgkey-${process.pid}`, key),
+    };
+  }
+  const fields = [settings.host, settings.port, settings.database, settings.user, token];
+  const line = `${fields.map(passField).join(":")}\n`;
+  return { PGPASSFILE: contexts.writePrivate(`pgpass-${process.pid}`, line) };
 }
 
 interface Settings {

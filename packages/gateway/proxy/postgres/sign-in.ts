@@ -106,7 +106,7 @@ function wayOf(
   throw new GatewayError("forbidden", "this gateway's door asks for no password", {
     hint: ways.has("scram")
       ? "give the user name as [account~]target~cst_<id>, the beginning of the handle, and the handle as the password"
-      : "sign in with a client certificate: custody connect --certificate",
+      : "sign in with a client certificate: custody connect --certificate, or sslcert and sslkey",
   });
 }
 
