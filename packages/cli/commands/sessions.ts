@@ -41,7 +41,7 @@ export function addSessionCommands(program: Command, io: Io): void {
     .option("--root <who>", "with this head of the chain: id, name or delegation")
     .option("--agent <who>", "with this agent anywhere in the chain")
     .option("--target <target>", "on this target")
-    .option("--class <class>", "in which a value of this class was masked: pii.email")
+    .option("--class <class>", "in which a value of this class was masked, or shown: pii.email")
     .addOption(
       new Option("--decision <decision>", "in which one of the commands was").choices([
         "permit",

@@ -2,6 +2,7 @@
 // them or masked, and by what was said in them. The last opens recordings, so it is for who may replay
 // them, each is on record as read, and how many are opened at a time is bounded.
 
+import type { Leaf } from "@custody/evidence/core/leaf.ts";
 import type { Chain } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
 import type { SessionRow } from "../session/store.ts";
@@ -79,7 +80,7 @@ async function decidedIn(
   for await (const leaf of deps.evidence.leaves(window, words)) {
     if (leaf.session === undefined) continue;
     if (leaf.event === event) events.add(leaf.session);
-    if (query.class !== undefined && leaf.masked?.includes(query.class)) classes.add(leaf.session);
+    if (query.class !== undefined && touches(leaf, query.class)) classes.add(leaf.session);
   }
   if (event === undefined) return classes;
   return query.class === undefined ? events : events.intersection(classes);
@@ -89,6 +90,14 @@ interface TextQuery {
   readonly text: string;
   /** What an answer shows that the reader may not unmask is not looked into. */
   readonly mayUnmask: (row: SessionRow) => (className: string) => boolean;
+}
+
+/** Masked in an answer, or shown in one as it is. */
+function touches({ masked, detail }: Leaf, className: string): boolean {
+  const shown = detail?.unmasked;
+  return (
+    masked?.includes(className) === true || (Array.isArray(shown) && shown.includes(className))
+  );
 }
 
 async function saidIn(
