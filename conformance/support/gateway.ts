@@ -47,7 +47,7 @@ export interface TestGateway extends AsyncDisposable {
   output(): string;
 }
 
-const READY_TIMEOUT_MS = 30_000;
+const READY_TIMEOUT_MS = 120_000;
 const HEADER = `version: 1
 data: ./data
 policies: ./policies

@@ -38,7 +38,7 @@ export interface AuditEvent {
   };
 }
 
-const READY_MS = 60_000;
+const READY_MS = 180_000;
 
 /** What is missing here to start one; undefined: nothing. */
 export function clusterProblem(): string | undefined {
