@@ -62,6 +62,26 @@ const ORACLES = each("constraints, order and place of rows as oracles", "denied"
   "attached-partition-counts": "explain select id from bands",
 });
 
+/** Set off by definitions, whose authors do not see them. */
+const EVENTS: Attempt[] = each("notices of code that runs by itself", "harmless", {
+  "attached-event-trigger-create": "create table made (id int)",
+  "attached-event-trigger-function":
+    "create function made() returns int language sql as 'select 1'",
+  "attached-event-trigger-drop": "drop table if exists made",
+  "attached-event-trigger-as": "create table made as select id from orders",
+}).map((attempt) => ({
+  ...attempt,
+  steps: [
+    {
+      outside:
+        "create function tells() returns event_trigger language plpgsql as $$begin raise notice 'mail %', (select email from customers where id = 1); end$$; create event trigger tells on ddl_command_end execute function tells(); create event trigger tells_of_drops on sql_drop execute function tells()",
+    },
+    { pauseMs: CATALOGUE_AGE_MS },
+    ...attempt.steps,
+  ],
+  undo: "drop event trigger tells; drop event trigger tells_of_drops; drop function tells(); drop table if exists made; drop function if exists made()",
+}));
+
 const UNDO_CASTS = `
   drop cast if exists (orders as text); drop function if exists row_mail(orders);
   drop operator if exists = (int, text); drop function if exists is_mail(int, text)`;
@@ -124,6 +144,7 @@ const KEPT_OUT = each("what the catalogue keeps of values", "denied", {
 export const ATTACHED: readonly Attempt[] = [
   ...ERRORS,
   ...NOTICES,
+  ...EVENTS,
   ...ORACLES,
   ...UNNAMED,
   ...EQUAL,

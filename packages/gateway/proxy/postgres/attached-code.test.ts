@@ -119,6 +119,18 @@ test("rows that change along are changed by the statement", () => {
   assert.equal(others.filter(({ action }) => action === "sql:update").length, 1);
 });
 
+test("definitions set off event triggers", async () => {
+  assert.equal(planOf("create table made (id int)").reachesClassified, false);
+  await postgres.query(
+    "shop",
+    `create function tells() returns event_trigger language plpgsql as 'begin end';
+     create event trigger tells on ddl_command_end execute function tells()`,
+  );
+  await classifier.refresh();
+  assert.equal(planOf("create table made (id int)").reachesClassified, true);
+  assert.equal(planOf("select id from orders").reachesClassified, false);
+});
+
 test("a parameter is not declared to be of a type whose values run code", async () => {
   const masks = createResultMasks(classifier, () => new Map());
   await using relay = await startRelay(postgres, {

@@ -72,6 +72,7 @@ export const CATALOGUE_SQL = {
   codeTypes: `${CODE_TYPES} SELECT oid::int8 AS type FROM made ORDER BY 1`,
   partitionKeys: `SELECT partrelid::int8 AS relation, partattrs::int2[] AS attributes
     FROM pg_catalog.pg_partitioned_table ORDER BY 1`,
+  eventTriggers: `SELECT oid::int8 AS oid FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1`,
   rules: `SELECT ev_class::int8 AS relation, ev_type::text AS event
     FROM pg_catalog.pg_rewrite WHERE NOT (rulename = '_RETURN' AND ev_type = '1') ORDER BY oid`,
   // What an index depends on (pg_depend) are the columns of its expressions and predicate.
@@ -146,6 +147,7 @@ export const MARK = `SELECT concat_ws(' ', ${[
   ["pg_cast", "oid", "oid >= 16384"],
   ["pg_trigger", "oid", "true"],
   ["pg_policy", "oid", "true"],
+  ["pg_event_trigger", "oid", "true"],
   ["pg_index", "indexrelid", "indexrelid >= 16384"],
   ["pg_constraint", "oid", "oid >= 16384"],
   ["pg_inherits", "inhrelid", "true"],

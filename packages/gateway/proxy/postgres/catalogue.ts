@@ -146,6 +146,8 @@ export interface Snapshot {
   readonly casts: readonly UserCast[];
   /** OIDs of types whose values run code of somebody's when they are made: domains with such a check. */
   readonly codeTypes: ReadonlySet<number>;
+  /** True when definitions set off functions of somebody's. */
+  readonly hasEventTriggers: boolean;
   /** What sessions begin with and may only tighten. */
   readonly settingBounds: SettingBounds;
   /** Changes whenever anything above does. */
@@ -255,6 +257,7 @@ function assemble(rows: Record<Part, Row[]>, fingerprint: string): Snapshot {
       functionOid: num(row, "function"),
     })),
     codeTypes: new Set(rows.codeTypes.map((row) => num(row, "type"))),
+    hasEventTriggers: rows.eventTriggers.length > 0,
     settingBounds: settingBounds(
       rows.bounds.map((row) => [str(row, "name"), str(row, "value")] as const),
     ),

@@ -79,6 +79,7 @@ export function classifyStatement(input: StatementInput, statement: Statement): 
   const context = newContext(input.catalogue);
   const made = draft(context, input, statement);
   if (!SESSION_STATEMENTS.has(statement.type)) addCastEffects(context);
+  context.runsCode ||= made.kind.kind === "definition" && input.catalogue.snapshot.hasEventTriggers;
   return finish(context, made);
 }
 

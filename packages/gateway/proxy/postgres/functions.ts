@@ -288,7 +288,6 @@ function mayMeet({ catalogue, types, called, reached }: Context, source: number)
   if (source < FIRST_NORMAL_OID || types.has(source) || called.size > 0) return true;
   for (const oid of reached) {
     const relation = catalogue.snapshot.relations.get(oid);
-    if (relation?.rowType === source) return true;
     if (relation?.columns.some(({ typeOid }) => typeOid === source)) return true;
   }
   return false;

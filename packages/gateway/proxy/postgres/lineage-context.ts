@@ -81,7 +81,7 @@ export interface Context {
   readonly nulls: NullStore[];
   /** OIDs of relations read or written, views' own included. */
   readonly reached: Set<number>;
-  /** OIDs of types that are named. */
+  /** OIDs of types that are named, and of rows that are used whole. */
   readonly types: Set<number>;
   /** Functions somebody made that are called. */
   readonly called: Set<FunctionInfo>;

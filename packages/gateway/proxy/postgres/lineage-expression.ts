@@ -256,8 +256,12 @@ function matched(context: Context, scope: Scope, body: Tree): Column | undefined
 
 function touchReference(context: Context, scope: Scope, body: Tree): void {
   const resolved = resolveReference(context, scope, body);
-  if (resolved.kind === "column") touchInner(context, resolved.column);
-  else touchRow(context, resolved.rows);
+  if (resolved.kind === "column") {
+    touchInner(context, resolved.column);
+    return;
+  }
+  touchRow(context, resolved.rows);
+  if (resolved.rowType !== undefined) context.types.add(resolved.rowType);
 }
 
 /** How A_Expr is written when it is no plain operator; the operator's name is still in `name`. */

@@ -20,9 +20,9 @@ import { list, locationOf, stringOf, type Tree, Unsupported } from "./parse.ts";
 export type Reference =
   | { readonly kind: "column"; readonly column: Column }
   /** A whole row. */
-  | { readonly kind: "row"; readonly rows: Rows }
+  | { readonly kind: "row"; readonly rows: Rows; readonly rowType: number | undefined }
   /** `*` and `t.*` */
-  | { readonly kind: "star"; readonly rows: Rows };
+  | { readonly kind: "star"; readonly rows: Rows; readonly rowType: number | undefined };
 
 /** System columns have negative attribute numbers (access/sysattr.h). */
 const SYSTEM_COLUMNS = new Map([
@@ -45,8 +45,10 @@ export function resolveReference(context: Context, scope: Scope, reference: Tree
     throw new Unsupported("a column reference has an unexpected shape");
   const qualifiers = qualifier as string[];
   if (last === undefined) {
-    if (qualifiers.length === 0) return { kind: "star", rows: allColumns(scope, location) };
-    return { kind: "star", rows: findItem(context, scope, qualifiers, location) };
+    if (qualifiers.length === 0)
+      return { kind: "star", rows: allColumns(scope, location), rowType: undefined };
+    const rows = findItem(context, scope, qualifiers, location);
+    return { kind: "star", rows, rowType: rows.relation?.rowType };
   }
   if (qualifiers.length === 0) return unqualified(context, scope, last, location);
   const item = findItem(context, scope, qualifiers, location);
@@ -112,7 +114,7 @@ function unqualified(
     open ||= at.items.some((item) => item.columnsVisible && item.open);
   }
   const rows = findByName(scope, name);
-  if (rows !== undefined) return { kind: "row", rows };
+  if (rows !== undefined) return { kind: "row", rows, rowType: rows.relation?.rowType };
   if (open) return { kind: "column", column: computed(name) };
   throw new Unsupported(`column "${name}" does not exist`, "42703", location);
 }
