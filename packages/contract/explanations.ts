@@ -41,14 +41,19 @@ export const denialSchema = z.object({
 export type DenialView = z.infer<typeof denialSchema>;
 
 export const explainBodySchema = z.strictObject({
-  sql: z.string().min(1).max(65_536),
-  database: z.string().min(1).max(63),
+  /** Of a database: with `database`, and without `command`. */
+  sql: z.string().min(1).max(65_536).optional(),
+  database: z.string().min(1).max(63).optional(),
+  /** Of a host: a line as a client of SSH would send it. */
+  command: z.string().min(1).max(65_536).optional(),
   /** The default is the target's only account. */
   account: z.string().max(63).optional(),
   justification: z.string().max(1000).optional(),
   /** Of a delegation at or below the caller's, or any for who administers; default: the caller's own. */
   delegation: delegationIdSchema.optional(),
 });
+
+export type ExplainBody = z.infer<typeof explainBodySchema>;
 
 export const explanationSchema = z.object({
   verdict: z.enum(["permit", "deny", "hold"]),

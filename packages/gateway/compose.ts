@@ -171,6 +171,7 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
           random: systemRandom,
           doorway,
           classifierFor: (target, database) => databases.open(target, database),
+          grammars: () => live.config.grammars,
         }),
       },
       evidence: {

@@ -11,6 +11,7 @@ import { openSshStage } from "../../ssh/stage.ts";
 import { hasSshServer } from "../../support/ssh-server.ts";
 import { openAttackedHost } from "./attacked-host.ts";
 import { CERTIFICATE_ATTACKS } from "./certificate-attacks.ts";
+import { EXPLANATIONS } from "./explanations.ts";
 import { openLineJudge } from "./judge-lines.ts";
 import { LITERAL } from "./lines-literal.ts";
 import { PROGRAMS } from "./lines-programs.ts";
@@ -21,7 +22,7 @@ import { SESSION_ATTACKS, SESSION_POLICIES } from "./session-attacks.ts";
 const MAX_SENT_BYTES = 32_000;
 
 /** Each with a session, or several, of its own. */
-const SESSIONS = [...SESSION_ATTACKS, ...MASK_ATTACKS, ...CERTIFICATE_ATTACKS];
+const SESSIONS = [...SESSION_ATTACKS, ...MASK_ATTACKS, ...CERTIFICATE_ATTACKS, ...EXPLANATIONS];
 
 const words = process.argv.slice(2);
 const attempts = [...LITERAL, ...PROGRAMS].filter(

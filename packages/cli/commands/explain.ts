@@ -1,6 +1,7 @@
 // What stands in the way: of a command that was denied, by its request id, or of one that is only asked
-// about and not run.
+// about and not run: a statement for a database, a line for a host.
 
+import type { TargetView } from "@custody/contract/delegations.ts";
 import type { DenialView, Explanation } from "@custody/contract/explanations.ts";
 import type { RecordingLine } from "@custody/contract/sessions.ts";
 import type { Command } from "commander";
@@ -26,7 +27,10 @@ export function addExplainCommand(program: Command, io: Io): void {
     .description(
       "what stands in the way of a command: which hop, grant or policy, and what to ask for",
     )
-    .argument("<what>", "r-…, the request id an error names; or a statement, with --target")
+    .argument(
+      "<what>",
+      "r-…, the request id an error names; or a statement or command, with --target",
+    )
     .option("--target <name>", "what would be decided on this target, without running it")
     .option("--account <name>", "as this account of it; default: its only one")
     .option("--database <name>", "in this database; default: its only one")
@@ -41,6 +45,7 @@ administers, for a while; one that ran by who may replay its session (which is i
 Examples:
   custody explain r-7f3kx0-12
   custody explain 'delete from orders' --target orders --database shop
+  custody explain 'systemctl restart nginx' --target web-1
   custody explain 'delete from orders' --target orders --for d-7f3k…`,
     )
     .action(async (what: string, options: ExplainOptions, command: Command) => {
@@ -91,19 +96,21 @@ async function recorded(invocation: Invocation, id: string, session: string): Pr
 
 async function askFirst(
   invocation: Invocation,
-  sql: string,
+  text: string,
   target: string,
   options: ExplainOptions,
 ): Promise<void> {
   const answer = await invocation.withClient(async (client) => {
-    const database = options.database ?? (await onlyDatabase(client.call("targets"), target));
-    const { account } = options;
+    const { account, database } = options;
+    const asked =
+      database === undefined
+        ? textOf(await client.call("targets"), target, text)
+        : { sql: text, database };
     const justification = options.why ?? invocation.io.environment.CUSTODY_JUSTIFICATION;
     return client.call("explain", {
       params: { name: target },
       body: {
-        sql,
-        database,
+        ...asked,
         ...(account !== undefined && { account }),
         ...(options.for !== undefined && { delegation: options.for }),
         ...(justification !== undefined && justification !== "" && { justification }),
@@ -113,18 +120,22 @@ async function askFirst(
   invocation.print(answer, () => showExplanation(invocation, answer));
 }
 
-async function onlyDatabase(
-  asked: Promise<{
-    readonly targets: readonly { name: string; databases: readonly string[] | null }[];
-  }>,
-  target: string,
-): Promise<string> {
-  const databases = (await asked).targets.find(({ name }) => name === target)?.databases;
-  const only = databases?.length === 1 ? databases[0] : undefined;
-  if (only !== undefined) return only;
-  throw new CliError("usage", "which database?", {
-    hint: `--database NAME${databases ? `, one of ${databases.join(", ")}` : ""}`,
-  });
+/** A target that is not listed is for the gateway to refuse, in its own words. */
+function textOf(
+  { targets }: { readonly targets: readonly Pick<TargetView, "name" | "databases" | "protocol">[] },
+  name: string,
+  text: string,
+) {
+  const target = targets.find((one) => one.name === name);
+  if (target?.protocol === "ssh") return { command: text };
+  if (target?.protocol === "kubernetes")
+    throw new CliError("usage", "what is asked of a cluster cannot be explained beforehand", {
+      hint: "kubectl … --dry-run=server is decided as the command itself",
+    });
+  const only = target?.databases?.length === 1 ? target.databases[0] : undefined;
+  if (only !== undefined) return { sql: text, database: only };
+  const among = target?.databases == null ? "" : `, one of ${target.databases.join(", ")}`;
+  throw new CliError("usage", "which database?", { hint: `--database NAME${among}` });
 }
 
 function showDenial(invocation: Invocation, one: DenialView): string {

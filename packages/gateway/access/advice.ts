@@ -83,6 +83,12 @@ function ofGrant({ chain, target, account, denial, effects }: AdviceQuestion): A
 
 function ofClasses({ denial, touches }: AdviceQuestion): Advice[] {
   const used = touches.filter(({ use }) => use !== "output");
+  if (touches.length === 0)
+    return [
+      advice(
+        "Policies let it through with masks only, and what this answers cannot be masked: have a command write text, or read the file by sftp.",
+      ),
+    ];
   const classes = unique(used.map((touch) => touch.class));
   const columns = unique(used.map(({ column }) => column));
   return [

@@ -111,6 +111,11 @@ export interface SshParts {
   }>;
 }
 
+/** What is asked about: a statement in a database, or a command line. */
+export type AskedText =
+  | { readonly sql: string; readonly database: string }
+  | { readonly command: string };
+
 export interface ExplainingParts {
   readonly denials: Pick<RecentDenials, "find">;
   /** What would be decided, without running it. Throws GatewayError as opening a session does. */
@@ -119,8 +124,7 @@ export interface ExplainingParts {
     asked: {
       readonly target: string;
       readonly account: string | undefined;
-      readonly database: string;
-      readonly sql: string;
+      readonly text: AskedText;
       readonly justification: string | undefined;
       readonly clientAddress: string;
     },

@@ -2,11 +2,11 @@
 // replay and who administers; and of one that is only asked about, for the caller's own chain, one below
 // it, or any for who administers.
 
-import type { Explanation } from "@custody/contract/explanations.ts";
+import type { ExplainBody, Explanation } from "@custody/contract/explanations.ts";
 import { adviseOn } from "../access/advice.ts";
 import { GatewayError } from "../base/errors.ts";
 import { leafOf } from "../delegation/chain.ts";
-import type { ApiDeps } from "./deps.ts";
+import type { ApiDeps, AskedText } from "./deps.ts";
 import type { Router } from "./routing.ts";
 
 const MAX_EFFECTS = 64;
@@ -37,12 +37,12 @@ export function addExplainRoutes(router: Router, deps: ApiDeps): void {
 
   router.holder("explain", async ({ chain: caller, parameters, body, request }) => {
     const target = parameters.name ?? "";
-    const { sql, database, account, justification, delegation } = body;
+    const { account, justification, delegation } = body;
     const { lifecycle, tree } = deps.delegations;
     const chain =
       delegation === undefined ? caller : tree.chain(lifecycle.visible(caller, delegation).id);
     const clientAddress = request.socket.remoteAddress ?? "unknown";
-    const asked = { target, database, account, justification, clientAddress, sql };
+    const asked = { target, account, justification, clientAddress, text: textOf(body) };
     const { decision, operation, account: used } = await dryRun(chain, asked);
     const question = {
       chain,
@@ -54,7 +54,11 @@ export function addExplainRoutes(router: Router, deps: ApiDeps): void {
       requirements: decision.verdict === "hold" ? decision.requirements : [],
     };
     const shown = decision.verdict === "permit" ? decision.permit.obligations.unmask : new Set();
-    const masked = question.touches.filter((touch) => !shown.has(touch.class));
+    const masked = question.touches
+      .filter((touch) => !shown.has(touch.class))
+      .map((touch) => touch.class);
+    // What would be looked for, found or not.
+    if (decision.verdict === "permit") masked.push(...(decision.permit.obligations.mask ?? []));
     const effects = question.effects.map(
       ({ action, resource }) => `${action.replace(/^[^:]*:/, "")} on ${resource.label}`,
     );
@@ -62,10 +66,17 @@ export function addExplainRoutes(router: Router, deps: ApiDeps): void {
       verdict: decision.verdict,
       what: question.denial?.what ?? operation?.summary ?? "",
       effects: [...new Set(effects)].slice(0, MAX_EFFECTS),
-      masked: decision.verdict === "deny" ? [] : [...new Set(masked.map((touch) => touch.class))],
+      masked: decision.verdict === "deny" ? [] : [...new Set(masked)],
       ...refusalView(question),
     };
   });
+}
+
+function textOf({ command, database, sql }: ExplainBody): AskedText {
+  if (command !== undefined && sql === undefined && database === undefined) return { command };
+  if (command === undefined && sql !== undefined && database !== undefined)
+    return { sql, database };
+  throw new GatewayError("invalid", "a statement with its database is needed, or a command");
 }
 
 function refusalView(

@@ -4,7 +4,7 @@
 
 import type { Denial, Operation } from "../../access/operation.ts";
 import { rawLineEffect, readLine } from "../../command/decide-command.ts";
-import { unknown } from "./judge.ts";
+import { type Judge, unknown } from "./judge.ts";
 import { commandOperation, rawOperation } from "./operations.ts";
 import type { RelayContext } from "./relay-context.ts";
 
@@ -19,7 +19,9 @@ export interface ReadCommand {
 const MAX_WORDS_SHOWN = 256;
 
 export function readExec(
-  context: Pick<RelayContext, "grammars" | "judge" | "shell" | "site">,
+  context: Pick<RelayContext, "grammars" | "shell" | "site"> & {
+    readonly judge: Pick<Judge, "mayBe">;
+  },
   bytes: Buffer,
 ): ReadCommand {
   const { grammars, judge, shell, site } = context;

@@ -142,13 +142,8 @@ export class Judge {
     approvedBy: readonly string[] | undefined,
   ): Promise<Verdict> {
     const { book, detect, journal } = this.#deps;
-    const { mask = [] } = permit.obligations;
-    const masks = detect.filter((one) => mask.includes(one.class));
-    const missing = mask.find((name) => !masks.some((one) => one.class === name));
-    if (missing !== undefined)
-      return Promise.resolve(
-        this.#deny(asked, requestId, undetected(operation, missing), EXIT.denied),
-      );
+    const masks = masksOf(permit, operation, detect);
+    if ("kind" in masks) return Promise.resolve(this.#deny(asked, requestId, masks, EXIT.denied));
     const level = permit.obligations.record;
     book.recorder.command(requestId, asked.command, undefined, level);
     const digest = commandDigest(asked.command);
@@ -200,9 +195,17 @@ export class Judge {
   }
 }
 
-/** A permit asks for a mask that the target's configuration says nothing of (I2). */
-function undetected({ summary }: Operation, name: string): Denial {
-  const message = `it is permitted with ${name} masked, which this target does not detect`;
+/** What a permit has masked; a denial where the target's configuration says nothing of a class (I2). */
+export function masksOf(
+  { obligations }: Permit,
+  { summary }: Operation,
+  detect: readonly Detection[],
+): readonly Detection[] | Denial {
+  const { mask = [] } = obligations;
+  const masks = detect.filter((one) => mask.includes(one.class));
+  const missing = mask.find((name) => !masks.some((one) => one.class === name));
+  if (missing === undefined) return masks;
+  const message = `it is permitted with ${missing} masked, which this target does not detect`;
   return { ...unknown(summary, message), kind: "classified" };
 }
 
