@@ -1,10 +1,10 @@
 // The way to a PostgreSQL target: TCP, TLS (SSLRequest, verify-full), start-up with our own settings,
-// SCRAM-SHA-256, up to the first ReadyForQuery. PostgreSQL docs, "Message Flow: Start-up".
+// SCRAM-SHA-256 bound to the channel where the server can, up to the first ReadyForQuery. PostgreSQL docs, "Message Flow: Start-up".
 //
 // Who owns the state: the caller owns the returned socket and ends it.
 
 import { connect as connectTcp, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, TLSSocket } from "node:tls";
 import {
   type Authentication,
   decodeAuthentication,
@@ -24,6 +24,7 @@ import { GatewayError } from "../../base/errors.ts";
 import type { RandomBytes } from "../../base/ids.ts";
 import type { UpstreamCredential } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
+import { certificateHash } from "./certificate-hash.ts";
 import { type MessageReader, readMessages } from "./message-reader.ts";
 import { trustIn } from "./target-trust.ts";
 
@@ -260,6 +261,9 @@ async function authenticate(
     password: credential.password.reveal(),
     nonce: deps.random(18).toString("base64"),
     mechanisms: request.mechanisms,
+    // Bound to this connection, so that nobody in between can sign in with what we prove.
+    certificateHash:
+      socket instanceof TLSSocket ? certificateHash(socket.getPeerX509Certificate()) : undefined,
   });
   socket.write(encodeSaslInitialResponse(client.mechanism, client.initialResponse));
   const first = await saslData(reader, target, "sasl-continue");
