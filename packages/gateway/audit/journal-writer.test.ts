@@ -141,6 +141,44 @@ test("barriers: ordered after the write, strict after a flush that began later",
   await journal[Symbol.asyncDispose]();
 });
 
+test("a disk that does not come after them stops ordered records, until it does", async () => {
+  let nowMs = 0;
+  let held: (() => void) | undefined;
+  let holdFlush = false;
+  const disk: JournalDisk = {
+    ...kernelDisk,
+    datasync: (fd, done) =>
+      kernelDisk.datasync(fd, (error) => {
+        if (holdFlush) held = () => done(error);
+        else done(error);
+      }),
+  };
+  const clock = { nowMs: systemClock.nowMs, monotonicMs: () => nowMs };
+  const journal = await open(temporary(), { disk, clock, maxLagMs: 1_000 });
+  holdFlush = true;
+  journal.append({ event: "audit.read" });
+  journal.barrier("strict", () => undefined);
+  while (held === undefined) await new Promise((done) => setTimeout(done, 1));
+  nowMs += 1_000;
+  await barrier(journal, "ordered");
+  nowMs += 1;
+  journal.append({ event: "audit.read" });
+  let isDone = false;
+  const late = barrier(journal, "ordered").then(() => {
+    isDone = true;
+  });
+  for (let turn = 0; turn < 50; turn++) await new Promise((done) => setImmediate(done));
+  assert.equal(isDone, false);
+  const before = Atomics.load(journal.durable, 0);
+  holdFlush = false;
+  held();
+  await late;
+  assert.ok(Atomics.load(journal.durable, 0) > before, "it is on disk");
+  journal.append({ event: "audit.read" });
+  await barrier(journal, "ordered");
+  await journal[Symbol.asyncDispose]();
+});
+
 test("ordered records are flushed in time without anybody asking", async () => {
   const journal = await open(temporary());
   journal.append({ event: "audit.read" });

@@ -4,6 +4,9 @@
 // "strict" barriers wait for a flush that began after their write; flushes run in the thread pool, one
 // at a time, so that all who wait share the next one. What nobody waits for is flushed within 5 ms.
 //
+// A disk that does not come after them stops them: when a flush takes longer than `maxLagMs`, "ordered"
+// barriers too wait for one that covers them, so that no more is ever ahead of the disk.
+//
 // A failed or short write and a failed flush are never tried again (a kernel may drop dirty pages after
 // reporting an error once): nothing calls back any more and `onFailure` is called, once.
 //
@@ -47,6 +50,8 @@ export interface JournalOptions {
   /** Goes into `gateway.started`. */
   readonly startDetail?: NonNullable<LeafFields["detail"]>;
   readonly segmentBytes?: number;
+  /** How long ordered records may be ahead of the disk. Default 1 s. */
+  readonly maxLagMs?: number;
   readonly disk?: JournalDisk;
 }
 
@@ -78,6 +83,7 @@ export interface OpenJournal extends Journal {
 const DEFAULT_SEGMENT_BYTES = 16 << 20;
 /** Leaves time for the flush itself within the 5 ms that DESIGN.md promises. */
 const FLUSH_AFTER_MS = 3;
+const DEFAULT_MAX_LAG_MS = 1_000;
 /** How many times its size a segment may grow to while the next is being made. */
 const GROWTH_LIMIT = 8;
 const CARRIED_PER_BATCH = 16;
@@ -142,6 +148,7 @@ class JournalWriter implements OpenJournal {
   readonly #onFailure: (error: GatewayError) => void;
   readonly #directory: string;
   readonly #segmentBytes: number;
+  readonly #maxLagMs: number;
   readonly #disk: JournalDisk;
 
   #nextSeq: number;
@@ -171,6 +178,7 @@ class JournalWriter implements OpenJournal {
   #flushed = 0;
   #flushedOffset = 0;
   #isFlushing = false;
+  #flushBeganMs = 0;
   #waiters: Waiter[] = [];
 
   readonly #openSessions = new Map<string, CarriedLeaf>();
@@ -186,6 +194,7 @@ class JournalWriter implements OpenJournal {
     this.#onFailure = options.onFailure;
     this.#directory = directory;
     this.#segmentBytes = Math.max(options.segmentBytes ?? DEFAULT_SEGMENT_BYTES, 2 * BUFFER_BYTES);
+    this.#maxLagMs = options.maxLagMs ?? DEFAULT_MAX_LAG_MS;
     this.#disk = options.disk ?? kernelDisk;
     this.#nextSeq = nextSeq;
     this.#chain = chain;
@@ -337,15 +346,24 @@ class JournalWriter implements OpenJournal {
     const strict = this.#strict;
     if (strict.length > 0) {
       this.#strict = [];
-      for (const done of strict) this.#waiters.push({ done, written: this.#written });
-      this.#flush();
+      this.#awaitFlush(strict);
     }
     const ordered = this.#ordered;
     if (ordered.length > 0) {
       this.#ordered = [];
-      for (const done of ordered) done();
+      if (this.#isBehind()) this.#awaitFlush(ordered);
+      else for (const done of ordered) done();
     }
   };
+
+  #awaitFlush(barriers: readonly (() => void)[]): void {
+    for (const done of barriers) this.#waiters.push({ done, written: this.#written });
+    this.#flush();
+  }
+
+  #isBehind(): boolean {
+    return this.#isFlushing && this.#clock.monotonicMs() - this.#flushBeganMs > this.#maxLagMs;
+  }
 
   #seal(): void {
     const seals = this.#seals;
@@ -498,6 +516,7 @@ class JournalWriter implements OpenJournal {
     this.#isFlushing = true;
     const covered = { written: this.#written, number: this.#number, offset: this.#offset };
     const beganMs = this.#clock.monotonicMs();
+    this.#flushBeganMs = beganMs;
     // Captured now: the writer may go to the next segment while this flush runs.
     const current = this.#fd;
     const filled = this.#filled;

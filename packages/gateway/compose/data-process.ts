@@ -132,6 +132,7 @@ async function open(start: DataStart, host: Host, remote: RemoteControl): Promis
         process.exit(EXIT_EVIDENCE);
       },
       segmentBytes: config.limits.journalSegmentBytes,
+      maxLagMs: config.limits.journalLagMs,
       startDetail: {
         policyVersion: live.policies.version,
         policyDigest: live.policies.digest,

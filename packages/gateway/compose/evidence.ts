@@ -49,6 +49,7 @@ export async function openEvidence(
     clock,
     onFailure,
     segmentBytes: limits.journalSegmentBytes,
+    maxLagMs: limits.journalLagMs,
     startDetail: {
       policyVersion: policies.version,
       policyDigest: policies.digest,

@@ -145,6 +145,12 @@ export const LIMITS = {
     "Control API requests of one client address; of those for tokens a quarter.",
   ),
   journalSegmentBytes: size(64 * MIB, MIB, 4 * GIB, "Size of a journal segment."),
+  journalLag: duration(
+    SECOND,
+    10,
+    MINUTE,
+    "How long a flush of the journal may take before plain reads, too, wait for it.",
+  ),
   shutdownGrace: duration(
     10 * SECOND,
     0,
