@@ -161,6 +161,23 @@ const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
     assert.ok(!stdout.includes(HIDDEN), stdout);
   },
 
+  "columns and members of a custom resource do not show an environment": async ({
+    kubectl,
+    stage,
+  }) => {
+    await defineGadget(stage);
+    const printed = await eventually(async () => {
+      const ran = await kubectl(["get", "gadgets", "-n", "shop"]);
+      return ran.code === 0 && ran.stdout.includes("g1") ? ran : undefined;
+    });
+    assert.match(printed.stdout, /LIST +MEMBER +SIZE/);
+    assert.match(printed.stdout, /g1 +\[masked \S+ +\[masked \S+ +7/);
+    for (const form of ["wide", "yaml", "json", "jsonpath={.items[*].spec}"]) {
+      const { stdout } = await kubectl(["get", "gadgets", "-n", "shop", "-o", form]);
+      assert.ok(stdout.includes("masked") && !stdout.includes(GUESSED), stdout);
+    }
+  },
+
   "output and what approvers see hold no classified value": async ({ ask, kubectl, stage }) => {
     writeFileSync(join(stage.folder, "container", "paid"), `paid with ${CARD}\nend\n`);
     const shown = await kubectl(["exec", "web-1", "--", "cat", "paid"]);
@@ -423,6 +440,35 @@ async function plant({ cluster: { call } }: KubernetesStage): Promise<void> {
       },
     },
   });
+}
+
+async function defineGadget({ cluster: { call } }: KubernetesStage): Promise<void> {
+  const column = (name: string, jsonPath: string) => ({ name, type: "string", jsonPath });
+  const anything = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
+  await call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {
+    metadata: { name: "gadgets.example.org" },
+    spec: {
+      ...{ group: "example.org", scope: "Namespaced" },
+      names: { plural: "gadgets", singular: "gadget", kind: "Gadget" },
+      versions: [
+        {
+          ...{ name: "v1", served: true, storage: true },
+          additionalPrinterColumns: [
+            column("List", ".spec.containers[0].env[0].value"),
+            column("Member", ".spec.env.PASSWORD"),
+            column("Size", ".spec.size"),
+          ],
+          schema: { openAPIV3Schema: { type: "object", properties: { spec: anything } } },
+        },
+      ],
+    },
+  });
+  const env = [{ name: "A", value: GUESSED }];
+  const spec = { size: "7", containers: [{ env }], env: { PASSWORD: GUESSED } };
+  const path = "/apis/example.org/v1/namespaces/shop/gadgets";
+  const gadget = { apiVersion: "example.org/v1", kind: "Gadget", metadata: { name: "g1" }, spec };
+  // Until the kind is served.
+  await eventually(() => call("POST", path, gadget).catch(() => undefined));
 }
 
 /** kubectl with the exec plugin, as a person has it. */

@@ -50,6 +50,23 @@ describe("masks in answers", () => {
         annotations: { "kubectl.kubernetes.io/last-applied-configuration": JSON.stringify(secret) },
       },
     },
+    "an environment as members": { kind: "Widget", spec: { env: { PASSWORD: CANARY } } },
+    "an environment as members of members": {
+      kind: "Widget",
+      spec: { env: { open: { A: CANARY }, list: [{ name: "B", value: CANARY }] } },
+    },
+    "an environment as members that have values": {
+      kind: "Widget",
+      spec: { env: { PASSWORD: { value: CANARY, type: "string" } } },
+    },
+    "a column that shows an environment": {
+      cells: ["w", `[map[name:A value:${CANARY}]]`, CANARY],
+      object: { kind: "Widget", spec: { env: [{ name: "A", value: CANARY }] } },
+    },
+    "a column that shows a short one": {
+      cells: ["w", CANARY],
+      object: { kind: "Widget", spec: { env: { A: CANARY } } },
+    },
     "an environment another tool applied": {
       kind: "Deployment",
       metadata: {
@@ -104,6 +121,35 @@ describe("masks in answers", () => {
       assert.ok(!masked.includes(CANARY) && !masked.includes(ENCODED), masked);
       JSON.parse(masked);
     });
+
+  it("masks numbers of an environment, and leaves references and schemas as they are", () => {
+    const numbers = { spec: { env: { RATE: 0.25, PORT: 80, valueFrom: { key: "k" } } } };
+    const { env } = (JSON.parse(apply(numbers)) as { spec: { env: Record<string, unknown> } }).spec;
+    assert.deepEqual(env, {
+      ...{ RATE: "[masked secret.k8s.env]", PORT: "[masked secret.k8s.env]" },
+      valueFrom: { key: "k" },
+    });
+    const schema = {
+      properties: { env: { type: "array", description: "of all", items: { type: "object" } } },
+    };
+    assert.equal(apply(schema), JSON.stringify(schema));
+    const plain = { cells: ["w", "8080", "10d"], object: { spec: { env: { A: "80" } } } };
+    const row = JSON.parse(apply(plain)) as { cells: string[] };
+    assert.deepEqual(row.cells, plain.cells);
+  });
+
+  it("hands on nothing that is no JSON in UTF-8, masked or not", () => {
+    for (const bytes of [
+      Buffer.from(`{"kind":"Pod","a":}`),
+      Buffer.from(`{"kind":"Pod"}{"kind":"Pod"}`),
+      Buffer.from(`{"kind":"Pod",}`),
+      Buffer.from(`{'kind':"Pod"}`),
+      Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]),
+      Buffer.from(`{"kind":"Secret","data":{"k":"${ENCODED}"},}`),
+      Buffer.alloc(0),
+    ])
+      assert.throws(() => maskOf().apply(bytes), bytes.toString("latin1"));
+  });
 
   it("keeps the data of a secret decodable", () => {
     const { data } = JSON.parse(apply(secret)) as typeof secret;

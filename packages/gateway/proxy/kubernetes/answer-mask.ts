@@ -6,7 +6,7 @@ import { isUtf8 } from "node:buffer";
 import { type MaskName, textMask } from "../../masking/masks.ts";
 import type { FieldClassification } from "../../target/kubernetes-target.ts";
 import { ENVIRONMENT_CLASS, SECRET_CLASS } from "../../target/kubernetes-target.ts";
-import { isObject, type Json, parseJson } from "./json-text.ts";
+import { isKeptNumber, isObject, type Json, parseJson } from "./json-text.ts";
 
 export interface AnswerMaskPlan {
   /** The request is about Secrets: whatever comes is one. */
@@ -88,8 +88,12 @@ class Walker {
     const object = value as Members;
     const holds = isSecret || object.kind === "Secret" || object.kind === "SecretList";
     if (holds) changed = this.#secret(object);
+    // Before what they repeat is masked.
+    if (Array.isArray(object.cells)) changed = this.#cells(object) || changed;
     for (const [name, one] of Object.entries(object)) {
       if (name === "env" && Array.isArray(one)) changed = this.#environment(one) || changed;
+      else if (name === "env" && isEnvironmentMap(one))
+        changed = this.#environmentMap(one as Members) || changed;
       else if (name === "annotations" && isObject(one))
         changed = this.#annotations(one as Members, holds) || changed;
       else if (name === "managedFields" && holds) changed = this.#managed(object) || changed;
@@ -134,6 +138,37 @@ class Walker {
       (variable as Members).value = this.#maskedText(value, ENVIRONMENT_CLASS);
       changed = true;
     }
+    return changed;
+  }
+
+  /** Custom resources have it as members, nested by some: every value but a reference is one. */
+  #environmentMap(variables: Members): boolean {
+    if (this.#plan.shown.has(ENVIRONMENT_CLASS)) return false;
+    let changed = false;
+    for (const [name, value] of Object.entries(variables)) {
+      if (value === null || value === "" || name === "valueFrom") continue;
+      if (Array.isArray(value)) changed = this.#environment(value) || changed;
+      else if (isObject(value) && !isKeptNumber(value))
+        changed = this.#environmentMap(value as Members) || changed;
+      else {
+        variables[name] = this.#maskedText(value, ENVIRONMENT_CLASS);
+        changed = true;
+      }
+    }
+    return changed;
+  }
+
+  /** Columns of a custom resource's table may show anything of the object in its row. */
+  #cells(row: Members): boolean {
+    if (this.#plan.shown.has(ENVIRONMENT_CLASS)) return false;
+    const values = environmentValues(row.object ?? null);
+    if (values.size === 0) return false;
+    let changed = false;
+    row.cells = (row.cells as readonly Json[]).map((cell) => {
+      if (!repeats(cell, values)) return cell;
+      changed = true;
+      return this.#maskedText(cell, ENVIRONMENT_CLASS);
+    });
     return changed;
   }
 
@@ -216,6 +251,46 @@ class Walker {
     const plain = Buffer.from(typeof value === "string" ? value : JSON.stringify(value));
     return textMask(this.#plan.maskOf(className), className)(plain)?.toString("utf8") ?? "";
   }
+}
+
+/** What a schema (of a custom resource's definition) says of a member called so. */
+const SCHEMA_WORDS = new Set([
+  ...["type", "description", "items", "properties", "additionalProperties", "required", "default"],
+  ...["enum", "format", "nullable", "maxItems", "minItems", "maxProperties", "minProperties"],
+  ...["oneOf", "anyOf", "allOf", "not", "title", "example", "pattern", "maxLength", "minLength"],
+]);
+
+function isEnvironmentMap(value: Json): boolean {
+  if (!isObject(value)) return false;
+  const isSchema = Object.keys(value).every(
+    (name) => SCHEMA_WORDS.has(name) || name.startsWith("x-kubernetes-"),
+  );
+  return !(isSchema && /^(array|object|string|integer|number|boolean)$/.test(String(value.type)));
+}
+
+/** Shorter ones are looked for as a whole cell only: within one they would be found by chance. */
+const MIN_WITHIN = 4;
+
+function repeats(cell: Json, values: ReadonlySet<string>): boolean {
+  if (cell === null || cell === "") return false;
+  const text = typeof cell === "string" ? cell : JSON.stringify(cell);
+  if (values.has(text)) return true;
+  return [...values].some((value) => value.length >= MIN_WITHIN && text.includes(value));
+}
+
+/** Values of environments, wherever they are in an object. */
+function environmentValues(value: Json): ReadonlySet<string> {
+  const found = new Set<string>();
+  const walk = (one: Json, isWithin: boolean): void => {
+    if (one === null || one === "") return;
+    if (Array.isArray(one)) for (const inner of one as readonly Json[]) walk(inner, isWithin);
+    else if (isObject(one))
+      for (const [name, inner] of Object.entries(one))
+        walk(inner, (isWithin && name !== "valueFrom" && name !== "name") || name === "env");
+    else if (isWithin) found.add(String(one));
+  };
+  walk(value, false);
+  return found;
 }
 
 /** Members of a Secret or an event around one that hold other things than Secrets. */

@@ -19,8 +19,14 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** A number that kept its own digits. */
+export function isKeptNumber(value: unknown): boolean {
+  return (JSON as unknown as WithRaw).isRawJSON(value);
+}
+
 interface WithRaw {
   rawJSON(text: string): unknown;
+  isRawJSON(value: unknown): boolean;
 }
 
 function keepDigits(_key: string, value: unknown, context?: { readonly source?: string }): unknown {

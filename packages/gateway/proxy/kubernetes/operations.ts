@@ -88,6 +88,16 @@ function filterability({ subresource }: ResourceRequest, url: RequestUrl): true 
   return true;
 }
 
+/**
+ * A custom resource's columns may show its environments: its rows come with their objects, so that what a cell
+ * repeats of them is found (answer-mask.ts). Columns of Kubernetes' own show none.
+ */
+export function withObjects(url: RequestUrl, info: RequestInfo): RequestUrl {
+  if (!info.isResource || !info.group.includes(".") || info.group.endsWith(".k8s.io")) return url;
+  const others = url.query.filter(([name]) => name !== "includeObject");
+  return { ...url, query: [...others, ["includeObject", "Object"] as const] };
+}
+
 /** Of a list that is filtered all of it is asked for: pages tell how much there is, and where each ends. */
 export function unpaged(url: RequestUrl): RequestUrl {
   return { ...url, query: url.query.filter(([name]) => name !== "limit") };

@@ -16,6 +16,7 @@ import type { MaskName } from "../../masking/masks.ts";
 import type { Control } from "../../session/control.ts";
 import { type HeldDecision, HoldWait, metBy, whoMayApprove } from "../../session/hold-wait.ts";
 import type { BookedCommand } from "../../session/session-book.ts";
+import { ENVIRONMENT_CLASS } from "../../target/kubernetes-target.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
 import { type AnswerForm, type ClientAnswer, relayAnswer } from "./answer.ts";
 import { type AnswerMask, createAnswerMask } from "./answer-mask.ts";
@@ -42,6 +43,7 @@ import {
   judgeRequest,
   mayQuote,
   unpaged,
+  withObjects,
 } from "./operations.ts";
 import { detectionsFor, OutputMasks, undetected } from "./output-masks.ts";
 import { previewOf } from "./preview.ts";
@@ -340,11 +342,12 @@ async function forward(
   try {
     signal.throwIfAborted();
     if (!isPermit(permit)) throw new GatewayError("internal", "a request without a permit");
+    const headers = requestHeaders(request, session, prepared);
     const answer = await session.upstream.request({
       method: request.method,
-      path: filter === undefined ? path : formatRequestUrl(unpaged(request.url)),
+      path: pathFor(request.url, info, path, headers.accept, { filter, permit }),
       headers: {
-        ...requestHeaders(request, session, prepared),
+        ...headers,
         // Rows have metadata of their own.
         ...(unchanged === undefined ? {} : { accept: "application/json" }),
       },
@@ -408,6 +411,21 @@ function filterFor(
 ): ItemFilter | undefined {
   if (isFiltered === undefined || !info.isResource) return undefined;
   return createItemFilter({ target, info, book, shown });
+}
+
+/** What was decided, with what its answer has to have to be filtered and masked. */
+function pathFor(
+  url: RequestUrl,
+  info: RequestInfo,
+  path: string,
+  accept: string | undefined,
+  { filter, permit }: { readonly filter: ItemFilter | undefined; readonly permit: Permit },
+): string {
+  const isTable = accept?.includes("as=Table") === true;
+  const isHidden = isTable && !permit.obligations.unmask.has(ENVIRONMENT_CLASS);
+  if (filter === undefined && !isHidden) return path;
+  const whole = filter === undefined ? url : unpaged(url);
+  return formatRequestUrl(isHidden ? withObjects(whole, info) : whole);
 }
 
 /** How many were left out, for the log. */
