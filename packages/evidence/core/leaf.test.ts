@@ -2,7 +2,14 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { decodeLeaf, encodeLeaf, type LeafFields, type LeafHop, leafText } from "./leaf.ts";
+import {
+  decodeLeaf,
+  encodeLeaf,
+  type Leaf,
+  type LeafFields,
+  type LeafHop,
+  leafText,
+} from "./leaf.ts";
 
 const CHAIN: readonly LeafHop[] = [
   { d: "d-1", s: "corp/ann", k: "user", p: "attested" },
@@ -38,7 +45,7 @@ const TEXT =
 
 test("members in the order of the interface, and read back as they were", () => {
   assert.equal(leafText(INTENT, 5, 6, 7), TEXT);
-  const leaf = { v: 1, at: 5, worker: 6, seq: 7, ...INTENT } as const;
+  const leaf = { v: 1, at: 5, worker: 6, seq: 7, ...INTENT } as Leaf;
   assert.deepEqual(decodeLeaf(encodeLeaf(leaf)), leaf);
 });
 

@@ -88,8 +88,15 @@ export interface Leaf {
 
 export const MAX_LEAF_BYTES = 65_535;
 
-/** What a writer gives; the journal adds version, time, worker and place. */
-export type LeafFields = Omit<Leaf, "v" | "at" | "worker" | "seq">;
+/**
+ * What a writer gives; the journal adds version, time, worker and place. Members may be undefined: those
+ * whose leaves are many give all of them, so that their objects are of one shape.
+ */
+export type LeafFields = Pick<Leaf, "event"> & {
+  readonly [Member in Exclude<keyof Leaf, "v" | "event" | "at" | "worker" | "seq">]?:
+    | Leaf[Member]
+    | undefined;
+};
 
 export class LeafError extends Error {
   override readonly name = "LeafError";

@@ -3,7 +3,7 @@
 //
 // Who owns the state: journal-writer.ts owns the file; callers own nothing but their records.
 
-import type { Leaf } from "@custody/evidence/core/leaf.ts";
+import type { LeafFields } from "@custody/evidence/core/leaf.ts";
 
 /**
  * ordered: written to the kernel before `done`, on disk within 5 ms.
@@ -12,7 +12,7 @@ import type { Leaf } from "@custody/evidence/core/leaf.ts";
 export type Durability = "ordered" | "strict";
 
 /** A leaf before the journal gives it its place. */
-export type LeafDraft = Omit<Leaf, "v" | "worker" | "seq" | "at"> & { readonly at?: number };
+export type LeafDraft = LeafFields & { readonly at?: number };
 
 export interface Journal {
   /** Buffers one leaf; returns its sequence number in this worker's journal. Never waits, never throws. */

@@ -50,7 +50,7 @@ export interface CommandEnd {
   readonly rows?: number;
   readonly bytes?: number;
   /** Classes that were masked in what the client got. */
-  readonly masked?: ReadonlySet<string>;
+  readonly masked?: ReadonlySet<string> | undefined;
   readonly detail?: LeafDraft["detail"];
 }
 
@@ -109,31 +109,41 @@ export class SessionBook {
     return this.#access.authorizeApproved(this.subject, operation, met);
   }
 
+  // One intent and one outcome go with every command: both give every member of a leaf, in its order, so
+  // that the journal sees objects of one shape.
+
   /** `command.intent`; a barrier of the journal goes before the command is forwarded (I1). */
   beginCommand(
     command: BookedCommand,
     permit: Permit,
     approvedBy: readonly string[] | undefined,
   ): void {
-    const unmasked = [...permit.obligations.unmask];
-    const detail = {
-      ...command.detail,
-      ...(approvedBy === undefined ? undefined : { approvedBy }),
-      ...(unmasked.length === 0 ? undefined : { unmasked }),
-    };
-    const leaf: LeafDraft = {
-      ...this.#about("command.intent", command),
+    const { sessionId, target, account } = this.#subject;
+    const { requestId, operation, digest, parameters } = command;
+    const { unmask } = permit.obligations;
+    const unmasked = unmask.size === 0 ? undefined : [...unmask];
+    this.journal.append({
+      event: "command.intent",
+      session: sessionId,
+      request: requestId,
+      target,
+      account,
+      chain: this.#chain,
+      effects: operation === undefined ? undefined : effectsOf(operation, target),
       decision: approvedBy === undefined ? "permit" : "approved",
       policies: permit.policyIds,
       policyVersion: permit.policyVersion,
-      command: command.digest,
-      ...(command.parameters === undefined ? undefined : { parameters: command.parameters }),
-      ...(Object.keys(detail).length === 0 ? undefined : { detail }),
-    };
-    this.journal.append(leaf);
+      command: digest,
+      parameters,
+      masked: undefined,
+      outcome: undefined,
+      rows: undefined,
+      bytes: undefined,
+      detail: intentDetail(command.detail, approvedBy, unmasked),
+    });
     // Before its answer: who may not unmask these is not shown that in a replay.
-    if (unmasked.length > 0)
-      this.recorder.event(command.requestId, UNMASKED_EVENT, { classes: unmasked });
+    if (unmasked !== undefined)
+      this.recorder.event(requestId, UNMASKED_EVENT, { classes: unmasked });
   }
 
   /** `command.prepared`: it was given to the target to be prepared, which runs nothing. */
@@ -175,13 +185,22 @@ export class SessionBook {
     const { requestId, outcome, rows, bytes, masked, detail } = end;
     this.journal.append({
       event: "command.outcome",
-      session: this.subject.sessionId,
+      session: this.#subject.sessionId,
       request: requestId,
+      target: undefined,
+      account: undefined,
+      chain: undefined,
+      effects: undefined,
+      decision: undefined,
+      policies: undefined,
+      policyVersion: undefined,
+      command: undefined,
+      parameters: undefined,
+      masked: masked === undefined || masked.size === 0 ? undefined : [...masked],
       outcome,
-      ...(rows === undefined ? undefined : { rows }),
-      ...(bytes === undefined ? undefined : { bytes }),
-      ...(masked === undefined || masked.size === 0 ? undefined : { masked: [...masked] }),
-      ...(detail === undefined ? undefined : { detail }),
+      rows,
+      bytes,
+      detail,
     });
   }
 
@@ -221,6 +240,19 @@ export class SessionBook {
         : { effects: effectsOf(operation, this.subject.target) }),
     };
   }
+}
+
+function intentDetail(
+  detail: BookedCommand["detail"],
+  approvedBy: readonly string[] | undefined,
+  unmasked: readonly string[] | undefined,
+): LeafDraft["detail"] {
+  if (approvedBy === undefined && unmasked === undefined) return detail;
+  return {
+    ...detail,
+    ...(approvedBy === undefined ? undefined : { approvedBy }),
+    ...(unmasked === undefined ? undefined : { unmasked }),
+  };
 }
 
 // Operations are interned, so their effects are written out once.

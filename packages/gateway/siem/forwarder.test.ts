@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
-import type { LeafFields } from "@custody/evidence/core/leaf.ts";
+import type { Leaf, LeafFields } from "@custody/evidence/core/leaf.ts";
 import { createTestAuthority } from "../../../conformance/support/certificates.ts";
 import { openJournal } from "../audit/journal-writer.ts";
 import { openLog } from "../audit/log.ts";
@@ -263,7 +263,7 @@ test("every event has what its class requires, and says who asked", async () => 
     { event: "evidence.exported", chain: [chain[0]] },
   ];
   const events = [...STORY, ...more].map((fields, index) =>
-    mapper.map(index, { ...leaf, ...fields }),
+    mapper.map(index, { ...leaf, ...fields } as Leaf),
   );
   for (const event of events) {
     const name = JSON.stringify(event.metadata);

@@ -62,7 +62,7 @@ export interface Exchange {
   /** For the rows that come now. */
   rowCheck: RowCheck | undefined;
   /** Classes masked in its rows so far. */
-  readonly masked: Set<string>;
+  masked: Set<string> | undefined;
   rows: number;
   bytes: number;
   /** The first error's SQLSTATE. */
@@ -82,28 +82,61 @@ export interface Limited {
 
 const NO_STATEMENTS: readonly StatementPlan[] = [];
 
-/** A message that runs nothing. */
+/** A message that has to do with no statement. */
 export function plainExchange(
   change: NameChange | undefined,
   instead: Buffer | undefined,
 ): Exchange {
-  return exchange({ change, instead });
+  return exchange(NO_STATEMENTS, change, undefined, undefined, instead);
 }
 
-export function exchange(known: Partial<Exchange>): Exchange {
+/** A message that prepares, binds or describes these statements. */
+export function preparingExchange(
+  statements: readonly StatementPlan[],
+  change: NameChange | undefined,
+  portal?: Portal,
+): Exchange {
+  return exchange(statements, change, portal, undefined, undefined);
+}
+
+/** What runs, and its intent is in the journal. */
+export interface Running {
+  readonly requestId: string;
+  readonly obligations: Obligations;
+  readonly plainRead: boolean;
+}
+
+/** A Query or Execute. */
+export function runningExchange(
+  statements: readonly StatementPlan[],
+  run: Running,
+  change: NameChange | undefined,
+  portal?: Portal,
+): Exchange {
+  return exchange(statements, change, portal, run, undefined);
+}
+
+/** Several go with every command: one place makes them all, so that they are of one shape. */
+function exchange(
+  statements: readonly StatementPlan[],
+  change: NameChange | undefined,
+  portal: Portal | undefined,
+  run: Running | undefined,
+  instead: Buffer | undefined,
+): Exchange {
   return {
-    requestId: known.requestId,
-    statements: known.statements ?? NO_STATEMENTS,
-    instead: known.instead,
-    change: known.change,
-    portal: known.portal,
-    obligations: known.obligations,
-    intent: known.intent ?? false,
-    plainRead: known.plainRead ?? false,
+    requestId: run?.requestId,
+    statements,
+    instead,
+    change,
+    portal,
+    obligations: run?.obligations,
+    intent: run !== undefined,
+    plainRead: run?.plainRead ?? false,
     at: 0,
     confirmed: undefined,
-    rowCheck: known.rowCheck,
-    masked: new Set(),
+    rowCheck: undefined,
+    masked: undefined,
     rows: 0,
     bytes: 0,
     sqlState: undefined,

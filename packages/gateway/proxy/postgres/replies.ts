@@ -203,6 +203,7 @@ export class Replies {
   ): void {
     const { given } = this.#state.context;
     if (isFirst) {
+      exchange.masked ??= new Set();
       for (const name of check.maskedClasses) exchange.masked.add(name);
       for (const name of check.nulled) given.gaveNull(name);
     }

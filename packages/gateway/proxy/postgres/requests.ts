@@ -33,10 +33,11 @@ import { GatewayError } from "../../base/errors.ts";
 import {
   type Ending,
   type Exchange,
-  exchange,
   type Portal,
   plainExchange,
+  preparingExchange,
   proposeName,
+  runningExchange,
   SYNC,
 } from "./exchange.ts";
 import { denialError, type StatementError, statementErrorResponse } from "./faults.ts";
@@ -185,14 +186,11 @@ export class Requests implements ClientMessages {
     this.#intent(requestId, plan, undefined, verdict);
     this.#send(
       "query",
-      exchange({
-        requestId,
-        statements: plan.statements,
-        obligations: verdict.permit.obligations,
-        intent: true,
-        plainRead: plan.plainRead,
-        change: this.#forgetUnnamed(),
-      }),
+      runningExchange(
+        plan.statements,
+        { requestId, obligations: verdict.permit.obligations, plainRead: plan.plainRead },
+        this.#forgetUnnamed(),
+      ),
       ...sentFor(plan, { buffer, start, end }, query),
     );
     if (plan.statements.some(changesNames)) this.#fence();
@@ -261,7 +259,7 @@ export class Requests implements ClientMessages {
     this.#state.toServer.requires("ordered");
     this.#send(
       "parse",
-      exchange({ statements: plan.statements, change }),
+      preparingExchange(plan.statements, change),
       ...sentFor(plan, { buffer, start, end }, (text) =>
         parse(message.name, text, message.parameterTypes),
       ),
@@ -319,7 +317,7 @@ export class Requests implements ClientMessages {
     const change = proposeName(portals, message.portal, portal, tracker.segment);
     if (change === undefined) throw new GatewayError("limit", "too many portals in one session");
     // Values are read and the statement is planned: code of the database's may run and say something.
-    const bound = exchange({ change, statements: statement.value.plan.statements });
+    const bound = preparingExchange(statement.value.plan.statements, change);
     this.#send("bind", bound, buffer, start, end);
     return "done";
   }
@@ -364,20 +362,18 @@ export class Requests implements ClientMessages {
     if (context.masks.needed && portal.rowCheck === undefined && !portal.describing) {
       portal.describing = true;
       const describe = describePortal(message.portal);
-      const asked = exchange({ statements: plan.statements, portal });
+      const asked = preparingExchange(plan.statements, undefined, portal);
       this.#send("describe-portal", asked, describe, 0, describe.length, true);
     }
     this.#intent(requestId, plan, portal, verdict);
     this.#send(
       "execute",
-      exchange({
-        requestId,
-        statements: plan.statements,
+      runningExchange(
+        plan.statements,
+        { requestId, obligations: verdict.permit.obligations, plainRead: plan.plainRead },
+        undefined,
         portal,
-        obligations: verdict.permit.obligations,
-        intent: true,
-        plainRead: plan.plainRead,
-      }),
+      ),
       buffer,
       start,
       end,
@@ -412,7 +408,7 @@ export class Requests implements ClientMessages {
       const found = statements.lookup(name, tracker.segment);
       if (!found.certain) return this.#waitForReplies();
       const known = found.value?.by === "message" ? found.value.plan.statements : [];
-      this.#send("describe-statement", exchange({ statements: known }), buffer, start, end);
+      this.#send("describe-statement", preparingExchange(known, undefined), buffer, start, end);
       return "done";
     }
     const found = portals.lookup(name, tracker.segment);
@@ -420,11 +416,11 @@ export class Requests implements ClientMessages {
     const portal = found.value;
     if (portal?.by !== "message") {
       const known = portal === undefined ? [] : [portal.statement];
-      this.#send("describe-portal", exchange({ statements: known }), buffer, start, end);
+      this.#send("describe-portal", preparingExchange(known, undefined), buffer, start, end);
       return "done";
     }
     portal.describing = true;
-    const described = exchange({ statements: portal.plan.statements, portal });
+    const described = preparingExchange(portal.plan.statements, undefined, portal);
     this.#send("describe-portal", described, buffer, start, end);
     return "done";
   }

@@ -14,7 +14,7 @@ import {
 import type { RequestKind } from "@custody/wire/postgres/reply-tracker.ts";
 import type { Operation } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
-import { type Exchange, exchange, plainExchange, SYNC } from "./exchange.ts";
+import { type Exchange, plainExchange, runningExchange, SYNC } from "./exchange.ts";
 import { waitForReplies } from "./judge.ts";
 import type { Classifier, QueryPlan, StatementPlan } from "./plan.ts";
 import type { RelayControl, RelayState } from "./relay-state.ts";
@@ -134,7 +134,7 @@ export class TransparentRequests implements ClientMessages {
     this.#send(
       kind,
       cursor,
-      exchange({ requestId, statements: plan.statements, obligations, intent: true }),
+      runningExchange(plan.statements, { requestId, obligations, plainRead: false }, undefined),
     );
   }
 
