@@ -89,6 +89,17 @@ export const PEERS: readonly SshCase[] = [
     },
   },
   {
+    name: "a status that comes long after the end of output, over a connection that is shared",
+    async run(stage) {
+      await using shared = await standing(stage, "shared", []);
+      assert.equal(shared.options.length, 0);
+      const ran = await stage.ssh("person", ["exec >/dev/null 2>&1; sleep 2; exit 44"], {
+        options: ["-o", `ControlPath=${join(stage.folder, "shared")}`],
+      });
+      assert.equal(ran.code, 44, ran.stderr);
+    },
+  },
+  {
     name: "-J to a target's name is refused, and says what to write instead",
     async run(stage) {
       const jump = ["ssh", ...stage.options, "-W", "%h:%p", HOST].join(" ");

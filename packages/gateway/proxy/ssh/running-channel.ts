@@ -46,6 +46,8 @@ export class RunningChannel implements ChannelHandler {
   #outputBytes = 0;
   #timer: NodeJS.Timeout | undefined;
   #eofTimer: NodeJS.Timeout | undefined;
+  #hasClientEnded = false;
+  #hasHostEnded = false;
   #isOpen = false;
   #isRunning = false;
   #isOver = false;
@@ -86,6 +88,7 @@ export class RunningChannel implements ChannelHandler {
   }
 
   onClientEof(): void {
+    this.#hasClientEnded = true;
     if (this.#sftp !== undefined) this.#sftp.clientEnded(() => this.#client.toTarget.end());
     else this.#client.toTarget.end();
   }
@@ -185,12 +188,17 @@ export class RunningChannel implements ChannelHandler {
       this.#stop([`Custody: stopped after ${maxBytes} bytes of output`], EXIT.timedOut, "limit");
   }
 
-  // Hosts send the end of output and the status together, in any order. A client that closes at the end
-  // of output would lose a status that comes after it, so the end waits a moment for it.
+  // Hosts send the end of output and the status together, in any order, or the status long after it. A
+  // client whose own end was told closes at the end of output (OpenSSH's, of a shared connection) and would
+  // lose a status that comes later: to it the end comes with the status. Else it waits a moment.
   onEof(): void {
     this.#endMasks();
     if (this.#exit !== undefined) this.#client.toClient.end();
-    else this.#eofTimer = setTimeout(() => this.#client.toClient.end(), STATUS_WAIT_MS);
+    else {
+      this.#hasHostEnded = true;
+      if (!this.#hasClientEnded)
+        this.#eofTimer = setTimeout(() => this.#client.toClient.end(), STATUS_WAIT_MS);
+    }
   }
 
   onWritable(): void {
@@ -216,7 +224,7 @@ export class RunningChannel implements ChannelHandler {
     }
     peer.connection.requestChannel(channel, request);
     peer.touch();
-    if (this.#exit !== undefined && this.#eofTimer !== undefined) this.#client.toClient.end();
+    if (this.#exit !== undefined && this.#hasHostEnded) this.#client.toClient.end();
   }
 
   onClosed(): void {
