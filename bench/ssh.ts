@@ -1,6 +1,7 @@
 // SSH through the gateway, against sshd directly and through OpenSSH's own ProxyJump in the same run:
 // `npm run bench:ssh -- --json`. OpenSSH's client everywhere; rates are of one stream, latencies of a
 // command over a connection that is there (ControlMaster), so that what is compared is the way between.
+// Then files over SFTP, many sessions at once, and readers that stop reading (ssh-load.ts).
 
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -8,15 +9,17 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSshStage, type SshStage } from "../conformance/ssh/stage.ts";
+import {
+  manySessions,
+  residentMiB,
+  round,
+  sftpRates,
+  stalledReaders,
+  type Way,
+} from "./ssh-load.ts";
 
 const { values } = parse(process.argv.slice(2));
 const folder = mkdtempSync(join(tmpdir(), "custody-bench-ssh-"));
-
-interface Way {
-  readonly name: "direct" | "jump" | "gateway";
-  readonly options: readonly string[];
-  readonly secret: string;
-}
 
 try {
   const key = join(folder, "key");
@@ -28,14 +31,16 @@ try {
   await using stage = await openSshStage({
     policies,
     sshd: [`AuthorizedKeysFile ${key}.pub`],
-    limits: ", recordingResponseBytes: 64KiB",
+    limits: ", recordingResponseBytes: 64KiB, sessionsPerDelegation: 2000",
   });
   const results: Record<string, unknown> = { bytes: values.bytes, commands: values.commands };
   for (const way of ways(stage, key)) {
     results[way.name] = {
       outMiBPerS: await bulkOut(stage, way),
       inMiBPerS: await bulkIn(stage, way),
+      ...(await sftpRates(stage, way, folder, values.bytes)),
       ...(await latencies(stage, way)),
+      many: await manySessions(stage, way, folder, values.sessions),
     };
   }
   const rate = (way: string, what: string) =>
@@ -43,9 +48,13 @@ try {
   results.ratios = {
     bulkOutToJump: round(rate("gateway", "outMiBPerS") / rate("jump", "outMiBPerS")),
     bulkInToJump: round(rate("gateway", "inMiBPerS") / rate("jump", "inMiBPerS")),
+    sftpOutToJump: round(rate("gateway", "sftpOutMiBPerS") / rate("jump", "sftpOutMiBPerS")),
+    sftpInToJump: round(rate("gateway", "sftpInMiBPerS") / rate("jump", "sftpInMiBPerS")),
     commandToJump: round(rate("gateway", "commandP50Ms") / rate("jump", "commandP50Ms")),
     commandToDirect: round(rate("gateway", "commandP50Ms") / rate("direct", "commandP50Ms")),
   };
+  const [, , gateway] = ways(stage, key);
+  if (gateway !== undefined) results.stalled = await stalledReaders(stage, gateway, folder);
   results.gatewayResidentMiB = residentMiB(stage.gateway.pid);
   console.log(values.json ? JSON.stringify(results) : JSON.stringify(results, null, 2));
 } finally {
@@ -58,7 +67,7 @@ function ways(stage: SshStage, key: string): readonly Way[] {
     ...["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", `UserKnownHostsFile=${folder}/hosts`],
     ...["-o", "LogLevel=ERROR", "-i", key, "-o", "IdentitiesOnly=yes"],
   ];
-  const direct = [...common, "-p", String(server.port), "-l", server.user];
+  const direct = [...common, "-o", `Port=${server.port}`, "-o", `User=${server.user}`];
   const inner = ["ssh", ...direct, "-W", "%h:%p", "127.0.0.1"].join(" ");
   return [
     { name: "direct", options: direct, secret: "" },
@@ -66,7 +75,7 @@ function ways(stage: SshStage, key: string): readonly Way[] {
     {
       name: "gateway",
       // As custody ssh-config writes it.
-      options: ["-c", "^aes128-gcm@openssh.com", ...stage.options],
+      options: ["-o", "Ciphers=^aes128-gcm@openssh.com", ...stage.options],
       secret: stage.handles.data,
     },
   ];
@@ -150,18 +159,9 @@ async function until(holds: () => boolean): Promise<void> {
   throw new Error("the connection was not there in time");
 }
 
-function residentMiB(pid: number): number {
-  const [, kib = "0"] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
-  return round(Number(kib) / 1024);
-}
-
 function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? 0;
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
 }
 
 function parse(args: readonly string[]) {
@@ -174,6 +174,7 @@ function parse(args: readonly string[]) {
       json: args.includes("--json"),
       bytes: numberOf("--bytes", 64 << 20),
       commands: numberOf("--commands", 40),
+      sessions: numberOf("--sessions", 500),
     },
   };
 }
