@@ -10,9 +10,21 @@ import {
   type TestPostgres,
 } from "../../../../conformance/support/postgres-server.ts";
 import { connectRaw, type RawConnection } from "../../../../fuzz/postgres/raw-connection.ts";
+import {
+  agent,
+  createTestAccess,
+  engineer,
+  entry,
+  policy,
+  subject,
+} from "../../access/access.fixture.ts";
 import type { Access, Operation } from "../../access/operation.ts";
 import { type RelayHarness, startRelay } from "./relay-harness.ts";
-import { type Replicated, readReplicationCommand } from "./replication-command.ts";
+import {
+  type Replicated,
+  readReplicationCommand,
+  replicationOperation,
+} from "./replication-command.ts";
 
 const LOGICAL: Replicated = {
   place: { target: "orders", database: "shop" },
@@ -85,6 +97,58 @@ describe("a command of the replication protocol", () => {
     const physical = { ...LOGICAL, physical: true };
     const path = "SELECT pg_catalog.set_config('search_path', '', false);";
     assert.equal(typeof effects(path, physical), "string");
+  });
+});
+
+describe("policies and grants", () => {
+  const CONNECT = `@id("connect") permit (principal, action == Custody::Action::"connect", resource);`;
+  const everything = `@id("data") permit (principal, action in SQL::Action::"data", resource);
+    @id("schema") permit (principal, action in SQL::Action::"schema", resource);
+    @id("privilege") permit (principal, action in SQL::Action::"privilege", resource);`;
+  const logical = `@id("logical") permit (principal, action == SQL::Action::"replicate",
+    resource == SQL::Schema::"orders/shop");`;
+  const server = `@id("server") permit (principal, action == SQL::Action::"replicate",
+    resource == SQL::Schema::"orders/*");`;
+  const target = `@id("target") permit (principal, action == SQL::Action::"replicate",
+    resource in Custody::Target::"orders");`;
+  const past = `@id("past") permit (principal, action == SQL::Action::"replicate_past_masks",
+    resource in Custody::Target::"orders");`;
+  const physical = { ...LOGICAL, physical: true };
+  const classified = { ...LOGICAL, classified: true };
+  const verdict = (text: string, replicated: Replicated, who = subject([engineer])) =>
+    createTestAccess(policy(`${CONNECT}\n${text}`)).access.authorize(
+      who,
+      replicationOperation(replicated, "start-up"),
+    ).verdict;
+
+  test("permit it by its own name only, a database apart from the server", () => {
+    for (const replicated of [LOGICAL, physical, classified])
+      assert.equal(verdict(everything, replicated), "deny");
+    assert.equal(verdict(logical, LOGICAL), "permit");
+    assert.equal(verdict(logical, physical), "deny");
+    assert.equal(verdict(server, physical), "permit");
+    assert.equal(verdict(server, LOGICAL), "deny");
+    for (const replicated of [LOGICAL, physical])
+      assert.equal(verdict(target, replicated), "permit");
+  });
+
+  test("have to say that masks do not hold where there is something to mask", () => {
+    assert.equal(verdict(target, classified), "deny");
+    assert.equal(verdict(past, classified), "deny");
+    assert.equal(verdict(`${target}\n${past}`, classified), "permit");
+  });
+
+  test("of an agent name the action and the database, or all of the server", () => {
+    const inherit = `@id("agents") permit (principal is Custody::Agent, action, resource);`;
+    const by = (actions: string[], resources: string[]) =>
+      subject([engineer, agent("backup", [entry({ actions, resources })])]);
+    const text = `${target}\n${inherit}`;
+    assert.equal(verdict(text, LOGICAL, by(["sql:replicate"], ["shop"])), "permit");
+    // What is in a database is less than the database.
+    assert.equal(verdict(text, LOGICAL, by(["sql:replicate"], ["shop/*"])), "deny");
+    assert.equal(verdict(text, LOGICAL, by(["sql:data"], ["shop"])), "deny");
+    assert.equal(verdict(text, physical, by(["sql:replicate"], ["shop", "shop/*"])), "deny");
+    assert.equal(verdict(text, physical, by(["sql:replicate"], ["*"])), "permit");
   });
 });
 
