@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { decodeErrorFields } from "@custody/wire/postgres/backend.ts";
 import { copyData, copyDone, parse, query, sync } from "@custody/wire/postgres/frontend.ts";
 import {
@@ -236,6 +237,28 @@ describe("a replication connection", () => {
     assert.equal((await reads.until("Z")).at(-1), "Z");
     relay.revoke();
     assert.deepEqual(await reads.until("Z"), ["E:57P01"]);
+  });
+
+  test("forwards nothing more once its delegation has ended", async () => {
+    permits = ["sql:replicate"];
+    await postgres.query("shop", "create publication ended for all tables");
+    await using connection = await connect("database");
+    const reads = reader(connection);
+    connection.socket.write(query("CREATE_REPLICATION_SLOT e TEMPORARY LOGICAL pgoutput"));
+    assert.equal((await reads.until("Z")).at(-2), "C");
+    const options = "(proto_version '1', publication_names 'ended')";
+    connection.socket.write(query(`START_REPLICATION SLOT e LOGICAL 0/0 ${options}`));
+    assert.deepEqual(await reads.until("W"), ["W"]);
+    // Waits for the stream to end; the delegation ends first.
+    const before = relay.leaves.length;
+    connection.socket.write(query("CREATE_REPLICATION_SLOT late LOGICAL pgoutput"));
+    await delay(100);
+    relay.revoke();
+    assert.equal((await reads.until("Z")).at(-1), "E:57P01");
+    const intents = relay.leaves.slice(before).filter(({ event }) => event === "command.intent");
+    assert.deepEqual(intents, []);
+    const slots = "select slot_name from pg_replication_slots where slot_name = 'late'";
+    assert.deepEqual(await postgres.query("shop", slots), []);
   });
 
   test("of the whole server sends a backup and its log", async () => {

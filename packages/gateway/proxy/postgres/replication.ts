@@ -195,6 +195,8 @@ export class ReplicationRelay {
     const { text } = decodeQuery(buffer, start, end);
     const bytes = copyOf(message);
     if (this.#phase !== "idle") await new Promise<void>((resolve) => (this.#onIdle = resolve));
+    // It may have waited for a session that was ended meanwhile: nothing more reaches the target (I1).
+    if (this.#ended !== undefined) return;
     const { book, journal, replicated } = this.#context;
     const requestId = book.nextRequestId();
     const read = readReplicationCommand(text, replicated);
@@ -212,7 +214,7 @@ export class ReplicationRelay {
     this.#running = { requestId, bytes: 0, outcome: "ok" };
     book.beginCommand(command, judged.permit, undefined);
     await new Promise<void>((resolve) => journal.barrier("strict", resolve));
-    this.#upstream.socket.write(bytes);
+    if (this.#ended === undefined) this.#upstream.socket.write(bytes);
   }
 
   #idle(): void {
