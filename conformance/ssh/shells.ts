@@ -25,7 +25,7 @@ export const SHELLS: readonly SshCase[] = [
         "",
         [
           ...[PYTHON, script, "ready", "from-olga\\r"],
-          ...[process.execPath, CUSTODY, "join", id, "--mode", "peer"],
+          ...["--", process.execPath, CUSTODY, "join", id, "--mode", "peer"],
         ],
         { env: userEnvironment(home) as Record<string, string>, timeoutMs: 90_000 },
       );
@@ -46,6 +46,25 @@ export const SHELLS: readonly SshCase[] = [
       const replayed = JSON.stringify(await stage.replay(id));
       assert.match(replayed, /"type":"joined"/);
       assert.match(replayed, /"type":"typed"/);
+    },
+  },
+  {
+    name: "hold to run: the Enter of a line that is denied as a command is held once",
+    needs: [PYTHON],
+    async run(stage) {
+      const script = new URL("join-shell.py", import.meta.url).pathname;
+      const steps = [
+        // Whatever the prompt is: the shell says when it is there.
+        ...["", "PS1=; echo st''arted\\r", "started\r\n", "rm /no/such/file\\r"],
+        ...["Enter once more", "\\r", "No such file", "exit 9\\r"],
+      ];
+      const ran = await stage.run(
+        stage.handles.person,
+        [PYTHON, script, ...steps, "--", "ssh", "-tt", ...stage.options, HOST],
+        { timeoutMs: 90_000 },
+      );
+      assert.equal(ran.code, 9, ran.stdout.toString() + ran.stderr);
+      assert.match(ran.stdout.toString(), /would not run this as a command: exec on command rm/);
     },
   },
   {

@@ -139,6 +139,7 @@ targets:
         deploy:
           user: ${server.user}
           shell: ${options.shell ?? "bash"}
+          holdToRun: true
           credential: { certificate: {} }
     tags: { env: test }
 limits: { holdWait: 20s, holdRepeat: 2s${options.limits ?? ""} }

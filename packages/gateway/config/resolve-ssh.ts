@@ -18,6 +18,7 @@ export function resolveSsh(
       name: account,
       user,
       shell: document.shell,
+      ...(document.holdToRun ? { holdToRun: true } : {}),
       credential: resolveCredential(context, user, document.credential),
     };
   });

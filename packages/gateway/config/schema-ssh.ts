@@ -76,6 +76,12 @@ export const ssh = z
               "Its login shell, which reads what was decided as it was decided. Left out: no command line is forwarded.",
             )
             .optional(),
+          holdToRun: z
+            .boolean()
+            .describe(
+              "In shells, hold back the Enter of a typed line that policies would forbid or hold as a command, until it is pressed again. A guard against slips, no more.",
+            )
+            .default(false),
           credential: credential.describe("How the gateway signs in to it."),
         }),
       )

@@ -26,6 +26,8 @@ export interface SshAccount {
   readonly user: string;
   /** Its login shell there; undefined: not declared, and then no command line is forwarded. */
   readonly shell: SshShell | undefined;
+  /** Typed lines that policies are against wait for a second Enter. Absent: they do not. */
+  readonly holdToRun?: boolean;
   readonly credential: SshCredential;
 }
 

@@ -45,6 +45,18 @@ export function readExec(
   return { operation: unknown("exec on a command line", why), line: bytes, argv };
 }
 
+/** Of a line typed into a shell: why it would not run as a command; undefined: it would, or is not read. */
+export function whyNotExec(
+  { grammars, judge, site }: Pick<RelayContext, "grammars" | "judge" | "site">,
+  line: string,
+): string | undefined {
+  const reading = readLine(Buffer.from(line, "utf8"), grammars);
+  if (!reading.ok) return undefined;
+  const operation = commandOperation(site, reading.command);
+  if (judge.permits(operation)) return undefined;
+  return `Custody would not run this as a command: ${operation.summary}`;
+}
+
 function wordsOf(
   effects: readonly { readonly program: string; readonly arguments: readonly string[] }[],
 ): readonly string[] {

@@ -332,7 +332,7 @@ class Door {
     const relay: Relay = new Relay(client, upstream, {
       ...{ judge, recorder, grammars, clock, log },
       site: { target: target.name, account },
-      shell: target.accounts.find(({ name }) => name === account)?.shell,
+      ...shellOf(target, account),
       showParticipant: (participant, view) => control.showParticipant(sessionId, participant, view),
       commandConnections: new CommandConnections({
         credentialFor: async (line) => control.commandCredential?.(session.sessionId, line),
@@ -356,4 +356,9 @@ class Door {
     access.forget(session.sessionId);
     await control.closeSession(session.sessionId, reason, recorder.end());
   }
+}
+
+function shellOf({ accounts }: SshTarget, account: string) {
+  const { holdToRun = false, shell } = accounts.find(({ name }) => name === account) ?? {};
+  return { holdToRun, shell };
 }

@@ -17,6 +17,8 @@ export interface RelayContext {
   readonly site: Site;
   /** The account's login shell; undefined: not declared. */
   readonly shell: SshShell | undefined;
+  /** Slips in shells are held back (slip-guard.ts). */
+  readonly holdToRun: boolean;
   readonly judge: Judge;
   readonly recorder: Recorder;
   readonly grammars: Grammars;

@@ -101,6 +101,7 @@ function standIns(outcomes: string[]): Omit<RelayDeps, "log"> {
   return {
     site: { target: "web-1", account: "deploy" },
     shell: "bash",
+    holdToRun: false,
     judge: { book, judge: async () => permitted, mayBe: () => true } as never,
     recorder: { room: () => true, typed: () => undefined, data: () => undefined } as never,
     grammars: loadGrammars(),

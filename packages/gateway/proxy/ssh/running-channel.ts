@@ -9,11 +9,13 @@ import { type ChannelRequest, STDERR } from "@custody/wire/ssh/requests.ts";
 import type { Permit } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Detection } from "../../masking/nets.ts";
+import { whyNotExec } from "./exec.ts";
 import type { ChannelEnd } from "./flow.ts";
 import { OutputMasks } from "./output-masks.ts";
 import type { ChannelHandler, ClientSide, RelayContext } from "./relay-context.ts";
 import { SftpRelay } from "./sftp-relay.ts";
 import type { SharedTerminal } from "./shared-terminals.ts";
+import { SlipGuard } from "./slip-guard.ts";
 import { EXIT, type Lines, plain, shown } from "./wording.ts";
 
 export interface Start {
@@ -31,6 +33,7 @@ export interface Start {
 }
 
 const STARTED = "started";
+const HELD = "  Enter once more runs it all the same; any other key edits it";
 const STATUS_WAIT_MS = 500;
 
 export class RunningChannel implements ChannelHandler {
@@ -42,6 +45,7 @@ export class RunningChannel implements ChannelHandler {
   readonly #masks: OutputMasks | undefined;
   /** Of a shell, for others who take part in it. */
   #shared: SharedTerminal | undefined;
+  readonly #slips: SlipGuard | undefined;
   #exit: Extract<ChannelRequest, { kind: "exit-status" | "exit-signal" }> | undefined;
   #outputBytes = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -60,6 +64,8 @@ export class RunningChannel implements ChannelHandler {
     client.toClient.from(this.#end);
     if (start.masks.length > 0 && start.mode !== "subsystem")
       this.#masks = new OutputMasks(start.masks);
+    if (start.mode === "shell" && context.holdToRun && client.terminal !== undefined)
+      this.#slips = new SlipGuard((line) => whyNotExec(context, line));
     if (start.mode === "subsystem")
       this.#sftp = new SftpRelay(context, {
         ...{ toTarget: client.toTarget, toClient: client.toClient },
@@ -84,7 +90,9 @@ export class RunningChannel implements ChannelHandler {
     }
     // What is typed into a terminal without echo is not shown, and not kept either.
     if (this.#client.terminal === undefined) this.#record("stdin", data);
-    this.#client.toTarget.push(0, data, data.length);
+    const { held, keys } = this.#slips?.typed(data) ?? { held: undefined, keys: data };
+    this.#client.toTarget.push(0, keys, data.length);
+    if (held !== undefined) this.#client.toClient.push(STDERR, shown(["", held, HELD], true), 0);
   }
 
   onClientEof(): void {
