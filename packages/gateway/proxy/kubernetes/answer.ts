@@ -19,7 +19,7 @@ import type { UpstreamResponse } from "./upstream.ts";
 export interface ClientAnswer {
   writeHead(status: number, headers: Record<string, string | string[]>): unknown;
   write(chunk: Buffer): boolean;
-  end(): unknown;
+  end(chunk?: Buffer): unknown;
   destroy(error?: Error): unknown;
   once(event: "drain" | "close", listener: () => void): unknown;
   flushHeaders(): void;
@@ -168,7 +168,7 @@ async function relayObjects(body: Readable, out: Out, plan: AnswerPlan): Promise
     if (parts.length > 0) await out.send(parts.splice(0));
   }
   splitter.end();
-  await out.send(parts);
+  await out.send(parts, true);
 }
 
 function masked(mask: AnswerMask, bytes: Buffer): Buffer {
@@ -243,6 +243,7 @@ class Out {
   readonly #answer: UpstreamResponse;
   readonly #client: ClientAnswer;
   readonly #plan: AnswerPlan;
+  #hasEnded = false;
 
   constructor(answer: UpstreamResponse, client: ClientAnswer, plan: AnswerPlan) {
     this.#answer = answer;
@@ -261,28 +262,33 @@ class Out {
     const { status } = this.#answer;
     recorder.typed({ kind: "http-response", request: requestId, status });
     this.#client.writeHead(status, headers);
-    this.#client.flushHeaders();
+    // Whoever watches counts on it before anything happens; elsewhere it goes out with what it is about.
+    if (this.#plan.form === "watch" || this.#plan.form === "text") this.#client.flushHeaders();
   }
 
-  async send(parts: readonly Buffer[]): Promise<void> {
+  /** `isLast`: nothing comes after it, and the answer ends with it. */
+  async send(parts: readonly Buffer[], isLast = false): Promise<void> {
     this.#plan.signal.throwIfAborted();
     if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
     const chunk = parts.length === 1 ? (parts[0] ?? EMPTY) : Buffer.concat(parts);
-    if (chunk.length === 0) return;
+    if (chunk.length === 0 && !isLast) return;
     this.bytes += chunk.length;
     const { obligations, recorder, requestId } = this.#plan;
     if (this.bytes > (obligations.maxBytes ?? Number.POSITIVE_INFINITY))
       throw limited(`${obligations.maxBytes} bytes`);
     this.head();
-    recorder.data(requestId, 0, "response", chunk, obligations.record);
-    const isRoom = this.#client.write(chunk);
-    if (!isRoom) await this.#drained();
+    if (chunk.length > 0) recorder.data(requestId, 0, "response", chunk, obligations.record);
+    if (isLast) {
+      this.#hasEnded = true;
+      this.#client.end(chunk);
+    } else if (!this.#client.write(chunk)) await this.#drained();
     await new Promise<void>((resolve) => {
       if (recorder.room(resolve)) resolve();
     });
   }
 
   async end(): Promise<void> {
+    if (this.#hasEnded) return;
     this.head();
     this.#client.end();
   }

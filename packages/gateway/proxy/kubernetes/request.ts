@@ -106,8 +106,11 @@ export async function serveRequest(
 ): Promise<void> {
   const requestId = session.book.nextRequestId();
   const running = session.begin();
-  const onClose = () => running.abort(new GatewayError("protocol", "the client went away"));
-  client.once("close", onClose);
+  let isServed = false;
+  // Every answer closes in the end: only before its end somebody went away.
+  client.once("close", () => {
+    if (!isServed) running.abort(new GatewayError("protocol", "the client went away"));
+  });
   let isWatch = false;
   try {
     const prepared = prepare(deps, session, request, requestId);
@@ -134,6 +137,7 @@ export async function serveRequest(
   } catch (thrown) {
     fail(deps, client, thrown, requestId, isWatch);
   } finally {
+    isServed = true;
     session.finish(running);
   }
 }

@@ -92,6 +92,8 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
           if (method !== "GET" || signal.aborted || !hasEnded(error)) throw error;
           return ask();
         });
+        // Who reads it is told what broke it; given up unread, its error would be nobody's and end the process.
+        answer.body.on("error", () => undefined);
         return { status: answer.statusCode, headers: answer.headers, body: answer.body };
       } catch (cause) {
         throw unavailable(cause);
