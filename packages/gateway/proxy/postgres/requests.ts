@@ -28,7 +28,7 @@ import {
   query,
 } from "@custody/wire/postgres/frontend.ts";
 import type { RequestKind } from "@custody/wire/postgres/reply-tracker.ts";
-import type { Denial, Permit } from "../../access/operation.ts";
+import type { Denial } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import {
   type Ending,
@@ -50,7 +50,14 @@ import {
   waitForReplies,
 } from "./judge.ts";
 import { NEVER_CERTAIN, requireWholeName } from "./names.ts";
-import type { QueryPlan, StatementPlan, Unclassified } from "./plan.ts";
+import type { QueryPlan, StatementPlan } from "./plan.ts";
+import {
+  asDenial,
+  madeBySql,
+  PARAMETER_RUNS_CODE,
+  refusedGuess,
+  unclassified,
+} from "./refusals.ts";
 import type { RelayControl, RelayState } from "./relay-state.ts";
 import { StoredMasks } from "./write-back.ts";
 
@@ -180,7 +187,9 @@ export class Requests implements ClientMessages {
     if ("error" in verdict)
       return this.#poisonQuery(requestId, text, verdict.error, verdict.denial, plan);
 
-    const stored = this.#stored.inCommand(plan, undefined) ?? this.#guessed(plan, verdict.permit);
+    const stored =
+      this.#stored.inCommand(plan, undefined) ??
+      refusedGuess(this.#state.context, plan, verdict.permit);
     if (stored !== undefined) return this.#poisonQuery(requestId, text, stored, undefined, plan);
 
     this.#intent(requestId, plan, undefined, verdict);
@@ -349,7 +358,9 @@ export class Requests implements ClientMessages {
     if ("error" in verdict)
       return this.#poisonExecute(requestId, plan, verdict.error, verdict.denial);
 
-    const stored = this.#stored.inCommand(plan, portal) ?? this.#guessed(plan, verdict.permit);
+    const stored =
+      this.#stored.inCommand(plan, portal) ??
+      refusedGuess(this.#state.context, plan, verdict.permit);
     if (stored !== undefined) return this.#poisonExecute(requestId, plan, stored);
 
     // A plan of another catalogue is checked anew.
@@ -519,24 +530,6 @@ export class Requests implements ClientMessages {
     this.#state.toServer.requires(plan.plainRead ? "ordered" : "strict");
   }
 
-  /** Why a comparison with a value nobody may see is one too many. */
-  #guessed({ operation }: QueryPlan, { obligations }: Permit): StatementError | undefined {
-    if (operation.touches.length === 0) return undefined;
-    const classes = operation.touches
-      .filter((touch) => touch.use === "match" && !obligations.unmask.has(touch.class))
-      .map((touch) => touch.class);
-    if (classes.length === 0) return undefined;
-    const { guesses, limits } = this.#state.context;
-    if (guesses.spend([...new Set(classes)])) return undefined;
-    return {
-      sqlState: "53400",
-      message: `Custody denied it: there were ${limits.matchesPerHour} comparisons with ${classes[0]} within an hour`,
-      detail: "Whoever may guess without end knows the value. Comparisons come back over time.",
-      hint: undefined,
-      position: undefined,
-    };
-  }
-
   #denied(requestId: string, text: string, plan: QueryPlan | undefined, denial: Denial): void {
     this.#state.context.book.denied(requestId, text, plan, denial);
     this.#state.toServer.requires("ordered");
@@ -564,27 +557,8 @@ function sentFor(
   return [renamed, 0, renamed.length];
 }
 
-/** Its statement says nothing of it, so it could not be judged. */
-const PARAMETER_RUNS_CODE: StatementError = {
-  sqlState: "0A000",
-  message: "a parameter of this type is not supported through the gateway",
-  detail: "Making a value of it runs a function somebody wrote.",
-  hint: "leave its type open, and write the cast in the statement",
-  position: undefined,
-};
-
 function copiesIn({ kind }: StatementPlan): boolean {
   return kind.kind === "copy" && kind.direction === "in";
-}
-
-function madeBySql(made: string, run: string): StatementError {
-  return {
-    sqlState: "0A000",
-    message: `what ${made} made is run with ${run}, not by message`,
-    detail: undefined,
-    hint: undefined,
-    position: undefined,
-  };
 }
 
 /** S and X; and H, which is harmless. */
@@ -592,25 +566,3 @@ const ENDS_DROPPING = new Set([0x53, 0x58, 0x48]);
 
 /** What belongs to a COPY FROM STDIN or is dropped during one: d, c, f, S, H; and X. */
 const COPY_TYPES = new Set([0x64, 0x63, 0x66, 0x53, 0x48, 0x58]);
-
-/** As PostgreSQL itself says it, to the letter: a typo looks as it would without us. */
-function unclassified(plan: Unclassified): StatementError {
-  return {
-    sqlState: plan.sqlState,
-    message: plan.message,
-    detail: undefined,
-    hint: undefined,
-    position: plan.position,
-  };
-}
-
-function asDenial(error: StatementError): Denial {
-  return {
-    kind: "unknown",
-    what: "a statement that could not be classified",
-    policyId: undefined,
-    message: error.message,
-    hop: undefined,
-    hopLabel: undefined,
-  };
-}
