@@ -491,6 +491,27 @@ test("a secret that was pasted in is not repeated in the message", () => {
   assert.ok(!JSON.stringify(loaded.problems).includes("hunter2"));
 });
 
+test("psql is sent only to a provider of people that takes access tokens", () => {
+  const corp =
+    "providers:\n  corp:\n    oidc: { issuer: https://id.example.com, audience: a, kind: ";
+  for (const [more, message] of [
+    ["users }", /takes ID tokens/],
+    ["workloads, token: access_token, claims: { a: b } }", /no OpenID Connect provider of people/],
+    ["users, token: access_token }", undefined],
+  ] as const) {
+    const text = `version: 1\n${corp}${more}\npostgres: { signIn: [oauth], oauthProvider: corp }\n`;
+    const loaded = parseConfig(file, text);
+    if (message === undefined) {
+      assert.ok(loaded.ok, JSON.stringify(loaded));
+      assert.deepEqual(loaded.config.postgres, { signIn: ["oauth"], oauthProvider: "corp" });
+      continue;
+    }
+    assert.ok(!loaded.ok);
+    assert.equal(loaded.problems[0]?.path, "postgres.oauthProvider");
+    assert.match(loaded.problems[0]?.message ?? "", message);
+  }
+});
+
 test("all problems are reported at once, in the order of the file", () => {
   const loaded = parseConfig(file, "version: 1\nbanana: 1\nlimits: { holdWait: 1 }\nmasks: 3\n");
   assert.ok(!loaded.ok);

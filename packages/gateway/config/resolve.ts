@@ -107,10 +107,17 @@ function resolvePostgresDoor(
   { signIn, oauthProvider }: ConfigDocument["postgres"],
   providers: ReadonlyMap<string, Provider>,
 ): Config["postgres"] {
-  if (oauthProvider !== undefined && providers.get(oauthProvider)?.kind !== "users")
+  const path = ["postgres", "oauthProvider"];
+  const provider = providers.get(oauthProvider ?? "");
+  if (oauthProvider !== undefined && provider?.kind !== "users")
     context.findings.push({
-      path: ["postgres", "oauthProvider"],
+      path,
       message: `${oauthProvider} is no OpenID Connect provider of people`,
+    });
+  else if (provider !== undefined && provider.token !== "access_token")
+    context.findings.push({
+      path,
+      message: `${oauthProvider} takes ID tokens, and clients of PostgreSQL show access tokens: set its \`token\``,
     });
   return { signIn, oauthProvider };
 }
