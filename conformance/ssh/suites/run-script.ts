@@ -43,7 +43,7 @@ export async function runScript(pointed: Pointed, script: string): Promise<Scrip
       ([kind, names]) =>
         `    "-Q ${kind}") exec sh -c 'ssh -Q ${kind} | grep -xF ${names.map((name) => `-e ${name}`).join(" ")}';;`,
     ),
-    '    *" -Q"|*" -V"|*" -G"|"-o ProxyCommand"*) exec /usr/bin/ssh "$@";;',
+    '    "-Q "*|*" -V"|*" -G"|"-o ProxyCommand"*) exec /usr/bin/ssh "$@";;',
     `    "-p ${port}"|*" -p${port}"|*" -p") ;;`,
     '    "-p "*|*" -p"[0-9]*) exec /usr/bin/ssh "$@";;',
     "  esac",
