@@ -3,13 +3,16 @@
 // certificates, and what approvers are shown. On a stage of its own; each step must end as it says.
 
 import assert from "node:assert/strict";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { generateKeyPairSync, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import type { Readable } from "node:stream";
 import { openClientAuthority } from "@custody/gateway/config/client-authority.ts";
 import { Agent, fetch } from "undici";
-import { kubectls, type Ran, runKubectl } from "../../kubernetes/clients.ts";
+import { type Kubectl, kubectls, type Ran, runKubectl } from "../../kubernetes/clients.ts";
 import { type KubernetesStage, openKubernetesStage } from "../../kubernetes/stage.ts";
 import { CUSTODY, runCustody, userEnvironment } from "../../support/command-line.ts";
 
@@ -21,7 +24,7 @@ export interface StepsReport {
 const CARD = "4111111111111111";
 const HIDDEN = `hidden${randomBytes(6).toString("hex")}`;
 const GUESSED = `value${randomBytes(6).toString("hex")}`;
-const WAIT_MS = 30_000;
+const WAIT_MS = 120_000;
 
 const POLICIES = `
 @id("steps-connect") permit (principal, action == Custody::Action::"connect", resource);
@@ -57,9 +60,20 @@ const TARGET = (certificate: string, key: string) => `        minted:
 
 interface Scene {
   readonly stage: KubernetesStage;
+  readonly program: Kubectl;
+  readonly config: string;
+  /** An answer that goes on. */
+  follow(path: string, headers: Readonly<Record<string, string>>): Promise<Followed>;
   /** As an agent of the engineer's. */
   ask(method: string, path: string, body?: unknown, type?: string): Promise<Asked>;
   kubectl(args: readonly string[], options?: Parameters<typeof runKubectl>[3]): Promise<Ran>;
+}
+
+interface Followed extends AsyncDisposable {
+  /** All of it so far, once it has this. */
+  until(word: string): Promise<string>;
+  /** Resolves when it ends, however it does. */
+  end(): Promise<void>;
 }
 
 interface Asked {
@@ -132,6 +146,7 @@ const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
 
   "a filtered list and watch show what may be read, in every form": async ({
     ask,
+    follow,
     kubectl,
     stage,
   }) => {
@@ -147,18 +162,26 @@ const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
     assert.equal(table.code, 0, table.stderr);
     assert.ok(table.stdout.includes("shown") && !table.stdout.includes(HIDDEN), table.stdout);
     assert.equal((await ask("GET", "/api/v1/configmaps?continue=x")).status, 403);
-    const watching = kubectl(["get", "configmaps", "-A", "--watch-only", "--output-watch-events"], {
-      timeoutMs: 6000,
-    });
-    await new Promise((resolve) => setTimeout(resolve, 2500));
-    for (const [namespace, name] of [
-      [HIDDEN, `${HIDDEN}-new`],
-      ["shop", "shown-new"],
-    ])
-      await call("POST", `/api/v1/namespaces/${namespace}/configmaps`, { metadata: { name } });
-    const { stdout } = await watching;
-    assert.ok(stdout.includes("ADDED") && stdout.includes("shown-new"), stdout);
-    assert.ok(!stdout.includes(HIDDEN), stdout);
+    const list = JSON.parse((await ask("GET", "/api/v1/configmaps")).text) as {
+      metadata: { resourceVersion: string };
+    };
+    for (const form of ["", ";as=Table;v=v1;g=meta.k8s.io"]) {
+      const from = list.metadata.resourceVersion;
+      await using watch = await follow(`/api/v1/configmaps?watch=1&resourceVersion=${from}`, {
+        accept: `application/json${form}`,
+      });
+      const name = `new${randomBytes(4).toString("hex")}`;
+      for (const [namespace, one] of [
+        [HIDDEN, `${HIDDEN}-${name}`],
+        ["shop", name],
+      ])
+        await call("POST", `/api/v1/namespaces/${namespace}/configmaps`, {
+          metadata: { name: one },
+        });
+      // Events come in order: what is hidden would have come before.
+      const text = await watch.until(name);
+      assert.ok(text.includes("ADDED") && !text.includes(HIDDEN), text);
+    }
   },
 
   "columns and members of a custom resource do not show an environment": async ({
@@ -245,7 +268,9 @@ const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
       CUSTODY_CA: stage.gateway.caFile,
     };
     const get = () =>
-      runKubectl(program, config, ["get", "pods", "-n", "shop", "-o", "name"], { env: own });
+      runKubectl(program, config, ["get", "pods", "-n", "shop", "-o", "name"], {
+        ...{ env: own, timeoutMs: WAIT_MS },
+      });
     const listed = await get();
     assert.match(listed.stdout, /^pod\/web-1$/m, listed.stderr);
     const shown = await credential(stage, own);
@@ -295,27 +320,43 @@ const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
   },
 
   // Last: it changes the policies of all of them.
-  "what runs ends when policies no longer permit it": async ({ kubectl, stage }) => {
-    const timeoutMs = WAIT_MS;
-    const running = [
-      ["exec", "-i", "web-1", "--", "sleep", "60"],
-      ["get", "configmaps", "-n", "shop", "--watch"],
-      ["logs", "-f", "web-1"],
-      ["port-forward", "pod/web-1", ":9"],
-    ].map((args) => kubectl(args, { timeoutMs }));
-    await new Promise((resolve) => setTimeout(resolve, 4000));
-    const folder = join(dirname(stage.gateway.configFile), "policies");
-    writeFileSync(
-      join(folder, "zz-stop.cedar"),
-      `@id("stopped") @message("stopped for the steps") forbid (principal, action in [K8s::Action::"data", K8s::Action::"portforward"], resource);\n`,
+  "what runs ends when policies no longer permit it": async ({
+    config,
+    follow,
+    kubectl,
+    program,
+    stage,
+  }) => {
+    const exec = kubectl(["exec", "-i", "web-1", "--", "sleep", "600"]);
+    const { ran } = stage.kubelet;
+    await eventually(() => ran.find((words) => words.includes("600")));
+    await using watch = await follow(`${SHOP}/secrets?watch=1`, {});
+    await watch.until("ADDED");
+    await using log = await follow(`${SHOP}/pods/web-1/log?follow=true`, {});
+    await log.until("line 1");
+    const forward = spawn(
+      program.program,
+      ["--kubeconfig", config, "-n", "shop", "port-forward", "pod/web-1", ":9"],
+      { env: { HOME: stage.folder, PATH: "/usr/bin:/bin" }, stdio: ["ignore", "pipe", "pipe"] },
     );
-    process.kill(stage.gateway.pid, "SIGHUP");
-    const ends = await Promise.all(running);
-    const [exec, watch, , forward] = ends;
-    for (const one of ends) assert.notEqual(one.code, -1, "it was never ended");
-    assert.match(exec?.stderr ?? "", /stopped for the steps/);
-    assert.match(`${watch?.stdout}${watch?.stderr}`, /stopped for the steps|no longer permitted/);
-    assert.ok(forward !== undefined);
+    const forwardEnds = once(forward, "close");
+    try {
+      await begun(forward);
+      const folder = join(dirname(stage.gateway.configFile), "policies");
+      writeFileSync(
+        join(folder, "zz-stop.cedar"),
+        `@id("stopped") @message("stopped for the steps") forbid (principal, action in [K8s::Action::"data", K8s::Action::"portforward"], resource);\n`,
+      );
+      process.kill(stage.gateway.pid, "SIGHUP");
+      const ended = await exec;
+      assert.match(ended.stderr, /no longer permitted: stopped for the steps/);
+      const last = await watch.until('"ERROR"');
+      assert.match(last, /no longer permitted: stopped for the steps/);
+      await log.end();
+      await forwardEnds;
+    } finally {
+      forward.kill();
+    }
   },
 };
 
@@ -377,16 +418,52 @@ async function openScene(folder: string): Promise<Scene> {
   if (program === undefined) throw new Error("there is no kubectl");
   const ca = readFileSync(stage.gateway.caFile, "utf8");
   const dispatcher = new Agent({ connect: { ca } });
+  const origin = stage.address.replace("/prod", "/edit~prod");
+  const authorization = `Bearer ${token}`;
   return {
-    stage,
-    kubectl: (args, options) => runKubectl(program, config, args, options),
+    ...{ stage, program, config },
+    async follow(path, headers) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const answer = await fetch(`${origin}${path}`, {
+        ...{ dispatcher, signal, headers: { ...headers, authorization } },
+      });
+      assert.equal(answer.status, 200);
+      return followed(answer.body ?? assert.fail("no body"), controller);
+    },
+    kubectl: (args, options) =>
+      runKubectl(program, config, args, { timeoutMs: WAIT_MS, ...options }),
     async ask(method, path, body, type = "application/json") {
-      const answer = await fetch(`${stage.address.replace("/prod", "/edit~prod")}${path}`, {
+      const answer = await fetch(`${origin}${path}`, {
         ...{ method, dispatcher },
-        headers: { authorization: `Bearer ${token}`, "content-type": type },
+        headers: { authorization, "content-type": type },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
       return { status: answer.status, text: await answer.text() };
+    },
+  };
+}
+
+function followed(body: AsyncIterable<Uint8Array>, controller: AbortController): Followed {
+  const chunks = body[Symbol.asyncIterator]();
+  let text = "";
+  const next = async (): Promise<boolean> => {
+    const { done, value } = await chunks.next();
+    if (done !== true) text += Buffer.from(value).toString();
+    return done !== true;
+  };
+  return {
+    async until(word) {
+      while (!text.includes(word))
+        if (!(await next())) throw new Error(`it ended without ${word}: ${text.slice(-500)}`);
+      return text;
+    },
+    async end() {
+      while (await next().catch(() => false));
+    },
+    async [Symbol.asyncDispose]() {
+      controller.abort();
+      await chunks.return?.().catch(() => undefined);
     },
   };
 }
@@ -469,6 +546,18 @@ async function defineGadget({ cluster: { call } }: KubernetesStage): Promise<voi
   const gadget = { apiVersion: "example.org/v1", kind: "Gadget", metadata: { name: "g1" }, spec };
   // Until the kind is served.
   await eventually(() => call("POST", path, gadget).catch(() => undefined));
+}
+
+/** Until it says that it forwards. */
+function begun(forward: ChildProcessByStdio<null, Readable, Readable>): Promise<void> {
+  let said = "";
+  forward.stderr.on("data", (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  return new Promise((resolve, reject) => {
+    forward.stdout.once("data", () => resolve());
+    forward.once("close", () => reject(new Error(`it does not forward: ${said}`)));
+  });
 }
 
 /** kubectl with the exec plugin, as a person has it. */
