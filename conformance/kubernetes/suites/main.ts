@@ -1,7 +1,8 @@
 // Kubernetes' own test/cmd suites, against an API server and against another through the gateway, where
 // everything is permitted that policies can permit: `npm run conformance:kubernetes:suites` runs those that
-// expected.json lists; with words as arguments it is every suite whose name contains one, `_` all of them. What comes out through the gateway is what comes out
-// direct, but where expected.json says otherwise and why. The last line is `N passed, N failed, N skipped`.
+// expected.json lists; with words as arguments it is every suite whose name contains one, `_` all of them. What
+// comes out through the gateway is what comes out direct, but where expected.json says otherwise and why. The
+// last line is `N passed, N failed, N skipped`.
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
