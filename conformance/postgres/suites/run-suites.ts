@@ -80,6 +80,7 @@ async function regress(
     ...["--inputdir", source, "--outputdir", output, "--expecteddir", source, "--dlpath", source],
     ...["--bindir", join(build.installation, "bin"), "--host", door.host],
     ...["--port", String(door.port), "--user", door.user, ...more],
+    ...(door.hasDatabases ? ["--use-existing"] : []),
   ].filter((_, index, all) => !isUnknownOption(all, index));
   const { stdout } = await run(join(source, program), args, source, door);
   const differences = readDifferences(join(output, "regression.diffs"));
@@ -99,22 +100,24 @@ function isUnknownOption(all: readonly string[], index: number): boolean {
 
 /**
  * Of each test why it differs: the first error that came and was not expected, in its own words; else the
- * first line that differs.
+ * first line that came; else the first that did not.
  */
 function readDifferences(path: string): Map<string, string> {
-  const first = new Map<string, string>();
+  const missing = new Map<string, string>();
+  const lines = new Map<string, string>();
   const errors = new Map<string, string>();
-  if (!existsSync(path)) return first;
+  if (!existsSync(path)) return missing;
   let test: string | undefined;
   for (const line of readFileSync(path, "utf8").split("\n")) {
     const header = /^\+\+\+ .*\/results\/(\S+)\.out/.exec(line);
     if (header?.[1] !== undefined) test = header[1];
     if (test === undefined || !/^[+-][^+-]/.test(line)) continue;
+    const first = line.startsWith("+") ? lines : missing;
     if (!first.has(test)) first.set(test, line);
     const error = /^\+.*?((?:ERROR|FATAL): .*)/.exec(line)?.[1];
     if (error !== undefined && !errors.has(test)) errors.set(test, error.replace(/\s+/g, " "));
   }
-  return new Map([...first, ...errors]);
+  return new Map([...missing, ...lines, ...errors]);
 }
 
 async function pipelines(

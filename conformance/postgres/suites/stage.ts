@@ -1,5 +1,6 @@
-// Where the suites run: Debian's server, reached directly and through the gateway as a transparent and as an
-// enforcing target. Nothing but who answers differs: the same role, databases, settings and programs.
+// Where the suites run: Debian's server, reached directly and through the gateway as a transparent target, as
+// one where everything is permitted that policies can permit, and as one under the policies as shipped. Nothing
+// but who answers differs: the same role, databases, settings and programs.
 
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,11 +11,13 @@ import { startOidcProvider } from "../../support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../../support/postgres-server.ts";
 import { providerConfiguration } from "../../support/provider-configuration.ts";
 
-export const PROFILES = ["direct", "transparent", "enforcing"] as const;
+export const PROFILES = ["direct", "transparent", "permissive", "enforcing"] as const;
 export type Profile = (typeof PROFILES)[number];
 
 /** What the programs are given to connect with. */
 export interface SuiteDoor {
+  /** Their databases are there; else the programs make them. */
+  readonly hasDatabases: boolean;
   readonly host: string;
   readonly port: number;
   /** Also the name of the target: its clients call themselves as they do without a gateway. */
@@ -44,6 +47,14 @@ permit (principal, action == Custody::Action::"connect", resource);
 permit (principal, action == Custody::Action::"delegate", resource);
 `;
 
+/** In place of the shipped ones, which the enforcing profile keeps as they are. */
+const PERMISSIVE = {
+  ...Object.fromEntries(
+    ["agents", "guards", "people", "operators"].map((name) => [`${name}.cedar`, ""]),
+  ),
+  "suite.cedar": EVERYTHING,
+};
+
 export async function openSuiteStage(profile: Profile, installation: string): Promise<SuiteStage> {
   await using parts = new AsyncDisposableStack();
   const server = parts.use(
@@ -54,14 +65,16 @@ export async function openSuiteStage(profile: Profile, installation: string): Pr
     }),
   );
   let door: SuiteDoor = {
+    hasDatabases: profile === "enforcing",
     host: server.host,
     port: server.port,
     user: USER,
     password: server.password,
     caFile: server.caFile ?? "",
   };
+  if (profile === "permissive") await server.query(USER, CLASSIFIED);
+  if (profile === "enforcing") await makeDatabases(server);
   if (profile !== "direct") {
-    await server.query(USER, CLASSIFIED);
     const folder = mkdtempSync(join(tmpdir(), "custody-suites-"));
     parts.defer(() => rmSync(folder, { recursive: true, force: true }));
     door = await gatewayDoor(parts, folder, server, profile);
@@ -70,14 +83,34 @@ export async function openSuiteStage(profile: Profile, installation: string): Pr
   return { server, door, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
-/** What the enforcing target has a class on; in a database the suites do not use. */
+/** Of the regression and the isolation suite. */
+const DATABASES = ["regression", "isolation_regression"];
+
+/** As pg_regress sets them (create_database). */
+const DATABASE_SETTINGS = [
+  ...["lc_messages", "lc_monetary", "lc_numeric", "lc_time"].map((name) => `${name} to 'C'`),
+  "bytea_output to 'hex'",
+  "timezone_abbreviations to 'Default'",
+];
+
+/** What targets that decide have a class on; of the permissive one in a database the suites do not use. */
 const CLASSIFIED = "create table public.classified (id int, secret text)";
+
+/** As the programs make them themselves elsewhere; the shipped policies leave that to migrations. */
+async function makeDatabases(server: TestPostgres): Promise<void> {
+  for (const name of DATABASES) {
+    await server.query(USER, `create database ${name} template template0`);
+    for (const setting of DATABASE_SETTINGS)
+      await server.query(USER, `alter database ${name} set ${setting}`);
+  }
+  await server.query("regression", CLASSIFIED);
+}
 
 async function gatewayDoor(
   parts: AsyncDisposableStack,
   folder: string,
   server: TestPostgres,
-  profile: "transparent" | "enforcing",
+  profile: Exclude<Profile, "direct">,
 ): Promise<SuiteDoor> {
   const provider = parts.use(
     await startOidcProvider({ accounts: [{ name: "engineer", groups: ["engineers"] }] }),
@@ -89,19 +122,15 @@ async function gatewayDoor(
   };
   const secret = `"file:${file("superuser", server.password)}"`;
   const mode = profile === "transparent" ? "      mode: transparent-for-tests-only\n" : "";
+  const database = profile === "enforcing" ? "regression" : USER;
   const classify =
     profile === "transparent"
       ? ""
-      : "    classify: [ { column: postgres.public.classified.secret, class: test.secret } ]\n";
+      : `    classify: [ { column: ${database}.public.classified.secret, class: test.secret } ]\n`;
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),
-      policies: {
-        ...Object.fromEntries(
-          ["agents", "guards", "people", "operators"].map((name) => [`${name}.cedar`, ""]),
-        ),
-        "suite.cedar": EVERYTHING,
-      },
+      ...(profile === "enforcing" ? {} : { policies: PERMISSIVE }),
       configuration: `
 ${providerConfiguration(provider, file("provider-ca.pem", provider.ca))}targets:
   ${USER}:
@@ -130,10 +159,12 @@ ${classify}    tags: { env: test }
   ]);
   const issued = await custody([
     ...["delegate", "--actor", "suite", "--target", USER, "--account", "app"],
-    ...["--actions", "sql:*", "--resources", "*", "--ttl", "8h", "--handle"],
+    ...["--actions", profile === "enforcing" ? "sql:data" : "sql:*", "--resources", "*"],
+    ...["--ttl", "8h", "--handle"],
   ]);
   return {
     ...gateway.postgres,
+    hasDatabases: profile === "enforcing",
     user: USER,
     password: String((issued as { access_token: string }).access_token),
     // The programs run as another account, which has to read it.
