@@ -20,6 +20,8 @@ export const SHELLS: readonly SshCase[] = [
       const id = await liveShell(stage);
       const home = stage.home("operator");
       const watched = runCustody(["tail", id, "--json"], { home });
+      // The shell ends with what the second person types: the first has to be there by then.
+      await isThere(stage, id);
       const script = new URL("join-shell.py", import.meta.url).pathname;
       const joined = await stage.run(
         "",
@@ -116,6 +118,16 @@ async function liveShell(stage: SshStage): Promise<string> {
     await delay(100);
   }
   throw new Error("there is no shell");
+}
+
+/** Somebody has joined it. */
+async function isThere(stage: SshStage, id: string): Promise<void> {
+  for (let tries = 0; tries < 300; tries += 1) {
+    const events = await stage.replay(id).catch(() => []);
+    if (JSON.stringify(events).includes('"joined"')) return;
+    await delay(100);
+  }
+  throw new Error("nobody came");
 }
 
 function outputOf(lines: readonly unknown[], kind = "output"): string {
