@@ -49,10 +49,6 @@ const KINDS: readonly Kind[] = [
   { said: /text is withheld/, reason: "the text of an error is withheld" },
   { said: /nested too deeply|too long|too large/, reason: "a limit of the gateway's" },
   { said: /Custody denied/, reason: "policy: not permitted" },
-  {
-    said: /session was closed|server closed the connection|connection to server/,
-    reason: "the gateway ended the session",
-  },
 ];
 
 /** undefined: nobody knows. */
