@@ -283,7 +283,7 @@ export const OTHERS: readonly SshCase[] = [
       const started = performance.now();
       await stage.engineer(["revoke", child.id]);
       const ran = await pending;
-      assert.ok(performance.now() - started < 5000);
+      assert.ok(performance.now() - started < 30_000);
       assert.equal(ran.code, 255);
       assert.match(ran.stderr, /the delegation of this session was revoked/);
       await until(async () => (await running(mark)) === 0);

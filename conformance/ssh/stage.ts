@@ -142,7 +142,7 @@ targets:
           holdToRun: true
           credential: { certificate: {} }
     tags: { env: test }
-limits: { holdWait: 20s, holdRepeat: 2s${options.limits ?? ""} }
+limits: { holdWait: 60s, holdRepeat: 2s${options.limits ?? ""} }
 ${options.more ?? ""}`,
     }),
   );
