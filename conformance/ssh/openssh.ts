@@ -128,7 +128,7 @@ export const OPENSSH: readonly SshCase[] = [
     async run(stage) {
       const ssh = ["ssh", ...stage.options, HOST, "yes"];
       const line = `${ssh.map((word) => `'${word}'`).join(" ")} | head -1`;
-      const ran = await stage.run(stage.handles.data, ["sh", "-c", line], { timeoutMs: 10_000 });
+      const ran = await stage.run(stage.handles.data, ["sh", "-c", line], { timeoutMs: 60_000 });
       assert.deepEqual([ran.code, ran.stdout.toString()], [0, "y\n"]);
     },
   },
@@ -171,7 +171,7 @@ export const OPENSSH: readonly SshCase[] = [
       const ran = await stage.run(
         stage.handles.person,
         ["script", "-qec", `stty rows 33 cols 101; ${ssh}`, "/dev/null"],
-        { input: "stty size; tty; exit 5\n", timeoutMs: 15_000 },
+        { input: "stty size; tty; exit 5\n", timeoutMs: 60_000 },
       );
       assert.match(ran.stdout.toString(), /33 101/);
       assert.match(ran.stdout.toString(), /\/dev\/pts\//);

@@ -142,7 +142,7 @@ targets:
           holdToRun: true
           credential: { certificate: {} }
     tags: { env: test }
-limits: { holdWait: 60s, holdRepeat: 2s${options.limits ?? ""} }
+limits: { holdWait: 40s, holdRepeat: 2s${options.limits ?? ""} }
 ${options.more ?? ""}`,
     }),
   );
@@ -268,7 +268,7 @@ export async function runProgram(
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   // The whole group: what a shell started must not hold our pipes.
-  const timer = setTimeout(() => kill(child.pid), options.timeoutMs ?? 30_000);
+  const timer = setTimeout(() => kill(child.pid), options.timeoutMs ?? 120_000);
   child.stdin.on("error", () => undefined);
   child.stdin.end(options.input ?? "");
   const out: Buffer[] = [];
