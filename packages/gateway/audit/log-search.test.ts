@@ -47,6 +47,7 @@ test("a session is found by its time in a log of many, with the digests that hol
     const window = { fromMs: atMs, toMs: atMs };
     assert.deepEqual(await sessionProof(logDirectory(directory), session, window), {
       commands: new Map([[`r-${number}-1`, { command: `digest-${number}` }]]),
+      unmasked: new Map(),
       summary: { pieces: number, digest: `of-${number}` },
     });
     const found: string[] = [];

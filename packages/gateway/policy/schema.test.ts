@@ -4,7 +4,7 @@ import { ACTIONS } from "../delegation/actions.ts";
 import { entityKey, SCHEMA_ACTIONS } from "./schema.ts";
 
 /** Asked by the gateway itself; no effect and no grant can name them. */
-const OWN = ["approve", "administer", "delegate", "match", "replay", "unmask"];
+const OWN = ["approve", "administer", "delegate", "match", "join", "moderate", "replay", "unmask"];
 
 describe("the policy schema", () => {
   it("has exactly the actions that can be asked", () => {
