@@ -5,7 +5,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { Client } from "./cases.ts";
-import type { Peer, Peers } from "./peers.ts";
+import { libpqEnvironment, type Peer, type Peers } from "./peers.ts";
 
 const SCRIPT = fileURLToPath(new URL("libpq18-cases.py", import.meta.url));
 const PYTHONPATH = process.env.CUSTODY_PSYCOPG ?? "";
@@ -21,15 +21,8 @@ export const libpq18: Client = {
 async function byOauth(peer: Peer, peers: Peers): Promise<unknown> {
   const child = spawn("python3", [SCRIPT, "oauth"], {
     env: {
-      ...environment(),
-      PGHOST: "localhost",
-      PGHOSTADDR: peer.host,
-      PGPORT: String(peer.port),
-      PGUSER: peer.user,
-      PGPASSWORD: peer.password,
-      PGDATABASE: peer.database,
-      PGSSLMODE: "verify-full",
-      PGSSLROOTCERT: peer.caFile,
+      ...libpqEnvironment(peer),
+      PYTHONPATH,
       ...(peer.name === "gateway" ? { CUSTODY_ISSUER: peers.process.url } : {}),
     },
     stdio: ["ignore", "pipe", "pipe"],

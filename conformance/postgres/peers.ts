@@ -21,6 +21,22 @@ export interface Peer {
   readonly caFile: string;
 }
 
+/** For a program that uses libpq, or reads its variables: this peer, and nothing of who runs the suite. */
+export function libpqEnvironment(peer: Peer): Record<string, string> {
+  return {
+    PATH: process.env.PATH ?? "",
+    PGHOST: "localhost",
+    PGHOSTADDR: peer.host,
+    PGPORT: String(peer.port),
+    PGUSER: peer.user,
+    PGPASSWORD: peer.password,
+    PGDATABASE: peer.database,
+    PGSSLMODE: "verify-full",
+    PGSSLROOTCERT: peer.caFile,
+    LC_ALL: "C.UTF-8",
+  };
+}
+
 export interface Peers extends AsyncDisposable {
   readonly direct: Peer;
   readonly gateway: Peer;

@@ -5,7 +5,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import type { Client } from "./cases.ts";
-import type { Peer } from "./peers.ts";
+import { libpqEnvironment, type Peer } from "./peers.ts";
 
 export interface Program {
   readonly command: string;
@@ -32,19 +32,7 @@ function absent(driver: string, why: string): Client {
 
 async function runCase(program: Program, name: string, peer: Peer): Promise<unknown> {
   const child = spawn(program.command, [...program.args, name], {
-    env: {
-      PATH: process.env.PATH ?? "",
-      HOME: process.env.HOME ?? "/",
-      PGHOST: "localhost",
-      PGHOSTADDR: peer.host,
-      PGPORT: String(peer.port),
-      PGUSER: peer.user,
-      PGPASSWORD: peer.password,
-      PGDATABASE: peer.database,
-      PGSSLMODE: "verify-full",
-      PGSSLROOTCERT: peer.caFile,
-      LC_ALL: "C.UTF-8",
-    },
+    env: { ...libpqEnvironment(peer), HOME: process.env.HOME ?? "/" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const out: Buffer[] = [];

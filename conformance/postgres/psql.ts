@@ -4,7 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Case, Client } from "./cases.ts";
-import type { Peer } from "./peers.ts";
+import { libpqEnvironment, type Peer } from "./peers.ts";
 
 const version = spawnSync("psql", ["--version"], { encoding: "utf8" });
 
@@ -81,18 +81,7 @@ async function cancelled(peer: Peer): Promise<unknown> {
 
 function start(peer: Peer) {
   const child = spawn("psql", ["-X", "-f", "-"], {
-    env: {
-      PATH: process.env.PATH ?? "",
-      PGHOST: "localhost",
-      PGHOSTADDR: peer.host,
-      PGPORT: String(peer.port),
-      PGUSER: peer.user,
-      PGPASSWORD: peer.password,
-      PGDATABASE: peer.database,
-      PGSSLMODE: "verify-full",
-      PGSSLROOTCERT: peer.caFile,
-      LC_ALL: "C.UTF-8",
-    },
+    env: libpqEnvironment(peer),
     stdio: ["pipe", "pipe", "pipe"],
   });
   child.stdin.on("error", () => undefined);

@@ -4,7 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { Client } from "./cases.ts";
-import type { Peer } from "./peers.ts";
+import { libpqEnvironment, type Peer } from "./peers.ts";
 
 const SCRIPT = fileURLToPath(new URL("psycopg-cases.py", import.meta.url));
 /** The first Python that has psycopg: the path's own, else the distribution's. */
@@ -28,18 +28,7 @@ function listing(python: string): { version: string; cases: string[] } | undefin
 
 async function runCase(python: string, name: string, peer: Peer): Promise<unknown> {
   const child = spawn(python, [SCRIPT, name], {
-    env: {
-      PATH: process.env.PATH ?? "",
-      PGHOST: "localhost",
-      PGHOSTADDR: peer.host,
-      PGPORT: String(peer.port),
-      PGUSER: peer.user,
-      PGPASSWORD: peer.password,
-      PGDATABASE: peer.database,
-      PGSSLMODE: "verify-full",
-      PGSSLROOTCERT: peer.caFile,
-      LC_ALL: "C.UTF-8",
-    },
+    env: libpqEnvironment(peer),
     stdio: ["ignore", "pipe", "pipe"],
   });
   let stdout = "";
