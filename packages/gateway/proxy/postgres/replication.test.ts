@@ -158,10 +158,17 @@ describe("a replication connection", () => {
   let relay: RelayHarness;
   const asked: Operation[] = [];
   let permits: readonly string[] = [];
+  let twist: Twist = {};
 
   before(async () => {
     postgres = await startPostgres({ databases: ["shop"], settings: { wal_level: "logical" } });
-    relay = await startRelay(postgres, { access: accessBy(() => permits, asked) });
+    relay = await startRelay(postgres, {
+      access: accessBy(
+        () => permits,
+        asked,
+        () => twist,
+      ),
+    });
   });
 
   after(async () => {
@@ -193,8 +200,26 @@ describe("a replication connection", () => {
     await assert.rejects(connect("perhaps"), /truth value or database/);
   });
 
+  test("is refused where it would be held, or cut short", async () => {
+    permits = ["sql:replicate"];
+    for (const [one, why] of [
+      [{ hold: true }, /needs approval, which is not given to a replication/],
+      [{ maxRows: 5 }, /limits results, and a replication has no end/],
+      [{ maxBytes: 5 }, /limits results, and a replication has no end/],
+      [{ timeoutMs: 5 }, /limits results, and a replication has no end/],
+    ] as const) {
+      twist = one;
+      await assert.rejects(connect("database"), why);
+    }
+    twist = {};
+    await using connection = await connect("database");
+    connection.socket.write(query("IDENTIFY_SYSTEM"));
+    assert.equal((await reader(connection).until("Z")).at(-1), "Z");
+  });
+
   test("streams changes both ways, each command on record, and statements stay out", async () => {
     permits = ["sql:replicate"];
+    const before = relay.leaves.length;
     await postgres.query("shop", "create table changes (n int)");
     await using connection = await connect("database");
     const reads = reader(connection);
@@ -213,7 +238,7 @@ describe("a replication connection", () => {
     // How far the client is, and that it ends.
     connection.socket.write(Buffer.concat([copyData(standbyStatus()), copyDone()]));
     assert.equal((await reads.until("Z")).filter((word) => word !== "d").join(" "), "c C C Z");
-    const commands = relay.leaves.filter(({ event }) => event === "command.intent");
+    const commands = relay.leaves.slice(before).filter(({ event }) => event === "command.intent");
     assert.equal(commands.length, 3);
     assert.deepEqual(commands[0]?.effects, ["sql:replicate orders/shop"]);
     const outcome = relay.leaves.findLast(({ event }) => event === "command.outcome");
@@ -310,11 +335,25 @@ function standbyStatus(): Buffer {
   return Buffer.concat([Buffer.from("r"), Buffer.alloc(33)]);
 }
 
-function accessBy(permits: () => readonly string[], asked: Operation[]): Access {
+interface Twist {
+  readonly hold?: boolean;
+  readonly maxRows?: number;
+  readonly maxBytes?: number;
+  readonly timeoutMs?: number;
+}
+
+function accessBy(
+  permits: () => readonly string[],
+  asked: Operation[],
+  twist: () => Twist,
+): Access {
   return {
     authorize(_subject, operation) {
       asked.push(operation);
       const missing = operation.effects.find(({ action }) => !permits().includes(action));
+      const { hold, maxBytes, maxRows, timeoutMs } = twist();
+      if (missing === undefined && hold === true)
+        return { verdict: "hold", what: operation.summary, requirements: [], policyVersion: "1" };
       if (missing === undefined)
         return {
           verdict: "permit",
@@ -322,9 +361,9 @@ function accessBy(permits: () => readonly string[], asked: Operation[]): Access 
             operation,
             obligations: {
               unmask: new Set<string>(),
-              maxRows: undefined,
-              maxBytes: undefined,
-              timeoutMs: undefined,
+              maxRows,
+              maxBytes,
+              timeoutMs,
               record: undefined,
             },
             policyIds: ["test"],
