@@ -206,7 +206,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
         authenticateClientCertificate: (certificate) =>
           tree.chain(clientAuthority.delegationOf(certificate, clock.nowMs())),
         authenticateOauth: createAuthenticateOauth({
-          ...{ authenticate, clock, exchange, tree },
+          ...{ authenticate, clock, exchange, tree, shownTokens: store.shownTokens },
           providerIssuer: () => options.oauthIssuer,
         }),
       },

@@ -126,6 +126,7 @@ export function composeSessions(deps: SessionsDeps, stack: AsyncDisposableStack)
         authenticateProof: createAuthenticateProof(tree),
         authenticateOauth: createAuthenticateOauth({
           ...{ authenticate, tree, exchange: deps.delegation.exchange, clock: outside.clock },
+          shownTokens: store.shownTokens,
           providerIssuer() {
             const { postgres, providers } = live.config();
             return providers.get(postgres.oauthProvider ?? "")?.issuer;

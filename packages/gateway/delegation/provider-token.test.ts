@@ -1,7 +1,7 @@
 // A provider's access token at a door: a real key, signed tokens, the real tree and exchange.
 
 import assert from "node:assert/strict";
-import { generateKeyPairSync } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,7 +15,9 @@ import {
 import { Secret } from "../base/secret.ts";
 import type { Provider } from "../config/config.ts";
 import type { OpenedSession } from "../session/control.ts";
+import { openStore } from "../store/store.ts";
 import { rootOf } from "./chain.ts";
+import { createAuthenticateOauth } from "./provider-token.ts";
 
 const ISSUER = "https://idp.example";
 const folder = mkdtempSync(join(tmpdir(), "custody-provider-token-"));
@@ -99,6 +101,27 @@ describe("an access token of the door's provider", () => {
     await open(late);
     side.clock.advance(400_000);
     await assert.rejects(open(late), { code: "unauthenticated" });
+  });
+
+  test("is the same sign-in after the gateway was started again, and ends where it ended", async () => {
+    const shown = await token();
+    const { delegationId } = rootOf((await open(shown)).chain);
+    // Another that reads the same store: nothing is known to it but what was written.
+    using store = openStore(side.directory);
+    const { authenticate, clock, exchange, tree } = side;
+    const started = createAuthenticateOauth({
+      ...{ authenticate, clock, exchange, tree, shownTokens: store.shownTokens },
+      providerIssuer: () => ISSUER,
+    });
+    assert.equal(rootOf(await started(shown)).delegationId, delegationId);
+    tree.revoke(delegationId, "corp/admin", undefined);
+    await assert.rejects(started(shown), { message: /revoked/ });
+    // Forgotten with its tree, no sooner.
+    const digest = createHash("sha256").update(shown.reveal()).digest("base64url");
+    store.forget(clock.nowMs());
+    assert.equal(store.shownTokens.delegationOf(digest), delegationId);
+    store.forget(clock.nowMs() + 2 * 86_400_000);
+    assert.equal(store.shownTokens.delegationOf(digest), undefined);
   });
 
   test("of another provider, of another kind, bound to a key or changed is refused", async () => {

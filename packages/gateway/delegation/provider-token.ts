@@ -1,15 +1,16 @@
 // A token shown by OAUTHBEARER: of the gateway's own, or an access token of the provider that the door
-// sends people to. That one signs its principal in, as at the token endpoint. Shown again, as long as it has
-// not expired, it is the same sign-in: a client that connects often makes one delegation and not hundreds,
-// and one that was revoked is not made anew of the token it came from.
+// sends people to. That one signs its principal in, as at the token endpoint. Shown again it is the same
+// sign-in: a client that connects often makes one delegation and not hundreds, and one that was revoked is
+// not made anew of the token it came from, whether or not the gateway was started again since.
 //
-// Owns which tokens (by their digest) were shown lately.
+// Owns which tokens (by their digest) are signing in just now; the store has those that have.
 
 import { createHash } from "node:crypto";
 import { decodeJwt, type JWTPayload } from "jose";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { Secret } from "../base/secret.ts";
+import type { ShownTokenStore } from "../identity/sign-ins.ts";
 import type { Authenticate } from "./authenticate.ts";
 import type { Chain } from "./chain.ts";
 import type { Exchange } from "./exchange.ts";
@@ -24,19 +25,13 @@ export interface AuthenticateOauthDeps {
   readonly exchange: Exchange;
   /** Whose access tokens are taken; undefined: nobody's. A reload gives another. */
   readonly providerIssuer: () => string | undefined;
+  readonly shownTokens: ShownTokenStore;
   readonly clock: Clock;
 }
 
-interface Remembered {
-  readonly delegation: Promise<string>;
-  readonly untilMs: number;
-}
-
-const MAX_REMEMBERED = 1_000;
-
 export function createAuthenticateOauth(deps: AuthenticateOauthDeps): AuthenticateOauth {
-  const { authenticate, clock, exchange, providerIssuer, tree } = deps;
-  const shown = new Map<string, Remembered>();
+  const { authenticate, clock, providerIssuer, shownTokens, tree } = deps;
+  const signingIn = new Map<string, Promise<string>>();
   return async (token) => {
     // Not verified: it only chooses who verifies.
     const claims = claimsOf(token);
@@ -49,18 +44,22 @@ export function createAuthenticateOauth(deps: AuthenticateOauthDeps): Authentica
         "the token is bound to a key, which was not proved",
       );
     const digest = createHash("sha256").update(token.reveal()).digest("base64url");
-    const known = shown.get(digest);
-    if (known !== undefined && clock.nowMs() < known.untilMs)
-      return tree.chain(await known.delegation);
-    const delegation = signIn(exchange, token);
-    shown.set(digest, { delegation, untilMs: (claims.exp ?? 0) * 1000 });
-    if (shown.size > MAX_REMEMBERED)
-      for (const oldest of shown.keys()) if (shown.delete(oldest)) break;
+    const known = shownTokens.delegationOf(digest);
+    const untilMs = (claims.exp ?? 0) * 1000;
+    if (known !== undefined) {
+      // It was verified when it was first shown: what it says of its end is its issuer's.
+      if (clock.nowMs() < untilMs) return tree.chain(known);
+      throw new GatewayError("unauthenticated", "the token has expired");
+    }
+    let delegation = signingIn.get(digest);
+    if (delegation === undefined) {
+      delegation = signIn(deps, token, digest, untilMs);
+      signingIn.set(digest, delegation);
+    }
     try {
       return tree.chain(await delegation);
-    } catch (thrown) {
-      shown.delete(digest);
-      throw thrown;
+    } finally {
+      signingIn.delete(digest);
     }
   };
 }
@@ -73,8 +72,13 @@ function claimsOf(token: Secret): JWTPayload | undefined {
   }
 }
 
-async function signIn(exchange: Exchange, token: Secret): Promise<string> {
-  const result = await exchange({
+async function signIn(
+  deps: AuthenticateOauthDeps,
+  token: Secret,
+  digest: string,
+  untilMs: number,
+): Promise<string> {
+  const result = await deps.exchange({
     subject: { token, type: "access_token" },
     actor: undefined,
     shape: "jwt",
@@ -83,5 +87,7 @@ async function signIn(exchange: Exchange, token: Secret): Promise<string> {
     audiences: [],
   });
   if (!result.ok) throw new GatewayError("unauthenticated", result.message);
-  return result.minted.node.id;
+  const { id } = result.minted.node;
+  deps.shownTokens.record(digest, id, untilMs);
+  return id;
 }

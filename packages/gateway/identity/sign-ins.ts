@@ -39,6 +39,13 @@ export interface SignInStore {
   spend(provider: string, purpose: string, tokenId: string, keptUntilMs: number): boolean;
 }
 
+/** Tokens that sign in each time they are shown: which delegation the first time made. As SignInStore. */
+export interface ShownTokenStore {
+  /** `digest`: the token's SHA-256, base64url. */
+  delegationOf(digest: string): string | undefined;
+  record(digest: string, delegationId: string, keptUntilMs: number): void;
+}
+
 export interface SignIns {
   /** "saml": the one-time code of a SAML sign-in, with its verifier. */
   verify(token: Secret, presented: PresentedType | "saml"): Promise<Principal>;

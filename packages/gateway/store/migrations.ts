@@ -126,6 +126,14 @@ const STEPS: readonly string[] = [
   `
   ALTER TABLE requests ADD COLUMN preview_json TEXT NOT NULL DEFAULT '[]';
   `,
+  `
+  CREATE TABLE shown_tokens (
+    digest TEXT PRIMARY KEY,
+    delegation_id TEXT NOT NULL REFERENCES delegations (id) ON DELETE CASCADE,
+    kept_until INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX shown_tokens_by_delegation ON shown_tokens (delegation_id);
+  `,
 ];
 
 export function migrate(database: Database): void {

@@ -1,7 +1,7 @@
 // What providers vouched for, in SQLite (identity/sign-ins.ts says what is asked of it). A column that
 // is NULL in an end stands for any: all sessions of a subject, whoever had a session.
 
-import type { SignInStore } from "../identity/sign-ins.ts";
+import type { ShownTokenStore, SignInStore } from "../identity/sign-ins.ts";
 import type { SignalSubject } from "../identity/signals.ts";
 import { type Database, textOf } from "./database.ts";
 
@@ -65,6 +65,24 @@ export function createSignInStore(database: Database): SignInStore {
   };
 }
 
+export function createShownTokenStore(database: Database): ShownTokenStore {
+  return {
+    delegationOf(digest) {
+      const row = database.get("SELECT delegation_id FROM shown_tokens WHERE digest = $digest", {
+        digest,
+      });
+      return row === undefined ? undefined : textOf(row, "delegation_id");
+    },
+    record(digest, delegationId, keptUntilMs) {
+      database.run(
+        `INSERT INTO shown_tokens (digest, delegation_id, kept_until)
+         VALUES ($digest, $delegationId, $keptUntilMs)`,
+        { digest, delegationId, keptUntilMs },
+      );
+    },
+  };
+}
+
 function columnsOf(whom: SignalSubject) {
   return {
     subject: whom.subject ?? null,
@@ -77,4 +95,5 @@ function columnsOf(whom: SignalSubject) {
 export function forgetSignIns(database: Database, beforeMs: number): void {
   database.run("DELETE FROM ended_sign_ins WHERE issued_at < $beforeMs", { beforeMs });
   database.run("DELETE FROM spent_tokens WHERE kept_until < $beforeMs", { beforeMs });
+  database.run("DELETE FROM shown_tokens WHERE kept_until < $beforeMs", { beforeMs });
 }

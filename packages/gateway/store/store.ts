@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { ApprovalStore } from "../approval/request.ts";
 import type { DelegationStore } from "../delegation/node.ts";
-import type { SignInStore } from "../identity/sign-ins.ts";
+import type { ShownTokenStore, SignInStore } from "../identity/sign-ins.ts";
 import type { ErasureStore } from "../recording/erasures.ts";
 import type { SessionStore } from "../session/store.ts";
 import { createApprovalStore } from "./approvals.ts";
@@ -12,13 +12,14 @@ import { createDelegationStore } from "./delegations.ts";
 import { createErasureStore } from "./erasures.ts";
 import { migrate } from "./migrations.ts";
 import { createSessionStore } from "./sessions.ts";
-import { createSignInStore, forgetSignIns } from "./sign-ins.ts";
+import { createShownTokenStore, createSignInStore, forgetSignIns } from "./sign-ins.ts";
 
 export interface Store extends Disposable {
   readonly delegations: DelegationStore;
   readonly approvals: ApprovalStore;
   readonly sessions: SessionStore;
   readonly signIns: SignInStore;
+  readonly shownTokens: ShownTokenStore;
   readonly erasures: ErasureStore;
   /** Throws GatewayError "dependency_unavailable" when the store cannot be read. For readiness. */
   check(): void;
@@ -45,6 +46,7 @@ export function openStore(
       approvals: createApprovalStore(database),
       sessions: createSessionStore(history),
       signIns: createSignInStore(database),
+      shownTokens: createShownTokenStore(database),
       erasures: createErasureStore(database),
       check: () => database.transaction(() => undefined),
       forget: (beforeMs) => forget(database, beforeMs),
