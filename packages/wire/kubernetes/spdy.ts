@@ -232,7 +232,10 @@ function decodeHeaders(text: Buffer): SpdyHeaders {
   for (let index = 0; index < count; index++) {
     const name = word().toLowerCase();
     if (headers.has(name)) throw new KubernetesWireError("a header is there twice");
-    headers.set(name, word());
+    const value = word();
+    // Section 2.6.10: several values in one, of which readers take the first.
+    if (value.includes("\0")) throw new KubernetesWireError("a header has more than one value");
+    headers.set(name, value);
   }
   // What is left over would be the beginning of the next block to a reader that goes on where it stopped.
   if (at !== text.length) throw new KubernetesWireError("headers go on after their last field");

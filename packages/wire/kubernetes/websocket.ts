@@ -30,6 +30,8 @@ export const CHANNEL_CLOSE = 255;
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const MAX_CONTROL_BYTES = 125;
+/** Frames of one message that hold something. */
+const MAX_PARTS = 65_536;
 
 /** Section 4.2.2, of the client's Sec-WebSocket-Key. */
 export function acceptKey(key: string): string {
@@ -101,6 +103,40 @@ export class WebSocketReader {
       throw new KubernetesWireError("a frame has an unknown opcode");
     if (!isControl && (opcode === OPCODE_CONTINUATION) !== this.#isOpen)
       throw new KubernetesWireError("a message goes on that did not begin, or does not go on");
+  }
+}
+
+/**
+ * Messages out of frames: what is in several becomes one (section 5.4). Some readers of Kubernetes take each
+ * frame for a message, whose first byte would be a channel: sent on whole, it has one reading.
+ */
+export class WebSocketMessages {
+  readonly #maxBytes: number;
+  #opcode = OPCODE_BINARY;
+  #parts: Buffer[] = [];
+  #length = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** A frame of a WebSocketReader; undefined: its message goes on. Throws KubernetesWireError. */
+  take(frame: WebSocketFrame): WebSocketFrame | undefined {
+    const { isFinal, opcode, payload } = frame;
+    if (opcode >= OPCODE_CLOSE) return frame;
+    if (opcode !== OPCODE_CONTINUATION) {
+      if (isFinal) return frame;
+      this.#opcode = opcode;
+    }
+    this.#length += payload.length;
+    if (this.#length > this.#maxBytes) throw new KubernetesWireError("a message is too large");
+    if (payload.length > 0) this.#parts.push(payload);
+    if (this.#parts.length > MAX_PARTS) throw new KubernetesWireError("a message is in crumbs");
+    if (!isFinal) return undefined;
+    const whole = Buffer.concat(this.#parts);
+    this.#parts = [];
+    this.#length = 0;
+    return { isFinal: true, opcode: this.#opcode, payload: whole };
   }
 }
 

@@ -18,7 +18,7 @@ export interface StreamTaps {
   readonly rest: (piece: PieceOf) => Buffer;
   /** A port the client wants to reach, once that is in the journal; false ends the connection. */
   readonly mayForward: (port: number) => Promise<boolean>;
-  /** Waits while what was seen is not yet on disk. */
+  /** Waits while what was seen is not as far on its way to disk as it has to be (recorded.ts). */
   readonly room: () => Promise<void>;
 }
 
@@ -86,6 +86,15 @@ async function drained(stream: Duplex): Promise<void> {
   } finally {
     over.abort();
   }
+}
+
+/**
+ * Throws for what only a server says: written down as its own it would be output, or an exit code, that
+ * nobody gave.
+ */
+export function assertOfClient(piece: PieceOf | undefined): void {
+  if (piece !== "stdin" && piece !== "resize")
+    throw new GatewayError("protocol", "a client sends its input and the size of its terminal");
 }
 
 export function disagreed(): GatewayError {

@@ -15,7 +15,14 @@ import {
 } from "@custody/wire/kubernetes/spdy.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Status } from "./faults.ts";
-import { disagreed, join, type PieceOf, type StreamDoor, type StreamTaps } from "./stream-door.ts";
+import {
+  assertOfClient,
+  disagreed,
+  join,
+  type PieceOf,
+  type StreamDoor,
+  type StreamTaps,
+} from "./stream-door.ts";
 
 const MAX_FRAME_BYTES = 4 << 20;
 const NOTHING = Buffer.alloc(0);
@@ -23,13 +30,7 @@ const CHANNELS = "v4.channel.k8s.io";
 const FORWARD = "portforward.k8s.io";
 /** How long a client that is told no may take to open the streams that it hears it on. */
 const REFUSAL_MS = 3000;
-const PIECES: Readonly<Record<string, PieceOf>> = {
-  stdin: "stdin",
-  stdout: "stdout",
-  stderr: "stderr",
-  error: "error",
-  resize: "resize",
-};
+const PIECES: ReadonlySet<string> = new Set(["stdin", "stdout", "stderr", "error", "resize"]);
 
 /** Throws GatewayError "invalid" when the client offers no version that is known here. */
 export function openSpdyDoor(socket: Duplex, versions: string, isForward: boolean): StreamDoor {
@@ -96,6 +97,7 @@ async function relay(
   };
   const clientFrames = new SpdyReader(MAX_FRAME_BYTES);
   const serverFrames = new SpdyReader(MAX_FRAME_BYTES);
+  let last = 0;
   await join(
     socket,
     upstream,
@@ -104,14 +106,17 @@ async function relay(
       for (const frame of clientFrames.push(chunk)) {
         assertFromClient(frame);
         if (frame.kind === "syn-stream") {
+          last = assertNew(frame.stream, last);
           const named = await headers.read(frame.block);
-          const piece = PIECES[named.get("streamtype") ?? ""];
-          if (piece !== undefined) pieces.set(frame.stream, piece);
-          if (isForward && !(await taps.mayForward(portOf(named))))
+          if (!isForward) pieces.set(frame.stream, pieceOf(named, pieces));
+          else if (!(await taps.mayForward(portOf(named))))
             throw new GatewayError("forbidden", `port ${portOf(named)} may not be forwarded`);
         }
-        if (frame.kind === "data" && frame.data.length > 0)
-          taps.pass(isForward ? "forwarded" : pieces.get(frame.stream), frame.data, "client");
+        if (frame.kind === "data" && frame.data.length > 0) {
+          const piece = isForward ? "forwarded" : pieces.get(frame.stream);
+          if (!isForward) assertOfClient(piece);
+          taps.pass(piece, frame.data, "client");
+        }
         out.push(frame.raw);
       }
       await taps.room();
@@ -123,6 +128,21 @@ async function relay(
       return Buffer.concat(out);
     },
   );
+}
+
+/** What the stream of a command carries; one of each kind, so that there is one order of what it said. */
+function pieceOf(headers: SpdyHeaders, known: ReadonlyMap<number, PieceOf>): PieceOf {
+  const piece = headers.get("streamtype") as PieceOf;
+  if (!PIECES.has(piece) || [...known.values()].includes(piece))
+    throw new GatewayError("protocol", "a stream is of no kind that is known, or is there twice");
+  return piece;
+}
+
+/** Section 2.3.2: numbers of a client's streams are odd and grow. A second one would be the first to some. */
+function assertNew(stream: number, last: number): number {
+  if (stream % 2 === 0 || stream <= last)
+    throw new GatewayError("protocol", "a stream has a number that cannot be new");
+  return stream;
 }
 
 /** What waits of the output, each on its stream. */

@@ -6,6 +6,7 @@ import type { Duplex } from "node:stream";
 import { assertFromClient, HeaderReader, SpdyReader } from "@custody/wire/kubernetes/spdy.ts";
 import {
   acceptKey,
+  CHANNEL_CLOSE,
   CHANNEL_ERROR,
   CHANNEL_RESIZE,
   CHANNEL_STDERR,
@@ -16,14 +17,21 @@ import {
   encodeWebSocketFrame,
   OPCODE_BINARY,
   OPCODE_CLOSE,
-  OPCODE_CONTINUATION,
   OPCODE_TEXT,
   type WebSocketFrame,
+  WebSocketMessages,
   WebSocketReader,
 } from "@custody/wire/kubernetes/websocket.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Status } from "./faults.ts";
-import { disagreed, join, type PieceOf, type StreamDoor, type StreamTaps } from "./stream-door.ts";
+import {
+  assertOfClient,
+  disagreed,
+  join,
+  type PieceOf,
+  type StreamDoor,
+  type StreamTaps,
+} from "./stream-door.ts";
 import { portOf } from "./stream-spdy.ts";
 
 const MAX_FRAME_BYTES = 4 << 20;
@@ -88,23 +96,29 @@ function end(socket: Duplex, status: Status | undefined): void {
   socket.end(closeFrame(1000));
 }
 
-/** Each message belongs to the channel its first byte names, over all its frames. */
+/** Each message belongs to the channel its first byte names. */
 function relayChannels(socket: Duplex, upstream: Duplex, taps: StreamTaps): Promise<void> {
   const look = (
     from: "client" | "server",
     pass: (frame: WebSocketFrame, looked: Looked) => Buffer,
   ) => {
-    let piece: PieceOf | undefined;
     return async (frame: WebSocketFrame) => {
-      if (frame.opcode > OPCODE_BINARY) return pass(frame, { piece: undefined, passed: NOTHING });
-      const begins = frame.opcode !== OPCODE_CONTINUATION;
+      if (frame.opcode > OPCODE_BINARY) {
+        const own = pass(frame, { piece: undefined, passed: NOTHING });
+        await taps.room();
+        return own;
+      }
       if (frame.opcode === OPCODE_TEXT)
         throw new GatewayError("protocol", "a channel's message is not binary");
-      if (begins) piece = PIECES[frame.payload[0] ?? -1];
-      const data = begins ? frame.payload.subarray(1) : frame.payload;
+      const channel = frame.payload[0];
+      const piece = PIECES[channel ?? -1];
+      const says = channel !== undefined && channel !== CHANNEL_CLOSE;
+      if (from === "client" && says) assertOfClient(piece);
+      const data = frame.payload.subarray(1);
       const passed = data.length === 0 ? NOTHING : taps.pass(piece, data, from);
+      const own = pass(frame, { piece, passed });
       await taps.room();
-      return pass(frame, { piece, passed });
+      return own;
     };
   };
   const toClient = (frame: WebSocketFrame, { piece, passed }: Looked) => {
@@ -170,20 +184,26 @@ function joinFrames(
   fromClient: (frame: WebSocketFrame) => Promise<Buffer>,
   fromServer: (frame: WebSocketFrame) => Promise<Buffer>,
 ): Promise<void> {
-  const clientFrames = new WebSocketReader("client", MAX_FRAME_BYTES);
-  const serverFrames = new WebSocketReader("server", MAX_FRAME_BYTES);
   return join(
     socket,
     upstream,
-    async (chunk) => {
-      const out: Buffer[] = [];
-      for (const frame of clientFrames.push(chunk)) out.push(await fromClient(frame));
-      return Buffer.concat(out);
-    },
-    async (chunk) => {
-      const out: Buffer[] = [];
-      for (const frame of serverFrames.push(chunk)) out.push(await fromServer(frame));
-      return Buffer.concat(out);
-    },
+    messageByMessage("client", fromClient),
+    messageByMessage("server", fromServer),
   );
+}
+
+function messageByMessage(
+  from: "client" | "server",
+  pass: (message: WebSocketFrame) => Promise<Buffer>,
+) {
+  const frames = new WebSocketReader(from, MAX_FRAME_BYTES);
+  const messages = new WebSocketMessages(MAX_FRAME_BYTES);
+  return async (chunk: Buffer): Promise<Buffer> => {
+    const out: Buffer[] = [];
+    for (const frame of frames.push(chunk)) {
+      const message = messages.take(frame);
+      if (message !== undefined) out.push(await pass(message));
+    }
+    return Buffer.concat(out);
+  };
 }
