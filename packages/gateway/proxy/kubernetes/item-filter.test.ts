@@ -54,7 +54,39 @@ const ANSWERS: Readonly<Record<string, (asked: URL) => string>> = {
   odd: () => JSON.stringify({ kind: "PodList", apiVersion: "v1", [HIDDEN]: 1, items: [] }),
   strings: () => `{"kind":"PodList","apiVersion":"v1","metadata":{},"items":["${HIDDEN}"]}`,
   empty: () => `{"kind":"PodList","apiVersion":"v1","metadata":{},"items":null}`,
+  // In a namespace all of whose objects may be seen, and yet nobody's by name.
+  nameless: () =>
+    JSON.stringify({
+      ...{ kind: "PodList", apiVersion: "v1", metadata: { resourceVersion: "9" } },
+      items: NAMELESS.map((one) => ({ metadata: one, spec: { of: HIDDEN } })),
+    }),
+  namelessrows: () =>
+    JSON.stringify({
+      ...{ kind: "Table", apiVersion: "meta.k8s.io/v1", metadata: { resourceVersion: "9" } },
+      columnDefinitions: [{ name: "Name" }],
+      rows: [
+        ...NAMELESS.map((one) => ({ cells: [HIDDEN], object: { metadata: one } })),
+        ROWS,
+      ].flat(),
+    }),
+  namespaces: () =>
+    JSON.stringify({
+      ...{ kind: "NamespaceList", apiVersion: "v1", metadata: { resourceVersion: "9" } },
+      items: ["shop", HIDDEN].map((name) => ({ metadata: { name, uid: "u" } })),
+    }),
 };
+
+const NAMELESS = [
+  { namespace: "shop" },
+  { namespace: "shop", name: "" },
+  { namespace: "shop", name: 7 },
+];
+/** Rows that say nothing of what they are of. */
+const ROWS = [
+  { cells: [HIDDEN] },
+  { cells: [HIDDEN], object: null },
+  { cells: [HIDDEN], object: {} },
+];
 
 const CHANGES: readonly string[] = [
   event("ADDED", { namespace: "shop", name: "web-2" }),
@@ -153,6 +185,24 @@ describe("a list that is filtered", () => {
     assert.deepEqual(
       table.rows.map(({ cells }) => cells[0]),
       ["web-1", "labelled"],
+    );
+  });
+
+  for (const path of ["nameless", "namelessrows"])
+    it(`withholds ${path}, whom no get by name would show`, async () => {
+      for (const at of ["/api/v1", "/api/v1/namespaces/shop"]) {
+        const text = await whole(`${at}/${path}`);
+        assert.match(text, /"(items|rows)":\[\]/);
+        const end = door.leaves.findLast(({ event: name }) => name === "command.outcome");
+        assert.equal(end?.rows, 0);
+      }
+    });
+
+  it("of namespaces shows those that may be read, each being in itself", async () => {
+    const list = JSON.parse(await whole("/api/v1/namespaces")) as { items: { metadata: Item }[] };
+    assert.deepEqual(
+      list.items.map((one) => one.metadata.name),
+      ["shop"],
     );
   });
 

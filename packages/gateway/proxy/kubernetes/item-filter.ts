@@ -155,12 +155,12 @@ class Filter implements ItemFilter {
 function identityOf(item: Json, info: ResourceRequest) {
   const object = isObject(item) && Array.isArray(item.cells) ? item.object : item;
   const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {};
-  const { labels, name, namespace } = metadata;
-  return {
-    name: typeof name === "string" ? name : "",
-    namespace: typeof namespace === "string" ? namespace : info.namespace,
-    labels: labelsOf(labels),
-  };
+  const { labels, namespace } = metadata;
+  const name = typeof metadata.name === "string" ? metadata.name : "";
+  const within = typeof namespace === "string" ? namespace : info.namespace;
+  // A namespace is in itself, by the API server's own rules for the path of one.
+  const isNamespace = info.group === "" && info.resource === "namespaces";
+  return { name, namespace: isNamespace ? name : within, labels: labelsOf(labels) };
 }
 
 function eventOf(bytes: Buffer): { readonly type: string; readonly object: JsonObject } {
