@@ -210,7 +210,7 @@ class JournalWriter implements OpenJournal {
   }
 
   append(draft: LeafDraft): number {
-    const seq = this.#nextSeq++;
+    const seq = this.#nextSeq;
     if (this.failure !== undefined) return seq;
     countLeaf(this.meter, draft.event);
     const at = draft.at ?? this.#clock.nowMs();
@@ -324,6 +324,7 @@ class JournalWriter implements OpenJournal {
     this.#length = start + length;
     this.#records++;
     this.#leaves++;
+    this.#nextSeq++;
     this.#scheduleFlush();
   }
 
@@ -430,7 +431,7 @@ class JournalWriter implements OpenJournal {
     const header = encodeSegmentHeader({
       worker: this.#worker,
       number: this.#number,
-      nextSeq: this.#nextSeq - this.#leaves,
+      nextSeq: this.#firstGathered(),
       chainBefore: this.#chain,
     });
     this.#chain = sha256(header);
@@ -452,12 +453,21 @@ class JournalWriter implements OpenJournal {
     }
   }
 
-  /** Open sessions and intents go into the new segment, for older ones will be deleted. */
+  /** The number of the first leaf of the batch that is being gathered, or of the next. */
+  #firstGathered(): number {
+    return this.#nextSeq - this.#leaves;
+  }
+
+  /**
+   * Open sessions and intents go into the new segment, for older ones will be deleted. Those that are still
+   * gathered are no part of them: a crash before they are written has to find nothing of them.
+   */
   #writeCarried(): boolean {
     const texts: string[] = [];
+    const first = this.#firstGathered();
     for (const open of [this.#openSessions, this.#openIntents]) {
       for (const { draft, at, seq } of open.values())
-        texts.push(leafText(draft, at, this.#worker, seq));
+        if (seq < first) texts.push(leafText(draft, at, this.#worker, seq));
     }
     for (let at = 0; at < texts.length; at += CARRIED_PER_BATCH) {
       const records = texts.slice(at, at + CARRIED_PER_BATCH);
