@@ -33,9 +33,9 @@ export interface SshStage extends AsyncDisposable {
   /** Commands of sftp's batch mode. */
   sftp(who: Who, batch: readonly string[]): Promise<Ran>;
   scp(who: Who, words: readonly string[]): Promise<Ran>;
-  /** The operator decides on the next request that waits. */
-  /** Its id, once one waits. */
+  /** The id of the next request that waits. */
   nextRequest(): Promise<string>;
+  /** The operator decides on it. */
   approveNext(reason: string): Promise<void>;
   denyNext(reason: string): Promise<void>;
   /** Of the gateway's SSH door. */
@@ -85,6 +85,8 @@ export interface StageOptions {
   /** More YAML for the account `deploy`. */
   readonly shell?: string;
   readonly limits?: string;
+  /** Of the gateway. */
+  readonly env?: Readonly<Record<string, string>>;
   /** More of custody.yaml. */
   readonly more?: string;
 }
@@ -120,6 +122,7 @@ export async function openSshStage(options: StageOptions): Promise<SshStage> {
       ssh: true,
       sshKeysOf: data,
       ...(options.workers === undefined ? {} : { workers: options.workers }),
+      ...(options.env === undefined ? {} : { env: options.env }),
       policies: {
         ...{ "agents.cedar": "", "guards.cedar": "", "people.cedar": "", "operators.cedar": "" },
         "suite.cedar": options.policies,
