@@ -169,7 +169,9 @@ function outside(leaves: LeafDraft[]) {
     },
     openRecorder: () => ({
       ...{ command: nothing, response: nothing, event: nothing, typed: nothing, data: nothing },
-      ...{ endData: nothing, room: () => true, end: () => ({ pieces: 0, digest: "" }) },
+      ...{ endData: nothing, begin: nothing, finish: nothing, onBehind: nothing },
+      ...{ room: () => true, delivery: () => true },
+      end: () => ({ pieces: 0, digest: "" }),
     }),
     maskOf: () => "redact" as const,
     ...{ sessionIdleMs: 60_000, targetConnectTimeoutMs: 30_000, maxSessions: 50 },

@@ -18,6 +18,9 @@ export interface LeafHop {
 export const LEAF_EVENTS = [
   "gateway.started",
   "gateway.stopped",
+  /** First and last record of a shard of the log, by the log itself (log-shard.ts). */
+  "log.opened",
+  "log.closed",
   "configuration.loaded",
   "configuration.refused",
   "delegation.created",
@@ -43,6 +46,8 @@ export const LEAF_EVENTS = [
   "hold.vote_refused",
   "hold.ended",
   "recording.read",
+  /** It was not on disk in the time that policies give it; `session` was closed. */
+  "recording.behind",
   /** `session`, or all of `detail.subject`. */
   "recording.erased",
   "audit.read",

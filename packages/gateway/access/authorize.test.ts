@@ -426,6 +426,26 @@ describe("obligations", () => {
     assert.deepEqual([strict.maxBytes, strict.record], [1024, "full"]);
   });
 
+  it("as to how far the recording may be behind are all kept", () => {
+    const people = `permit (principal is Custody::User, action == SQL::Action::"select", resource);`;
+    const agents = `permit (principal is Custody::Agent, action == SQL::Action::"select", resource);`;
+    const modeOf = (a: string, b: string) => {
+      const { access } = using(`@id("a") ${a} ${people}`, `@id("b") ${b} ${agents}`);
+      const asked = subject([engineer, agent("job", [entry()])]);
+      return permit(access.authorize(asked, select)).obligations.recordMode;
+    };
+    const strict = { mode: "strict" };
+    assert.equal(modeOf("", ""), undefined);
+    const strictly = '@record_mode("strict")';
+    assert.deepEqual(modeOf(strictly, '@record_mode("bounded 100ms")'), strict);
+    assert.deepEqual(modeOf('@record_mode("bounded 100ms")', strictly), strict);
+    assert.deepEqual(modeOf("", strictly), strict);
+    assert.deepEqual(
+      modeOf('@record_mode("bounded 100ms 64KiB")', '@record_mode("bounded 2s 32KiB")'),
+      { mode: "bounded", aheadMs: 100, aheadBytes: 32_768 },
+    );
+  });
+
   it("to mask what is answered deny what cannot be masked", () => {
     const { access } = using(
       `@id("masks") @mask("secret.key, pii.card") permit (principal is Custody::Agent, action == SQL::Action::"select", resource);`,

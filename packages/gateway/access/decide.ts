@@ -4,7 +4,7 @@
 
 import { actionNamed } from "../delegation/actions.ts";
 import { type GrantLimits, strictestLimits } from "../delegation/grant.ts";
-import { RECORDING_LEVELS, type RecordingLevel } from "../policy/annotations.ts";
+import { RECORDING_LEVELS, type RecordingLevel, strictestMode } from "../policy/annotations.ts";
 import type { Policy } from "../policy/policy-set.ts";
 import { resourceFacts } from "../policy/question.ts";
 import type { Protocol } from "../target/target.ts";
@@ -166,6 +166,7 @@ function obligationsOf(
 ): Obligations {
   let limits = granted;
   let record: Obligations["record"];
+  let recordMode: Obligations["recordMode"];
   const mask = new Set<string>();
   for (const { terms } of permits) {
     for (const name of terms.mask) mask.add(name);
@@ -175,6 +176,7 @@ function obligationsOf(
       ...(terms.timeoutMs === undefined ? {} : { timeoutMs: terms.timeoutMs }),
     });
     record = moreRecorded(record, terms.record);
+    recordMode = strictestMode(recordMode, terms.recordMode);
   }
   return {
     unmask,
@@ -182,6 +184,7 @@ function obligationsOf(
     maxBytes: limits.maxBytes,
     timeoutMs: limits.timeoutMs,
     record,
+    ...(recordMode === undefined ? {} : { recordMode }),
     ...(mask.size > 0 ? { mask: [...mask].sort() } : {}),
     ...(permits.some(({ terms }) => terms.filter) ? { filter: true } : {}),
   };

@@ -2,7 +2,7 @@
 // engine makes a Decision, and only a Permit opens the way upstream.
 
 import type { Chain } from "../delegation/chain.ts";
-import type { RecordingLevel } from "../policy/annotations.ts";
+import type { RecordingLevel, RecordingMode } from "../policy/annotations.ts";
 import type { Protocol } from "../target/target.ts";
 
 /** `connect`, `sql:select`, … as grants spell it; policy/schema.ts maps it to a Cedar action. */
@@ -103,6 +103,8 @@ export interface Obligations {
   readonly timeoutMs: number | undefined;
   /** How much is recorded where a policy says so (recording/recorder.ts); absent: all. */
   readonly record?: RecordingLevel | undefined;
+  /** How far the client may be ahead of the recording on disk; absent: back-pressure alone. */
+  readonly recordMode?: RecordingMode | undefined;
   /** Classes to look for in what is answered (`@mask`), which is only asked of what is `maskable`; absent: none. */
   readonly mask?: readonly string[] | undefined;
   /** Only what the chain may read by itself is shown of what is listed (`@filter`), which is `filterable`. */

@@ -5,6 +5,23 @@
 export const RECORDING_LEVELS = ["full", "commands", "digest"] as const;
 export type RecordingLevel = (typeof RECORDING_LEVELS)[number];
 
+/**
+ * How far what the client gets may be ahead of the recording on disk (recording/ahead.ts). strict: not at all.
+ * bounded: `aheadBytes`; and a session whose recording is not on disk after `aheadMs` is closed.
+ */
+export type RecordingMode =
+  | { readonly mode: "strict" }
+  | { readonly mode: "bounded"; readonly aheadMs: number; readonly aheadBytes: number };
+
+/** What `bounded` means where it does not say. */
+const DEFAULT_AHEAD_MS = 1000;
+const DEFAULT_AHEAD_BYTES = 1 << 20;
+/** A flush in good order takes so long with all that is before it. */
+const MIN_AHEAD_MS = 10;
+const MAX_AHEAD_MS = 3_600_000;
+/** No more is on its way to the disk of one session, whatever policies say. */
+const MAX_AHEAD_BYTES = DEFAULT_AHEAD_BYTES;
+
 export interface PolicyTerms {
   readonly message: string | undefined;
   readonly quorum: number;
@@ -15,6 +32,7 @@ export interface PolicyTerms {
   readonly maxBytes: number | undefined;
   readonly timeoutMs: number | undefined;
   readonly record: RecordingLevel | undefined;
+  readonly recordMode: RecordingMode | undefined;
   /** Classes that are looked for in what is answered, and replaced. */
   readonly mask: readonly string[];
   /** Of what is listed only what may be read one by one is shown. */
@@ -114,6 +132,14 @@ const RULES: Readonly<Record<string, AnnotationRule>> = {
       return record && { record };
     },
   },
+  record_mode: {
+    expected: '"strict", or "bounded" with a time from 10ms to 1h, a size of at most 1MiB, or both',
+    on: ["permit"],
+    read: (value) => {
+      const recordMode = modeOf(value);
+      return recordMode && { recordMode };
+    },
+  },
   mask: {
     expected: "classes the target detects, separated by commas: pii.card, secret.key",
     on: ["permit"],
@@ -139,6 +165,7 @@ const PLAIN: PolicyTerms = {
   maxBytes: undefined,
   timeoutMs: undefined,
   record: undefined,
+  recordMode: undefined,
   mask: [],
   filter: false,
 };
@@ -172,6 +199,31 @@ export function readAnnotations(
     terms = { ...terms, ...read };
   }
   return { terms, problems };
+}
+
+/** Of two modes what keeps both. */
+export function strictestMode(
+  a: RecordingMode | undefined,
+  b: RecordingMode | undefined,
+): RecordingMode | undefined {
+  if (a === undefined || b?.mode === "strict") return b;
+  if (b === undefined || a.mode === "strict") return a;
+  return {
+    mode: "bounded",
+    aheadMs: Math.min(a.aheadMs, b.aheadMs),
+    aheadBytes: Math.min(a.aheadBytes, b.aheadBytes),
+  };
+}
+
+function modeOf(value: string): RecordingMode | undefined {
+  if (value === "strict") return { mode: "strict" };
+  const parts = /^bounded(?: ([0-9]+(?:ms|s|m|h)))?(?: ([0-9]+(?:B|KiB|MiB)))?$/.exec(value);
+  if (parts === null || value === "bounded") return undefined;
+  const aheadMs = parts[1] === undefined ? DEFAULT_AHEAD_MS : measure(parts[1], MS_PER);
+  const aheadBytes = parts[2] === undefined ? DEFAULT_AHEAD_BYTES : measure(parts[2], BYTES_PER);
+  if (aheadMs === undefined || aheadMs < MIN_AHEAD_MS || aheadMs > MAX_AHEAD_MS) return undefined;
+  if (aheadBytes === undefined || aheadBytes > MAX_AHEAD_BYTES) return undefined;
+  return { mode: "bounded", aheadMs, aheadBytes };
 }
 
 function misplaced(on: readonly PolicyForm[]): string {

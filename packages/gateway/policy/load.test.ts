@@ -116,6 +116,22 @@ describe("parsePolicies refuses", () => {
       /@record: expected "full", "commands" or "digest"/,
     ],
     [
+      "@record_mode of its own",
+      `@id("a") @record_mode("loose") ${PERMIT};`,
+      /@record_mode: expected "strict", or "bounded"/,
+    ],
+    ["@record_mode without a bound", `@id("a") @record_mode("bounded") ${PERMIT};`, /@record_mode/],
+    [
+      "@record_mode with more than is ever on its way",
+      `@id("a") @record_mode("bounded 2MiB") ${PERMIT};`,
+      /@record_mode/,
+    ],
+    [
+      "@record_mode with less time than a flush takes",
+      `@id("a") @record_mode("bounded 9ms") ${PERMIT};`,
+      /@record_mode/,
+    ],
+    [
       "@message with a line break",
       `@id("a") @message("x\\ny") ${PERMIT};`,
       /@message: expected a sentence/,
@@ -259,6 +275,7 @@ describe("parsePolicies reads", () => {
       maxBytes: undefined,
       timeoutMs: undefined,
       record: undefined,
+      recordMode: undefined,
       mask: [],
       filter: false,
     });
@@ -269,6 +286,17 @@ describe("parsePolicies reads", () => {
       [terms.maxRows, terms.maxBytes, terms.timeoutMs, terms.record, terms.mask],
       [10, 2_097_152, 500, "commands", ["pii.card", "secret.key"]],
     );
+    const modes = [
+      ["strict", { mode: "strict" }],
+      ["bounded 200ms", { mode: "bounded", aheadMs: 200, aheadBytes: 1 << 20 }],
+      ["bounded 64KiB", { mode: "bounded", aheadMs: 1000, aheadBytes: 65_536 }],
+      ["bounded 2s 4096B", { mode: "bounded", aheadMs: 2000, aheadBytes: 4096 }],
+    ] as const;
+    for (const [written, mode] of modes)
+      assert.deepEqual(
+        loadOne(`@id("m") @record_mode("${written}") ${PERMIT};`).terms.recordMode,
+        mode,
+      );
   });
 
   it("strings, comments and marks inside them", () => {

@@ -32,6 +32,8 @@ import type { Journal } from "../audit/journal.ts";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { RandomBytes } from "../base/ids.ts";
+import type { RecordingMode } from "../policy/annotations.ts";
+import { type Ahead, type Behind, createAhead } from "./ahead.ts";
 import { type BoundedStream, createBoundedStream } from "./bounded-stream.ts";
 import {
   digestPayload,
@@ -67,11 +69,22 @@ export interface Recorder {
   endData(requestId: string, channel: number): void;
   /** Notices to the client, holds, denials, the end of a command: small. */
   event(requestId: string | undefined, type: string, data: Record<string, unknown>): void;
+  /** A command was let through, and how far its client may be ahead of the disk (ahead.ts). */
+  begin(requestId: string, mode: RecordingMode | undefined): void;
+  /** It has its outcome. */
+  finish(requestId: string): void;
   /**
    * Back-pressure: true when more may be recorded at once. False when what is not yet on disk has reached
    * its bound: then `done` is called once when it is, and until then nothing more is to be read.
    */
   room(done: () => void): boolean;
+  /**
+   * Whether the client may be given what was recorded last. False when some of it has to be on disk before:
+   * then `done` is called once when it is. Never called when the session is closed for it.
+   */
+  delivery(done: () => void): boolean;
+  /** Who ends the session when its recording is further behind the disk than its commands' modes allow. */
+  onBehind(end: (error: GatewayError) => void): void;
   /**
    * Seals what is left. The summary belongs in the detail of the session's `session.closed` leaf: it ties
    * the whole recording to the log. Later calls do nothing and give the same.
@@ -79,8 +92,10 @@ export interface Recorder {
   end(): RecordingSummary;
 }
 
+type RecorderJournal = Pick<Journal, "append" | "appendContent" | "barrier" | "beforeFlush">;
+
 export interface RecorderDeps {
-  readonly journal: Pick<Journal, "appendContent" | "barrier" | "beforeFlush">;
+  readonly journal: RecorderJournal;
   readonly clock: Clock;
   readonly keys: RecordingKeys;
   readonly random: RandomBytes;
@@ -131,7 +146,7 @@ interface OpenStream {
 }
 
 class SessionRecorder implements Recorder {
-  readonly #journal: Pick<Journal, "appendContent" | "barrier" | "beforeFlush">;
+  readonly #journal: RecorderJournal;
   readonly #clock: Clock;
   readonly #sessionId: string;
   /** A key object: made once, it spares each piece two thirds of what sealing costs. */
@@ -149,10 +164,8 @@ class SessionRecorder implements Recorder {
   /** As latin1 text. */
   #digest = "\0".repeat(32);
 
-  readonly #maxAheadBytes: number;
-  /** Written since the last time everything was known to be on disk. */
-  #aheadBytes = 0;
-  #waiting: (() => void)[] = [];
+  readonly #ahead: Ahead;
+  #endBehind: (error: GatewayError) => void = () => undefined;
 
   // The response being recorded.
   #request = "";
@@ -170,7 +183,11 @@ class SessionRecorder implements Recorder {
     this.#key = createSecretKey(key);
     this.#startedMs = deps.clock.monotonicMs();
     this.#maxResponseBytes = session.maxResponseBytes ?? DEFAULT_MAX_RESPONSE_BYTES;
-    this.#maxAheadBytes = session.maxAheadBytes ?? DEFAULT_MAX_AHEAD_BYTES;
+    this.#ahead = createAhead({
+      ...{ journal: deps.journal, clock: deps.clock },
+      maxAheadBytes: session.maxAheadBytes ?? DEFAULT_MAX_AHEAD_BYTES,
+      onBehind: (behind) => this.#isBehind(behind),
+    });
     const wrapped = keyPiece(deps.keys.wrap(session.sessionId, session.subject, key));
     key.fill(0);
     this.#journal.appendContent(session.sessionId, wrapped);
@@ -203,11 +220,13 @@ class SessionRecorder implements Recorder {
     this.#response ??= createBoundedStream(level === "full" ? this.#maxResponseBytes : 0);
     const kept = this.#response.keep(bytes);
     if (kept.length > 0) this.#put(FRAME_RESPONSE, requestId, kept);
+    this.#ahead.mark(requestId);
   }
 
   typed(event: TypedEvent): void {
     if (event.kind === "exit") this.endData(event.request, event.channel);
     this.#put(FRAME_TYPED, event.request, Buffer.from(JSON.stringify(event), "utf8"));
+    this.#ahead.mark(event.request);
   }
 
   data(
@@ -227,6 +246,7 @@ class SessionRecorder implements Recorder {
     }
     const kept = open.kept.keep(bytes);
     if (kept.length > 0) this.#putParts(FRAME_DATA, requestId, open.head, kept, NOTHING);
+    this.#ahead.mark(requestId);
   }
 
   endData(requestId: string, channel: number): void {
@@ -239,15 +259,29 @@ class SessionRecorder implements Recorder {
     this.#put(FRAME_EVENT, requestId ?? "", Buffer.from(JSON.stringify({ type, data }), "utf8"));
   }
 
+  begin(requestId: string, mode: RecordingMode | undefined): void {
+    if (mode !== undefined) this.#ahead.begin(requestId, mode);
+  }
+
+  finish(requestId: string): void {
+    this.#ahead.finish(requestId);
+  }
+
   room(done: () => void): boolean {
-    if (this.#aheadBytes <= this.#maxAheadBytes) return true;
-    this.#waiting.push(done);
-    if (this.#waiting.length === 1) this.#journal.barrier("strict", this.#onDurable);
-    return false;
+    return this.#ahead.room(done);
+  }
+
+  delivery(done: () => void): boolean {
+    return this.#ahead.delivery(done);
+  }
+
+  onBehind(end: (error: GatewayError) => void): void {
+    this.#endBehind = end;
   }
 
   end(): RecordingSummary {
     if (this.#summary === undefined) {
+      this.#ahead.close();
       this.#endResponse();
       this.#endStreams(() => true);
       this.#put(FRAME_END, "", NOTHING);
@@ -285,10 +319,18 @@ class SessionRecorder implements Recorder {
     }
   }
 
-  readonly #onDurable = (): void => {
-    this.#aheadBytes = this.#length;
-    for (const done of this.#waiting.splice(0)) done();
-  };
+  /** In the log, whenever the disk takes it; and to who has the session. */
+  #isBehind({ allowedMs, bytes }: Behind): void {
+    const session = this.#sessionId;
+    this.#journal.append({ event: "recording.behind", session, detail: { allowedMs, bytes } });
+    this.#endBehind(
+      new GatewayError(
+        "evidence_unavailable",
+        `the recording of this session was not on disk after ${allowedMs} ms, which is as long as a policy allows; the session was closed`,
+        { hint: "what was running may or may not have taken effect; connect again" },
+      ),
+    );
+  }
 
   /** Writes one frame, in as many parts as the buffers need. */
   #put(kind: number, requestId: string, payload: Buffer): void {
@@ -331,7 +373,7 @@ class SessionRecorder implements Recorder {
     end = buffer.writeUInt32BE(t, end);
     end = buffer.writeUInt8(requestId.length, end);
     end += buffer.write(requestId, end, "latin1");
-    this.#aheadBytes += length;
+    this.#ahead.add(length);
     return buffer.writeUInt32BE(length, end);
   }
 

@@ -120,7 +120,8 @@ export class SessionBook {
   ): void {
     const { sessionId, target, account } = this.#subject;
     const { requestId, operation, digest, parameters } = command;
-    const { unmask } = permit.obligations;
+    const { recordMode, unmask } = permit.obligations;
+    this.recorder.begin(requestId, recordMode);
     const unmasked = unmask.size === 0 ? undefined : [...unmask];
     this.journal.append({
       event: "command.intent",
@@ -183,6 +184,7 @@ export class SessionBook {
   /** `command.outcome` of one that was begun. */
   endCommand(end: CommandEnd): void {
     const { requestId, outcome, rows, bytes, masked, detail } = end;
+    this.recorder.finish(requestId);
     this.journal.append({
       event: "command.outcome",
       session: this.#subject.sessionId,

@@ -13,6 +13,7 @@ import { type Unchanged, withUnchanged } from "./comparing-writes.ts";
 import { type ItemFilter, unfilterable } from "./item-filter.ts";
 import { isObject, type JsonObject, parseJson } from "./json-text.ts";
 import type { OutputMasks } from "./output-masks.ts";
+import { recorded } from "./recorded.ts";
 import type { UpstreamResponse } from "./upstream.ts";
 
 /** The client's side of one answer; node:http's and node:http2's both are one. */
@@ -89,7 +90,7 @@ async function relayBody(answer: UpstreamResponse, out: Out, plan: AnswerPlan): 
   const { body } = answer;
   if (plan.form === "discovery" || (plan.form === "text" && answer.status < 400)) {
     const output = plan.form === "text" ? plan.output : undefined;
-    if (plan.form === "text") out.head();
+    if (plan.form === "text") await out.head();
     for await (const chunk of body as AsyncIterable<Buffer>)
       await out.send([output?.pass("stdout", chunk) ?? chunk]);
     if (output !== undefined) await out.send([output.end("stdout")]);
@@ -105,7 +106,7 @@ async function relayBody(answer: UpstreamResponse, out: Out, plan: AnswerPlan): 
 
 async function relayWatch(body: Readable, out: Out, plan: AnswerPlan): Promise<void> {
   // A client counts on the headers before the first event.
-  out.head();
+  await out.head();
   const parts: Buffer[] = [];
   const splitter = new DocumentSplitter(
     (event) => {
@@ -251,7 +252,7 @@ class Out {
     this.#plan = plan;
   }
 
-  head(): void {
+  async head(): Promise<void> {
     if (this.#client.headersSent || this.#client.destroyed) return;
     const headers: Record<string, string | string[]> = {};
     for (const name of HANDED_ON) {
@@ -261,6 +262,8 @@ class Out {
     const { recorder, requestId } = this.#plan;
     const { status } = this.#answer;
     recorder.typed({ kind: "http-response", request: requestId, status });
+    await recorded(recorder, this.#plan.signal);
+    if (this.#client.destroyed) return;
     this.#client.writeHead(status, headers);
     // Whoever watches counts on it before anything happens; elsewhere it goes out with what it is about.
     if (this.#plan.form === "watch" || this.#plan.form === "text") this.#client.flushHeaders();
@@ -276,20 +279,19 @@ class Out {
     const { obligations, recorder, requestId } = this.#plan;
     if (this.bytes > (obligations.maxBytes ?? Number.POSITIVE_INFINITY))
       throw limited(`${obligations.maxBytes} bytes`);
-    this.head();
+    await this.head();
     if (chunk.length > 0) recorder.data(requestId, 0, "response", chunk, obligations.record);
+    await recorded(recorder, this.#plan.signal);
+    if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
     if (isLast) {
       this.#hasEnded = true;
       this.#client.end(chunk);
     } else if (!this.#client.write(chunk)) await this.#drained();
-    await new Promise<void>((resolve) => {
-      if (recorder.room(resolve)) resolve();
-    });
   }
 
   async end(): Promise<void> {
     if (this.#hasEnded) return;
-    this.head();
+    await this.head();
     this.#client.end();
   }
 

@@ -241,8 +241,13 @@ export class HttpSessions implements AsyncDisposable {
         },
         { access, journal, recorder, denied: (denied) => control.noteDenial(denied) },
       );
-      session = new HttpSession(target, book, upstream, () => clock.monotonicMs());
-      return session;
+      const own = new HttpSession(target, book, upstream, () => clock.monotonicMs());
+      recorder.onBehind((error) => {
+        own.end(error);
+        this.#close(own, error.code);
+      });
+      session = own;
+      return own;
     } catch (thrown) {
       await control.closeSession(opened.sessionId, "it could not be put together", undefined);
       throw thrown;

@@ -29,6 +29,7 @@ import { isObject, parseJson } from "./json-text.ts";
 import { lacksJustification } from "./justification.ts";
 import { type StreamKind, streamOf } from "./operations.ts";
 import { detectionsFor, OutputMasks, undetected } from "./output-masks.ts";
+import { recorded } from "./recorded.ts";
 import { type RequestLimits, timeLimit } from "./request.ts";
 import type { PieceOf, StreamDoor, StreamTaps } from "./stream-door.ts";
 import { openSpdyDoor } from "./stream-spdy.ts";
@@ -267,7 +268,10 @@ async function run(
       if (head.length > 0) connection.unshift(head);
       const interrupt = () => door.interrupt(statusOf(toGatewayError(signal.reason), requestId));
       signal.addEventListener("abort", interrupt, { once: true });
-      await door.relay(connection, tapsOf(deps, session, stream, running, permit, { exit, masks }));
+      await door.relay(
+        connection,
+        tapsOf(deps, session, stream, running, permit, { exit, masks, signal }),
+      );
     } finally {
       connection.destroy();
     }
@@ -308,13 +312,20 @@ function recordBegin({ book }: HttpSession, stream: Stream, isDigest: boolean): 
     });
 }
 
+interface Passing {
+  readonly exit: ExitReader;
+  readonly masks: OutputMasks | undefined;
+  /** Aborted when it may not go on. */
+  readonly signal: AbortSignal;
+}
+
 function tapsOf(
   deps: StreamDeps,
   session: HttpSession,
   stream: Stream,
   running: AbortController,
   permit: Permit,
-  { exit, masks }: { readonly exit: ExitReader; readonly masks: OutputMasks | undefined },
+  { exit, masks, signal }: Passing,
 ): StreamTaps {
   const { book, target } = session;
   const { recorder } = book;
@@ -372,10 +383,7 @@ function tapsOf(
         session.permitted(running, { operation, permit: decision.permit, met: undefined });
       return true;
     },
-    room: () =>
-      new Promise((resolve) => {
-        if (recorder.room(resolve)) resolve();
-      }),
+    room: () => recorded(recorder, signal),
   };
 }
 

@@ -412,6 +412,7 @@ class Gateway {
     const { target, upstream } = parts;
     const { book, recorder } = parts.books ?? this.#openBooks(target, start, opened, clientAddress);
     const relay = this.#relayOf(start, opened, parts, book);
+    recorder.onBehind((error) => relay.end(error));
     const processId = target.transparent === true ? upstream.processId : 0;
     const key = this.#cancels.register(start.minor, () => relay.cancel(), processId);
     return { relay, book, upstream, key, recorder };

@@ -86,7 +86,11 @@ export async function startRelay(
         recorded.push(`${stream} ${level ?? "full"} ${bytes}`);
       },
       endData: () => undefined,
+      begin: () => undefined,
+      finish: () => undefined,
+      onBehind: () => undefined,
       room: () => true,
+      delivery: () => true,
       end: () => ({ pieces: 0, digest: "" }),
     }),
     classifierFor: async () => ({

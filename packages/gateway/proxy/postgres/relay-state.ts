@@ -11,10 +11,10 @@ import type { Control } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
 import type { ToldName } from "./application-name.ts";
 import type { CommandBook } from "./command-book.ts";
+import type { Delivery } from "./delivery.ts";
 import type { Exchange, NamedPortal, PreparedStatement } from "./exchange.ts";
 import type { ForwardQueue } from "./forward-queue.ts";
 import type { NameTable } from "./names.ts";
-import type { Output } from "./output.ts";
 import type { Classifier } from "./plan.ts";
 import type { ResultMasks } from "./row-check.ts";
 
@@ -64,7 +64,7 @@ export interface RelayState {
   readonly tracker: ReplyTracker<Exchange>;
   readonly statements: NameTable<PreparedStatement>;
   readonly portals: NameTable<NamedPortal>;
-  readonly toClient: Output;
+  readonly toClient: Delivery;
   readonly toServer: ForwardQueue;
   /** The transaction status the server last told: I, T or E as a byte. */
   transaction: number;

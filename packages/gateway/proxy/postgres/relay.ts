@@ -13,11 +13,11 @@ import { FrameCursor } from "@custody/wire/postgres/frames.ts";
 import { flush, terminate } from "@custody/wire/postgres/frontend.ts";
 import { ReplyTracker } from "@custody/wire/postgres/reply-tracker.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
+import { Delivery } from "./delivery.ts";
 import type { Exchange } from "./exchange.ts";
 import { fatalResponse, timeoutResponse } from "./faults.ts";
 import { ForwardQueue } from "./forward-queue.ts";
 import { NameTable } from "./names.ts";
-import { Output } from "./output.ts";
 import type { NoticeText, RelayContext, RelayState } from "./relay-state.ts";
 import { Replies } from "./replies.ts";
 import { type ClientMessages, Requests } from "./requests.ts";
@@ -69,7 +69,7 @@ export class Relay {
       }),
       statements: new NameTable(context.limits),
       portals: new NameTable(context.limits),
-      toClient: new Output(client),
+      toClient: new Delivery(client, context.book.recorder, () => this.#onDisk()),
       toServer: new ForwardQueue(upstream.socket, context.journal, () => this.#pump()),
       transaction: 0x49,
       applicationName: { start: context.applicationName, told: context.applicationName },
@@ -102,7 +102,7 @@ export class Relay {
     client.on("end", () => this.#finish("client closed the connection"));
     client.on("close", () => this.#finish("client closed the connection"));
     client.on("error", () => this.#finish("client connection failed"));
-    client.on("drain", () => server.resume());
+    client.on("drain", () => this.#resumeServer());
     server.on("data", (chunk: Buffer) => this.#onServerData(chunk));
     server.on("close", () => {
       // Its own last words went on; ours would be the second.
@@ -223,7 +223,8 @@ export class Relay {
   }
 
   #throttleClient(): void {
-    const full = this.#backlogBytes > this.#state.context.limits.maxBacklogBytes;
+    const { context, toClient } = this.#state;
+    const full = this.#backlogBytes > context.limits.maxBacklogBytes || !toClient.hasRoom;
     if (full || this.#upstream.socket.writableNeedDrain) this.#client.pause();
     else if (this.#client.isPaused()) this.#client.resume();
   }
@@ -286,16 +287,27 @@ export class Relay {
     check.then(
       () => {
         this.#checking = false;
-        this.#upstream.socket.resume();
+        this.#resumeServer();
         this.#readReplies();
       },
       (error) => this.#fail(error),
     );
   }
 
+  #onDisk(): void {
+    if (this.#ended) return;
+    this.#resumeServer();
+    this.#throttleClient();
+  }
+
+  #resumeServer(): void {
+    if (!this.#checking && this.#state.toClient.mayRead) this.#upstream.socket.resume();
+  }
+
   #afterReplies(): void {
     this.#replies.endBatch();
-    if (!this.#state.toClient.flush()) this.#upstream.socket.pause();
+    this.#state.toClient.flush();
+    if (!this.#state.toClient.mayRead) this.#upstream.socket.pause();
     if (this.#replies.takeLimitHit()) {
       const { head } = this.#state.tracker;
       this.#cancelUpstream(() => this.#state.tracker.head === head);
@@ -350,6 +362,7 @@ export class Relay {
     clearTimeout(this.#timer);
     this.#requests.close();
     this.#state.toServer.close();
+    this.#state.toClient.close();
     // When a thousand sessions are ended at once, the last is told, and the targets are asked to stop them
     // all, before the books and sockets of the first are closed.
     this.#state.context.later(() => this.#close(reason));

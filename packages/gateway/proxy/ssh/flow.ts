@@ -17,10 +17,20 @@ interface Piece {
   data: Buffer;
   /** How much of it the source still waits to have consumed. */
   owed: number;
+  /** Whether it may go: what was recorded of it is far enough on its way to disk. */
+  isReady: boolean;
+  /** Instead of data: what is said at this place. */
+  readonly act?: () => void;
+}
+
+/** Of recording/recorder.ts; `delivery` for what goes to a client. */
+export interface FlowRecorder {
+  readonly room: (done: () => void) => boolean;
+  readonly delivery?: (done: () => void) => boolean;
 }
 
 export class Flow {
-  readonly #room: (done: () => void) => boolean;
+  readonly #recorder: FlowRecorder;
   #source: ChannelEnd | undefined;
   #sink: ChannelEnd | undefined;
   #queue: Piece[] = [];
@@ -30,9 +40,8 @@ export class Flow {
   #hasSentEof = false;
   #afterwards: (() => void) | undefined;
 
-  /** `room`: whether what was recorded of it is far enough on its way to disk (recording/recorder.ts). */
-  constructor(room: (done: () => void) => boolean) {
-    this.#room = room;
+  constructor(recorder: FlowRecorder) {
+    this.#recorder = recorder;
   }
 
   get sink(): ChannelEnd | undefined {
@@ -62,8 +71,13 @@ export class Flow {
       this.#owe(owed);
       return;
     }
-    this.#queue.push({ stream, data, owed });
-    this.advance();
+    this.#add({ stream, data, owed, isReady: false });
+  }
+
+  /** After what was pushed, and when that may go. */
+  inOrder(act: () => void): void {
+    if (this.#hasSentEof) act();
+    else this.#add({ stream: 0, data: NOTHING, owed: 0, isReady: false, act });
   }
 
   /** No more data, but the other direction goes on. */
@@ -78,6 +92,13 @@ export class Flow {
     this.advance();
   }
 
+  /** The session ends: what may not go yet never goes. */
+  dropHeld(): void {
+    for (const piece of this.#queue) if (!piece.isReady) this.#owed += piece.owed;
+    this.#queue = this.#queue.filter((piece) => piece.isReady);
+    this.#owe(0);
+  }
+
   /** Nobody wants what is left: the source may go on all the same, into nothing. */
   drop(): void {
     for (const piece of this.#queue) this.#owed += piece.owed;
@@ -89,7 +110,12 @@ export class Flow {
   advance(): void {
     const sink = this.#sink;
     if (sink === undefined) return;
-    for (let piece = this.#queue[0]; piece !== undefined; piece = this.#queue[0]) {
+    for (let piece = this.#queue[0]; piece?.isReady; piece = this.#queue[0]) {
+      if (piece.act !== undefined) {
+        this.#queue.shift();
+        piece.act();
+        continue;
+      }
       const taken = sink.peer.connection.sendData(sink.channel, piece.data, piece.stream);
       if (taken === piece.data.length) {
         this.#queue.shift();
@@ -116,13 +142,25 @@ export class Flow {
     peer.touch();
   }
 
+  #add(piece: Piece): void {
+    this.#queue.push(piece);
+    const { delivery } = this.#recorder;
+    piece.isReady =
+      delivery === undefined ||
+      delivery(() => {
+        piece.isReady = true;
+        this.advance();
+      });
+    this.advance();
+  }
+
   // The window opens again only as fast as the sink's socket empties, whatever window the sink gave.
   #owe(bytes: number): void {
     this.#owed += bytes;
     if (this.#owed === 0 || this.#isSettling || this.#source === undefined) return;
     this.#isSettling = true;
     const settle = () => {
-      if (!this.#room(settle)) return;
+      if (!this.#recorder.room(settle)) return;
       this.#isSettling = false;
       const owed = this.#owed;
       this.#owed = 0;
@@ -135,3 +173,5 @@ export class Flow {
     else this.#sink.peer.whenDrained(settle);
   }
 }
+
+const NOTHING = Buffer.alloc(0);

@@ -225,7 +225,10 @@ export class Forwarding {
     const argv = [to.host, String(to.port)];
     let outcome = "ok";
     return joinChannels(end, open, {
-      room: (done) => recorder.room(done),
+      recorder: {
+        room: (done) => recorder.room(done),
+        delivery: (done) => recorder.delivery(done),
+      },
       onData: (stream, data) => recorder.data(request, channel, stream, data, about?.level),
       onOpened() {
         recorder.typed({ kind: "exec", request, channel, mode: "forward", argv });

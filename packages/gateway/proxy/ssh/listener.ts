@@ -340,6 +340,7 @@ class Door {
       }),
       isOwnTarget: (host, port) => isOwnTarget(targets(), target, host, port),
     });
+    recorder.onBehind((error) => relay.end(error));
     return { relay, book, judge, recorder };
   }
 

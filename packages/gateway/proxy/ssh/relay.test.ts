@@ -103,7 +103,10 @@ function standIns(outcomes: string[]): Omit<RelayDeps, "log"> {
     shell: "bash",
     holdToRun: false,
     judge: { book, judge: async () => permitted, mayBe: () => true } as never,
-    recorder: { room: () => true, typed: () => undefined, data: () => undefined } as never,
+    recorder: {
+      ...{ room: () => true, delivery: () => true },
+      ...{ typed: () => undefined, data: () => undefined },
+    } as never,
     grammars: loadGrammars(),
     clock: systemClock,
     isOwnTarget: async () => false,

@@ -230,8 +230,10 @@ export class RunningChannel implements ChannelHandler {
       default:
         return;
     }
-    peer.connection.requestChannel(channel, request);
-    peer.touch();
+    this.#client.toClient.inOrder(() => {
+      peer.connection.requestChannel(channel, request);
+      peer.touch();
+    });
     if (this.#exit !== undefined && this.#hasHostEnded) this.#client.toClient.end();
   }
 

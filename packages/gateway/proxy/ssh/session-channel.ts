@@ -56,9 +56,10 @@ export class SessionChannel implements ChannelHandler {
     this.#context = context;
     this.#onGone = onGone;
     this.#end = end;
-    const room = (done: () => void) => context.recorder.room(done);
-    this.#toClient = new Flow(room).to(end);
-    this.#toTarget = new Flow(room).from(end);
+    const { recorder } = context;
+    const room = (done: () => void) => recorder.room(done);
+    this.#toClient = new Flow({ room, delivery: (done) => recorder.delivery(done) }).to(end);
+    this.#toTarget = new Flow({ room }).from(end);
     this.#forwards = new SessionForwards(context, (lines) => this.#tell(lines));
   }
 
@@ -71,6 +72,7 @@ export class SessionChannel implements ChannelHandler {
     if (this.#isOver) return;
     this.#running?.kill();
     this.#cancelWait?.();
+    this.#toClient.dropHeld();
     this.#close(faultLines(error), EXIT.failed);
   }
 

@@ -5,11 +5,12 @@
 
 import type { ReplySlot } from "@custody/wire/ssh/events.ts";
 import type { ChannelRequest } from "@custody/wire/ssh/requests.ts";
-import { type ChannelEnd, Flow } from "./flow.ts";
+import { type ChannelEnd, Flow, type FlowRecorder } from "./flow.ts";
 import type { ChannelHandler } from "./relay-context.ts";
 
 export interface TunnelHooks {
-  readonly room: (done: () => void) => boolean;
+  /** Either of them may be the client's: both directions wait for what was recorded of them. */
+  readonly recorder: Required<FlowRecorder>;
   /** Data of the half that was there first, `stdin`, or of the other, `stdout`. */
   readonly onData: (stream: "stdin" | "stdout", data: Buffer) => void;
   /** The second channel is open: the first may be accepted. */
@@ -31,8 +32,8 @@ export function joinChannels(
     isOver = true;
     hooks.onOver();
   };
-  const ahead = new Flow(hooks.room).from(first);
-  const back = new Flow(hooks.room);
+  const ahead = new Flow(hooks.recorder).from(first);
+  const back = new Flow(hooks.recorder);
   const half = (own: Flow, other: Flow, stream: "stdin" | "stdout"): ChannelHandler => ({
     onData(kind, data) {
       // Extended data has no meaning on such channels.
