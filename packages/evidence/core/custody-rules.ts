@@ -6,9 +6,12 @@
 //   and no intent of that worker is open (the start after a crash ends them first);
 // - a session is opened once and closed once, and its records come in between (outcomes may follow);
 // - an intent is unique, permitted or approved, belongs to an open session and has the session's chain;
-// - an outcome or `indeterminate` ends exactly one intent, of the same session.
+// - an outcome or `indeterminate` ends exactly one intent, of the same session;
+// - `log.closed` is followed by the next shard's `log.opened`, which knows how far each worker was. Where it is
+//   the first that is read, sessions and requests of the shards before are taken at their word.
 
 import type { Leaf } from "./leaf.ts";
+import { LOG_WORKER, readClosed, readOpened } from "./log-shard.ts";
 
 export interface LeafRules {
   /** What is wrong with the next leaf of the log, in words; empty when nothing is. */
@@ -25,6 +28,9 @@ interface Session {
 }
 
 interface State {
+  /** Origin of the shard that has to begin next. */
+  next: string | undefined;
+  hasBegun: boolean;
   /** Records that were skipped and no gap was found for yet. */
   skipped: number;
   hasSkipped: boolean;
@@ -37,6 +43,8 @@ interface State {
 
 export function createLeafRules(): LeafRules {
   const state: State = {
+    next: undefined,
+    hasBegun: false,
     skipped: 0,
     hasSkipped: false,
     nextSeq: new Map(),
@@ -48,7 +56,9 @@ export function createLeafRules(): LeafRules {
   return {
     check(leaf) {
       const problems: string[] = [];
+      checkSeam(state, leaf, problems);
       checkPlace(state, leaf, problems);
+      state.hasBegun = true;
       RULES[leaf.event]?.(state, leaf, problems);
       return problems;
     },
@@ -97,6 +107,40 @@ const RULES: Partial<Record<Leaf["event"], Rule>> = {
   "command.indeterminate": endIntent,
 };
 
+function checkSeam(state: State, leaf: Leaf, problems: string[]): void {
+  if (leaf.event === "log.opened") {
+    checkOpened(state, leaf, problems);
+    state.next = undefined;
+  } else if (state.next !== undefined && !state.hasSkipped) {
+    problems.push(`comes after the end of its shard, where ${state.next} begins`);
+  }
+  if (leaf.event !== "log.closed") return;
+  state.next = readClosed(leaf);
+  if (state.next === undefined) problems.push("does not name the next shard");
+}
+
+function checkOpened(state: State, leaf: Leaf, problems: string[]): void {
+  const begin = readOpened(leaf);
+  if (begin === undefined) {
+    problems.push("is not the begin of a shard");
+    return;
+  }
+  if (state.hasBegun) {
+    if (state.hasSkipped) return;
+    if (state.next === undefined) problems.push("the shard before has no end");
+    const due = [...state.nextSeq].filter(([worker]) => worker !== LOG_WORKER);
+    const isSame =
+      due.length === begin.workers.size &&
+      due.every(([worker, seq]) => begin.workers.get(worker) === seq - 1);
+    if (!isSame) problems.push("it names other numbers of workers than the shard before ends with");
+  } else if (begin.previous !== undefined) {
+    for (const [worker, seq] of begin.workers) state.nextSeq.set(worker, seq + 1);
+    state.nextSeq.set(LOG_WORKER, leaf.seq);
+    // What began before cannot be known here.
+    state.hasSkipped = true;
+  }
+}
+
 function checkPlace(state: State, leaf: Leaf, problems: string[]): void {
   const due = state.nextSeq.get(leaf.worker) ?? 1;
   const gap = leaf.seq - due;
@@ -107,7 +151,8 @@ function checkPlace(state: State, leaf: Leaf, problems: string[]): void {
   } else if (gap < 0) {
     problems.push(`record ${leaf.seq} of worker ${leaf.worker} comes again`);
   }
-  if (due === 1 && !state.hasSkipped && leaf.event !== "gateway.started") {
+  const isJournal = leaf.worker !== LOG_WORKER;
+  if (due === 1 && isJournal && !state.hasSkipped && leaf.event !== "gateway.started") {
     problems.push(`worker ${leaf.worker} does not begin with gateway.started`);
   }
   state.nextSeq.set(leaf.worker, Math.max(due, leaf.seq + 1));

@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { decodeLeaf, type Leaf } from "../core/leaf.ts";
 import { largestPowerBelow, nodeHash, rootOf, TILE_WIDTH } from "../core/merkle.ts";
 import type { SubtreeHash } from "../core/proof.ts";
 import { decodeBundle, TileError, tileHashes, tilePath } from "../core/tile.ts";
@@ -48,6 +49,14 @@ export function folderEntries(directory: string, size: number, index: number): U
   // A bundle that is full by now has more than the tree of this size; that is no problem of these.
   if (problem !== undefined && entries.length < width) throw new TileError(problem);
   return [...entries];
+}
+
+/** Throws TileError, or LeafError for what is none. */
+export function leafAt(directory: string, size: number, index: number): Leaf {
+  const bundle = Math.floor(index / TILE_WIDTH);
+  const entry = folderEntries(directory, size, bundle)[index - bundle * TILE_WIDTH];
+  if (entry === undefined) throw new TileError(`there is no record ${index}`);
+  return decodeLeaf(entry);
 }
 
 function widthAt(size: number, level: number, index: number): number {

@@ -25,6 +25,8 @@ export interface SigningKey {
   readonly vkey: string;
   /** The line to put under a note with this text. Cosigners need the time. */
   line(text: string, seconds?: number): string;
+  /** The same key under another name. */
+  named(name: string): SigningKey;
 }
 
 const SEED_BYTES = 32;
@@ -53,15 +55,21 @@ export function parseSigningKey(text: string): SigningKey {
     throw new SigningKeyError("not a key of a signed note");
   }
   const name = match[1]!;
-  const { key, raw } = publicKeyOf(type, material.subarray(1));
-  const id = keyId(name, type, raw);
-  if (Buffer.from(id).toString("hex") !== match[2]) {
+  const pair = publicKeyOf(type, material.subarray(1));
+  if (Buffer.from(keyId(name, type, pair.raw)).toString("hex") !== match[2]) {
     throw new SigningKeyError("the key's id is another key's");
   }
+  return signingKey(name, type, pair);
+}
+
+function signingKey(name: string, type: KeyType, pair: KeyPair): SigningKey {
+  const { key, raw } = pair;
+  const id = keyId(name, type, raw);
   return {
     name,
     type,
     vkey: formatKey(name, type, raw),
+    named: (other) => signingKey(other, type, pair),
     line(note, seconds) {
       if (type === ED25519) return signatureLine(name, id, sign(null, Buffer.from(note), key));
       const time = BigInt(Math.floor(seconds ?? 0));
@@ -74,7 +82,12 @@ export function parseSigningKey(text: string): SigningKey {
 
 const TYPES: readonly KeyType[] = [ED25519, 0x04, COSIGNATURE_ML_DSA_44];
 
-function publicKeyOf(type: KeyType, seed: Buffer): { key: KeyObject; raw: Buffer } {
+interface KeyPair {
+  readonly key: KeyObject;
+  readonly raw: Buffer;
+}
+
+function publicKeyOf(type: KeyType, seed: Buffer): KeyPair {
   const isMlDsa = type === COSIGNATURE_ML_DSA_44;
   const der = Buffer.concat([isMlDsa ? PKCS8_ML_DSA_44 : PKCS8_ED25519, seed]);
   const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });

@@ -18,8 +18,8 @@ import { type OpenJournal, openJournal } from "./journal-writer.ts";
 import { openLog } from "./log.ts";
 import { createLogFiles } from "./log-files.ts";
 import { loadLogKey } from "./log-key.ts";
+import { logDirectory } from "./log-shards.ts";
 import { createOutbound } from "./outbound.ts";
-import { logDirectory } from "./sequencer.ts";
 import { createWitness, type WitnessSettings } from "./witnesses.ts";
 
 const cleanups: (() => unknown)[] = [];

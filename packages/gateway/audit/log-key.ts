@@ -18,9 +18,11 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { keyNamed, keysOf, shardOrigin } from "@custody/evidence/core/log-shard.ts";
 import {
   COSIGNATURE_ML_DSA_44,
   ED25519,
+  formatKey,
   type KeyType,
   type NoteKey,
   parseKey,
@@ -46,6 +48,8 @@ export interface LogKey {
   sign(text: string): string;
   /** Was this note signed by this log's Ed25519 key, or one of those before it? */
   isOwn(note: string): boolean;
+  /** The same keys for a shard of this log: "" is the log itself. */
+  shard(name: string): LogKey;
 }
 
 export interface LogKeySettings {
@@ -71,15 +75,29 @@ export function loadLogKey(
 ): LogKey {
   const directory = join(dataDirectory, "keys");
   const first = settings.signer ? commandKey(settings.signer) : ownKey(directory, random, settings);
-  const origin = first.name;
-  const second = settings.postQuantum ? mlDsaKey(directory, random, origin) : undefined;
+  const base = first.name;
+  const second = settings.postQuantum ? mlDsaKey(directory, random, base) : undefined;
   const trusted = [first.vkey, ...(readLines(join(directory, RETIRED)) ?? [])].map(parseKey);
+  const shard = (name: string): LogKey => {
+    const origin = shardOrigin(base, name);
+    return logKey(first.named(origin), second?.named(origin), keysOf(trusted, origin), shard);
+  };
+  return shard("");
+}
+
+function logKey(
+  first: SigningKey,
+  second: SigningKey | undefined,
+  trusted: readonly NoteKey[],
+  shard: LogKey["shard"],
+): LogKey {
   return {
-    origin,
+    origin: first.name,
     vkey: first.vkey,
     mlDsaVkey: second?.vkey,
     sign: (text) => `${text}\n${first.line(text)}${second?.line(text, Date.now() / 1000) ?? ""}`,
     isOwn: (note) => trusted.some((key) => isSignedBy(key, note)),
+    shard,
   };
 }
 
@@ -157,10 +175,15 @@ function commandKey({ command, vkey }: NonNullable<LogKeySettings["signer"]>): S
   if (key.type !== ED25519) {
     throw new GatewayError("configuration", "log.signer: its key is not an Ed25519 key of a log");
   }
+  return signedByCommand(command, key);
+}
+
+function signedByCommand(command: readonly string[], key: NoteKey): SigningKey {
   return {
     name: key.name,
     type: key.type,
-    vkey,
+    vkey: formatKey(key.name, key.type, key.publicKey),
+    named: (name) => signedByCommand(command, keyNamed(key, name)),
     line(text) {
       for (let attempt = 0; ; attempt++) {
         const line = runSigner(command, key, text);

@@ -7,7 +7,7 @@ import type { GatewayError } from "../base/errors.ts";
 import { openJournal } from "./journal-writer.ts";
 import { openLog } from "./log.ts";
 import { leavesWithin, sessionProof } from "./log-search.ts";
-import { logDirectory } from "./sequencer.ts";
+import { logDirectory } from "./log-shards.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {

@@ -4,19 +4,20 @@
 import { Worker } from "node:worker_threads";
 import { GatewayError } from "../base/errors.ts";
 import { systemRandom } from "../base/ids.ts";
+import type { ShardPeriod } from "../config/config.ts";
 import type { OpenJournal } from "./journal-writer.ts";
 import { type LogKeySettings, loadLogKey } from "./log-key.ts";
-import { logDirectory } from "./sequencer.ts";
+import { logDirectory } from "./log-shards.ts";
 import type { SequencerReport, SequencerRequest, SequencerThreadData } from "./sequencer-thread.ts";
 
 export interface AuditLog {
-  /** The verifier key: what an auditor has to know from elsewhere. */
+  /** The verifier key: what an auditor has to know from elsewhere. Of the log without its shards. */
   readonly vkey: string;
   /** Of the ML-DSA-44 cosignature, where there is one. */
   readonly mlDsaVkey: string | undefined;
-  /** `checkpoint` and `tile/…` are below it. */
+  /** `checkpoint` and `tile/…` are below it, or below the folder of each shard in it. */
   readonly directory: string;
-  /** Leaves in the published tree. */
+  /** Leaves in the published tree, and the shards before it. */
   readonly size: number;
   /** Resolves when every leaf that is on disk in the journal now is in the published tree. */
   sync(): Promise<void>;
@@ -35,6 +36,8 @@ export interface LogOptions {
   /** How often something new is published. Default 250. */
   readonly intervalMs?: number;
   readonly key?: LogKeySettings;
+  /** Left out: the log goes on where it is. */
+  readonly shards?: ShardPeriod | undefined;
 }
 
 /** Rejects with GatewayError "evidence_unavailable" when the log does not extend what was published. */
@@ -45,6 +48,7 @@ export function openLog(options: LogOptions): Promise<AuditLog> {
     dataDirectory: options.dataDirectory,
     intervalMs: options.intervalMs ?? 250,
     key,
+    shards: options.shards,
     journals: options.journals.map(({ worker, journal }) => ({ worker, durable: journal.durable })),
   };
   const thread = new Worker(new URL("./sequencer-thread.ts", import.meta.url), { workerData });

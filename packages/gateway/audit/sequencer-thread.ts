@@ -4,7 +4,9 @@
 
 import { randomBytes } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
+import { systemClock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
+import type { ShardPeriod } from "../config/config.ts";
 import { createLogFiles } from "./log-files.ts";
 import { type LogKeySettings, loadLogKey } from "./log-key.ts";
 import { type DurablePlace, openSequencer } from "./sequencer.ts";
@@ -13,6 +15,7 @@ export interface SequencerThreadData {
   readonly dataDirectory: string;
   readonly intervalMs: number;
   readonly key: LogKeySettings;
+  readonly shards: ShardPeriod | undefined;
   readonly journals: readonly {
     readonly worker: number;
     readonly durable: BigInt64Array<SharedArrayBuffer>;
@@ -29,10 +32,12 @@ export type SequencerReport =
 
 if (parentPort !== null) {
   const port = parentPort;
-  const { dataDirectory, intervalMs, journals, key: settings } = workerData as SequencerThreadData;
+  const { dataDirectory, intervalMs, journals, shards, ...data } =
+    workerData as SequencerThreadData;
   try {
-    const key = loadLogKey(dataDirectory, randomBytes, settings);
-    const sequencer = openSequencer({ dataDirectory, key, files: createLogFiles() });
+    const key = loadLogKey(dataDirectory, randomBytes, data.key);
+    const sharding = shards && { period: shards, nowMs: systemClock.nowMs };
+    const sequencer = openSequencer({ dataDirectory, key, files: createLogFiles(), sharding });
     const work = (): void => {
       const before = sequencer.size;
       // As far as it was on disk at the beginning: what comes meanwhile is for the next time, or a busy

@@ -59,6 +59,7 @@ export async function openEvidence(
   const places = new Map(workers.map((worker) => [worker, newPlace()]));
   const auditLog = await openLog({
     key: logKeyOf(first.config),
+    shards: config.log.shards,
     dataDirectory,
     journals: [
       { worker: WORKER, journal },

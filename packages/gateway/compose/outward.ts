@@ -13,9 +13,9 @@ import {
 import { type CosigningDeps, refuseIfBehind, startCosigning } from "../audit/cosigning.ts";
 import { createLogFiles } from "../audit/log-files.ts";
 import { type LogKeySettings, loadLogKey } from "../audit/log-key.ts";
+import { logDirectory } from "../audit/log-shards.ts";
 import { createOutbound, type Outbound } from "../audit/outbound.ts";
 import { s3Anchors } from "../audit/s3-anchors.ts";
-import { logDirectory } from "../audit/sequencer.ts";
 import { createWitness } from "../audit/witnesses.ts";
 import { systemClock } from "../base/clock.ts";
 import type { GatewayError } from "../base/errors.ts";

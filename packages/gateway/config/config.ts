@@ -152,8 +152,12 @@ export interface OutsideService {
   readonly caFile: string | undefined;
 }
 
-/** Who signs the log's heads, who witnesses them, where copies of them go. */
+export type ShardPeriod = "year" | "month";
+
+/** How the log is cut, who signs its heads, who witnesses them, where copies of them go. */
 export interface LogConfig {
+  /** undefined: the log goes on where it is. */
+  readonly shards: ShardPeriod | undefined;
   /** undefined: the key in the data folder. */
   readonly signer: { readonly command: readonly string[]; readonly vkey: string } | undefined;
   readonly postQuantum: boolean;

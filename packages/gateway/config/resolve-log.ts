@@ -6,13 +6,14 @@ import { type Context, pemFile, resolveReference } from "./resolve-context.ts";
 import type { LogDocument } from "./schema-log.ts";
 
 export function resolveLog(context: Context, document: LogDocument): LogConfig {
-  const { signer, postQuantum, witnesses, quorum, cosignEvery, anchors } = document;
+  const { shards, signer, postQuantum, witnesses, quorum, cosignEvery, anchors } = document;
   const service = (path: (string | number)[], url: string, caFile?: string): OutsideService => ({
     url,
     caFile: caFile === undefined ? undefined : pemFile(context, [...path, "caFile"], caFile),
   });
   const program = signer?.command[0] ?? "";
   return {
+    shards,
     signer: signer && {
       command: [
         program.includes("/") ? resolve(context.directory, program) : program,

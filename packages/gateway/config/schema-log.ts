@@ -1,4 +1,4 @@
-// The log's part of custody.yaml: who signs its heads, who witnesses them, where copies of them go.
+// The log's part of custody.yaml: how it is cut, who signs its heads, who witnesses them, where copies of them go.
 
 import { parseKey } from "@custody/evidence/core/note.ts";
 import { z } from "zod";
@@ -22,6 +22,13 @@ const caFile = path.describe("PEM file of the CA of its HTTPS. Left out: the sys
 
 export const log = z
   .strictObject({
+    shards: z
+      .enum(["year", "month"])
+      .describe(
+        "A log of its own for each year, or month (UTC), `<origin>/2027`, tied to the one before. Left out: " +
+          "the log goes on where it is. A witness has to know each origin.",
+      )
+      .optional(),
     signer: z
       .strictObject({
         command: z
