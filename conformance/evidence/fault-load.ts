@@ -1,53 +1,20 @@
-// A journal, a log and recordings under load, to be killed and starved of its disk by faults.ts. Prints
-// `ack r-…` for each command whose intent is on disk, `done` at the end. Ends with 70 when nothing may go
-// on, as the gateway does.
+// evidence-load.ts as a process of its own, to be killed and starved of its disk. Prints `ack r-…` for each
+// command whose intent is on disk, `done` at the end; `stopped: …` and ends with 70 when nothing may go on, as
+// the gateway does.
+//   fault-load.ts <data folder> <prefix> <sessions> <commands of each> <bytes of an answer>
 
 import { writeSync } from "node:fs";
-import { commandDigest } from "@custody/evidence/node/command-digest.ts";
-import { openJournal } from "@custody/gateway/audit/journal-writer.ts";
-import { openLog } from "@custody/gateway/audit/log.ts";
-import { systemClock } from "@custody/gateway/base/clock.ts";
-import { systemRandom } from "@custody/gateway/base/ids.ts";
-import { openRecorder } from "@custody/gateway/recording/recorder.ts";
-import { loadRecordingKeys } from "@custody/gateway/recording/recording-keys.ts";
+import { runEvidenceLoad } from "./evidence-load.ts";
 
-const [, , directory = "", prefix = ""] = process.argv;
-const SESSIONS = 3;
-const COMMANDS = 12;
-const chain = [{ d: "d-1", s: "corp/1", k: "user", p: "attested" }] as const;
-
-const onFailure = (): never => process.exit(70);
-const journal = await openJournal({
-  ...{ directory, worker: 0, clock: systemClock, onFailure },
-  segmentBytes: 1,
+const [, , directory = "", prefix = "", sessions, commands, responseBytes] = process.argv;
+await runEvidenceLoad({
+  ...{ directory, prefix },
+  ...{ sessions: Number(sessions), commands: Number(commands) },
+  responseBytes: Number(responseBytes),
+  onAck: (request) => writeSync(1, `ack ${request}\n`),
+  onFailure: (error) => {
+    writeSync(1, `stopped: ${error.message}\n`);
+    process.exit(70);
+  },
 });
-const journals = [{ worker: 0, journal }];
-const log = await openLog({ dataDirectory: directory, journals, onFailure, intervalMs: 5 });
-const keys = await loadRecordingKeys(directory, systemRandom);
-
-async function session(id: string): Promise<void> {
-  const recorder = openRecorder(
-    { journal, clock: systemClock, keys, random: systemRandom },
-    { sessionId: id, subject: "corp/1", data: {} },
-  );
-  journal.append({ event: "session.opened", session: id, chain });
-  for (let number = 0; number < COMMANDS; number++) {
-    const request = `r-${id.slice(2)}-${number}`;
-    const text = `select ${number} from ${id}`;
-    recorder.command(request, text, undefined);
-    const about = { session: id, request, chain };
-    const command = commandDigest(text);
-    journal.append({ ...about, event: "command.intent", decision: "permit", command });
-    await new Promise<void>((done) => journal.barrier("strict", done));
-    writeSync(1, `ack ${request}\n`);
-    recorder.response(request, Buffer.alloc(20_000, `${request} `));
-    journal.append({ ...about, event: "command.outcome", outcome: "ok" });
-  }
-  const { pieces, digest } = recorder.end();
-  journal.append({ event: "session.closed", session: id, chain, detail: { pieces, digest } });
-}
-
-await Promise.all(Array.from({ length: SESSIONS }, (_, at) => session(`s-${prefix}x${at}`)));
-await journal[Symbol.asyncDispose]();
-await log[Symbol.asyncDispose]();
 writeSync(1, "done\n");

@@ -1,129 +1,180 @@
-// EIO, ENOSPC and SIGKILL at each system call that keeps something: strace makes the N-th of them fail, or
-// kills at it. Afterwards the journal and the log are opened again, and a checker of everything says whether
-// what was acknowledged is there. Every N in full; so many at random with CUSTODY_RUNS.
+// EIO, ENOSPC, a disk that stays full and SIGKILL at each system call that keeps something: of a journal, a log
+// and recordings under load from an empty folder; of the start that finds what a crash has left; and of the
+// store. What they ask of the kernel is first looked at (injection.ts), so that no file and no call is left out
+// that anybody forgot. After each fault the program must have gone down by itself and said why, or have gone on
+// where that is harmless; then it is started again, and a checker of everything says whether what was
+// acknowledged is there. All of it at full size; so many at random with CUSTODY_RUNS.
 
-import { spawn, spawnSync } from "node:child_process";
 import { randomInt } from "node:crypto";
-import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { checkEvidence } from "../support/evidence-checker.ts";
-import { has, report, skip } from "./report.ts";
+import { evidenceSubject, startSubject } from "./fault-subjects.ts";
+import {
+  acknowledgedIn,
+  cannotInject,
+  describe,
+  type Fault,
+  type FileKind,
+  type Life,
+  liveWith,
+  observe,
+} from "./injection.ts";
+import { report, skip } from "./report.ts";
 
-const LOAD = fileURLToPath(new URL("fault-load.ts", import.meta.url));
-const CALLS = ["pwrite64", "write", "fdatasync", "fsync", "rename", "ftruncate", "fallocate"];
-const FAULTS = ["error=EIO", "error=ENOSPC", "signal=KILL"];
+/** What is starved and killed. */
+export interface Subject {
+  readonly name: string;
+  /** A folder as it finds it; undefined: there is none. */
+  readonly template: string | undefined;
+  readonly command: (folder: string) => readonly string[];
+  /** Acknowledged by the life before, which left the template. */
+  readonly before: readonly string[];
+  /** Goes on in the folder, and says what is wrong with what is in it then. */
+  readonly goOn: (folder: string, acknowledged: readonly string[]) => Promise<string[]>;
+  /** Whether this call may fail and the program go on. */
+  readonly mayGoOn: (kind: FileKind, call: string) => boolean;
+}
+
+const FAULTS = [
+  { fault: "error=EIO", stays: false },
+  { fault: "error=ENOSPC", stays: false },
+  { fault: "error=ENOSPC", stays: true },
+  { fault: "signal=KILL", stays: false },
+] as const;
 const DEFAULT_RUNS = 21;
-/** Beyond it the load has no more of any of these calls. */
-const MAX_PLACE = 400;
+/** At a time: the load is mostly waiting for strace. */
+const LANES = 2;
 
-interface Fault {
-  readonly call: string;
-  readonly fault: string;
-  readonly place: number;
+interface Tally {
+  runs: number;
+  hits: number;
+  acknowledged: number;
+  readonly problems: string[];
+  /** What failed without ending the program. */
+  readonly wentOn: Set<string>;
 }
 
 export async function injectFaults(): Promise<void> {
-  if (!has("strace", "--version")) return skip("faults at system calls", "no strace on the path");
-  if (spawnSync("strace", ["-o", "/dev/null", "true"]).status !== 0)
-    return skip("faults at system calls", "this machine does not let strace trace");
-  const isFull = process.env.CUSTODY_CI_SIZE === "full";
-  const runs = Number(process.env.CUSTODY_RUNS ?? DEFAULT_RUNS);
-  const problems: string[] = [];
-  let hits = 0;
-  let acknowledged = 0;
-  let count = 0;
-  for (const fault of isFull ? every() : some(runs)) {
-    const result = await injectOne(fault);
-    count++;
-    if (result.hit) hits++;
-    acknowledged += result.acknowledged;
-    problems.push(...result.problems.map((one) => `${describe(fault)}: ${one}`));
-    if (!result.hit && "exhaust" in fault) fault.exhaust();
-  }
-  const what = `${count} runs, ${hits} with a fault, ${acknowledged} commands acknowledged`;
-  report(`faults at system calls: ${what}`, problems.length === 0, problems.join("\n"));
-  report("faults met the load", hits > 0);
-}
-
-function describe({ call, fault, place }: Fault): string {
-  return `${fault} at ${call} number ${place}`;
-}
-
-function some(runs: number): Fault[] {
-  return Array.from({ length: runs }, (_, at) => ({
-    call: CALLS[at % CALLS.length]!,
-    fault: FAULTS[Math.floor(at / CALLS.length) % FAULTS.length]!,
-    place: 1 + randomInt(at % 2 === 0 ? 8 : 40),
-  }));
-}
-
-/** Each place of each call, until the load has no more of them. */
-function* every(): Generator<Fault & { exhaust(): void }> {
-  for (const call of CALLS) {
-    for (const fault of FAULTS) {
-      let isExhausted = false;
-      for (let place = 1; place <= MAX_PLACE && !isExhausted; place++) {
-        yield {
-          ...{ call, fault, place },
-          exhaust: () => {
-            isExhausted = true;
-          },
-        };
-      }
-    }
-  }
-}
-
-interface Result {
-  readonly hit: boolean;
-  readonly acknowledged: number;
-  readonly problems: readonly string[];
-}
-
-async function injectOne({ call, fault, place }: Fault): Promise<Result> {
+  const reason = cannotInject();
+  if (reason !== undefined) return skip("faults at system calls", reason);
   const directory = mkdtempSync(join(tmpdir(), "custody-faults-"));
+  // Else most of each run is the stripping of types.
+  process.env.NODE_COMPILE_CACHE ??= join(directory, "compiled");
   try {
-    const trace = join(directory, "trace");
-    const data = join(directory, "data");
-    const inject = `inject=${call}:${fault}:when=${place}`;
-    const strace = ["strace", "-f", "-qq", "-o", trace, "-e", `trace=${call}`, "-e", inject];
-    const first = await load([...strace, process.execPath, LOAD, data, "a"]);
-    const traced = existsSync(trace) ? readFileSync(trace, "utf8") : "";
-    const hit = traced.includes("(INJECTED)") || traced.includes("killed by SIGKILL");
-    const problems: string[] = [];
-    // What it wrote after the fault it must be able to go on with.
-    const second = await load([process.execPath, LOAD, data, "b"]);
-    if (second.code !== 0) problems.push(`it does not start again: ${second.output.slice(-400)}`);
-    if (problems.length > 0) return { hit, acknowledged: first.acknowledged.length, problems };
-    const all = [...first.acknowledged, ...second.acknowledged];
-    const checked = await checkEvidence(data, all);
-    return { hit, acknowledged: all.length, problems: checked.problems };
+    for (const make of [evidenceSubject, startSubject]) {
+      const subject = await make(join(directory, make.name));
+      await injectInto(subject, join(directory, `${make.name}-runs`));
+    }
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-async function load(
-  command: readonly string[],
-): Promise<{ code: number | null; acknowledged: string[]; output: string }> {
-  const [program = "", ...args] = command;
-  const child = spawn(program, args, {
-    stdio: ["ignore", "pipe", "pipe"],
-    timeout: 60_000,
-    // One thread for files: the N-th call is then the N-th of the journal or of the log.
-    env: { ...process.env, UV_THREADPOOL_SIZE: "1", NODE_NO_WARNINGS: "1" },
+async function injectInto(subject: Subject, directory: string): Promise<void> {
+  mkdirSync(directory);
+  const folder = prepare(subject, join(directory, "observed"));
+  const kinds = await observe(subject.command(folder), folder, `${folder}.trace`);
+  const calls = kinds.reduce((sum, kind) => sum + [...kind.calls.values()].reduce(add, 0), 0);
+  const tally: Tally = { runs: 0, hits: 0, acknowledged: 0, problems: [], wentOn: new Set() };
+  const isFull = process.env.CUSTODY_CI_SIZE === "full";
+  const rows = isFull
+    ? every(kinds)
+    : some(kinds, Number(process.env.CUSTODY_RUNS ?? DEFAULT_RUNS));
+  const lane = async (number: number): Promise<void> => {
+    for (let row = rows.shift(); row !== undefined; row = rows.shift()) {
+      for (const fault of row) {
+        const isHit = await injectOne(subject, fault, join(directory, String(number)), tally);
+        // The load has no more of this call.
+        if (!isHit && fault.place > (fault.kind.calls.get(fault.call) ?? 0)) break;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, (_, number) => lane(number)));
+  const { runs, hits, acknowledged, problems, wentOn } = tally;
+  const what = `${runs} runs, ${hits} faults at ${calls} calls on ${kinds.length} kinds of files`;
+  report(
+    `${subject.name}: ${what}, ${acknowledged} acknowledged`,
+    problems.length === 0,
+    problems.join("\n"),
+  );
+  if (wentOn.size > 0) console.log(`       it went on after: ${[...wentOn].sort().join(", ")}`);
+  report(`${subject.name}: faults met it`, hits > 0);
+}
+
+const add = (one: number, other: number): number => one + other;
+/** Beyond what was observed: another run may have more. */
+const MORE_PLACES = 64;
+
+/** Of each kind of files, call and fault: the places in their order. */
+function every(kinds: readonly FileKind[]): Fault[][] {
+  return kinds.flatMap((kind) =>
+    [...kind.calls].flatMap(([call, count]) =>
+      FAULTS.map((how) =>
+        Array.from({ length: count + MORE_PLACES }, (_, at) => ({
+          ...{ kind, call, place: at + 1 },
+          ...how,
+        })),
+      ),
+    ),
+  );
+}
+
+function some(kinds: readonly FileKind[], runs: number): Fault[][] {
+  return Array.from({ length: runs }, (_, at) => {
+    const kind = kinds[randomInt(kinds.length)]!;
+    const [call, count] = [...kind.calls][randomInt(kind.calls.size)]!;
+    return [{ kind, call, place: 1 + randomInt(count), ...FAULTS[at % FAULTS.length]! }];
   });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8");
-    stream.on("data", (chunk: string) => {
-      output += chunk;
-    });
+}
+
+function prepare({ template }: Subject, folder: string): string {
+  rmSync(folder, { recursive: true, force: true });
+  if (template !== undefined) cpSync(template, folder, { recursive: true });
+  return folder;
+}
+
+async function injectOne(
+  subject: Subject,
+  fault: Fault,
+  place: string,
+  tally: Tally,
+): Promise<boolean> {
+  const folder = prepare(subject, place);
+  const life = await liveWith(subject.command(folder), fault, folder, `${folder}.trace`);
+  tally.runs++;
+  if (life.hit) tally.hits++;
+  const problem = endOf(subject, fault, life);
+  if (problem === "went on") tally.wentOn.add(`${fault.call} of ${fault.kind.name}`);
+  else if (problem !== undefined) tally.problems.push(`${describe(fault)}: ${problem}`);
+  const acknowledged = [...subject.before, ...acknowledgedIn(life.output)];
+  tally.acknowledged += acknowledged.length;
+  try {
+    const problems = await subject.goOn(folder, acknowledged);
+    tally.problems.push(...problems.map((one) => `${describe(fault)}: ${one}`));
+  } catch (error) {
+    const said = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    tally.problems.push(`${describe(fault)}: it does not start again: ${said}`);
   }
-  const [code] = (await once(child, "close")) as [number | null];
-  const acknowledged = [...output.matchAll(/^ack (r-\S+)$/gm)].map(([, request]) => request ?? "");
-  return { code, acknowledged, output };
+  rmSync(folder, { recursive: true, force: true });
+  return life.hit;
+}
+
+/** What is wrong with how it ended; "went on": nothing, though a call failed. */
+function endOf(
+  { mayGoOn }: Subject,
+  { kind, call, fault }: Fault,
+  { code, signal, output, hit }: Life,
+): string | undefined {
+  const said = output.slice(-600);
+  if (!hit) return code === 0 ? undefined : `without a fault it ended with ${code}: ${said}`;
+  if (fault === "signal=KILL")
+    return signal === "SIGKILL" || code === 137 ? undefined : `killed, it ended with ${code}`;
+  if (code === 0) {
+    if (mayGoOn(kind, call)) return "went on";
+    return `it went on as if nothing had been: ${said}`;
+  }
+  if (code === null) return `it hung, and was ended by ${signal}: ${said}`;
+  const hasSaidWhy = /stopped: |GatewayError|EIO|ENOSPC/.test(output);
+  return hasSaidWhy ? undefined : `it ended with ${code} and did not say why: ${said}`;
 }

@@ -2,7 +2,9 @@
 // golang.org/x/mod/sumdb/{note,tlog} (signatures, root, every record, inclusion, consistency), altered copies
 // are refused by it, and a note that Go signed is verified by us; proofs are held against those of
 // transparency-dev/merkle, both ways; sealed recordings and casts are opened by stock age, zstd and asciinema;
-// what opens them here passes age's test kit. What is not there is skipped, with the reason.
+// what opens them here passes age's test kit. What is not there is skipped, with the reason. Then every bit is
+// flipped, every call fails, and all of it is killed.
+//   npm run conformance:evidence -- [words: only the parts whose names contain one]
 // Last line: `N passed, N failed, N skipped`.
 
 import { spawnSync } from "node:child_process";
@@ -17,6 +19,7 @@ import { systemClock } from "@custody/gateway/base/clock.ts";
 import { runAgeKit } from "./age-kit.ts";
 import { flipEveryBit } from "./bits.ts";
 import { injectFaults } from "./faults.ts";
+import { killAtRandom } from "./kills.ts";
 import { compareWithMerkle } from "./merkle.ts";
 import { anchorInBucket } from "./object-lock.ts";
 import { closingLine, has, hasFailed, report, skip } from "./report.ts";
@@ -112,19 +115,31 @@ async function run(directory: string): Promise<void> {
   report("we verify a note that Go signed", opened === text);
 }
 
+async function verifyIndependently(directory: string): Promise<void> {
+  if (!has("go", "version"))
+    return skip(
+      "the independent verifiers",
+      "there is no Go on the path, which they are written in",
+    );
+  await run(directory);
+  await compareWithMerkle(join(directory, "verify"));
+  await runAgeKit();
+}
+
+const PARTS: Readonly<Record<string, (directory: string) => Promise<void>>> = {
+  independent: verifyIndependently,
+  stock: openWithStockTools,
+  bucket: anchorInBucket,
+  bits: flipEveryBit,
+  faults: injectFaults,
+  kills: killAtRandom,
+};
+
+const words = process.argv.slice(2);
 const directory = mkdtempSync(join(tmpdir(), "custody-conformance-evidence-"));
 try {
-  if (has("go", "version")) {
-    await run(directory);
-    await compareWithMerkle(join(directory, "verify"));
-    await runAgeKit();
-  } else {
-    skip("the independent verifiers", "there is no Go on the path, which they are written in");
-  }
-  await openWithStockTools(directory);
-  await anchorInBucket();
-  await flipEveryBit(directory);
-  await injectFaults();
+  for (const [name, part] of Object.entries(PARTS))
+    if (words.length === 0 || words.some((word) => name.includes(word))) await part(directory);
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }
