@@ -14,8 +14,9 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { link, open, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -118,6 +119,7 @@ function context(sessionId: string, head: Buffer): Buffer {
 /** Read anew for each session: another process may have erased it. */
 function subjectKey(folder: string, random: RandomBytes): { keyId: Buffer; secret: Buffer } {
   for (const name of namesIn(folder)) {
+    if (!name.endsWith(".key")) continue;
     const secret = readSubjectKey(folder, name.slice(0, -".key".length));
     if (secret !== undefined)
       return { keyId: Buffer.from(name.slice(0, -".key".length), "hex"), secret };
@@ -125,10 +127,7 @@ function subjectKey(folder: string, random: RandomBytes): { keyId: Buffer; secre
   const made = { keyId: random(KEY_ID_BYTES), secret: random(KEY_BYTES) };
   try {
     const first = mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const file = openSync(join(folder, `${made.keyId.toString("hex")}.key`), "wx", 0o600);
-    writeSync(file, made.secret);
-    fsyncSync(file);
-    closeSync(file);
+    writeDurably(join(folder, `${made.keyId.toString("hex")}.key`), made.secret);
     syncDirectory(folder);
     if (first !== undefined) syncDirectory(join(folder, ".."));
   } catch (cause) {
@@ -137,6 +136,18 @@ function subjectKey(folder: string, random: RandomBytes): { keyId: Buffer; secre
     });
   }
   return made;
+}
+
+/** Has its name only once it is on the disk: what could not be put there is not found and used later. */
+function writeDurably(path: string, bytes: Buffer): void {
+  const file = openSync(`${path}.new`, "wx", 0o600);
+  try {
+    writeFileSync(file, bytes);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(`${path}.new`, path);
 }
 
 function readSubjectKey(folder: string, keyId: string): Buffer | undefined {
