@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { createAnswerMask, scrubbedStatus } from "./answer-mask.ts";
 
@@ -58,6 +59,41 @@ describe("masks in answers", () => {
     "an environment as members that have values": {
       kind: "Widget",
       spec: { env: { PASSWORD: { value: CANARY, type: "string" } } },
+    },
+    "an environment as assignments": { kind: "Widget", spec: { env: ["OPEN", `A=${CANARY}=`] } },
+    "a column that shows an assignment": {
+      cells: ["w", CANARY],
+      object: { kind: "Widget", spec: { env: [`A=${CANARY}`] } },
+    },
+    "managed fields of an environment that is a set": {
+      metadata: {
+        managedFields: [{ fieldsV1: { "f:spec": { "f:env": { [`v:"A=${CANARY}"`]: {} } } } }],
+      },
+      spec: { env: [] },
+    },
+    "what was applied, packed": {
+      kind: "Deployment",
+      metadata: {
+        annotations: {
+          "objectset.example.com/applied": gzipSync(
+            JSON.stringify({ spec: { env: [{ name: "A", value: CANARY }] } }),
+          ).toString("base64"),
+        },
+      },
+    },
+    "what was applied within what was applied": {
+      kind: "ConfigMap",
+      metadata: {
+        annotations: {
+          one: JSON.stringify({
+            metadata: { annotations: { two: JSON.stringify({ env: { A: CANARY } }) } },
+          }),
+        },
+      },
+    },
+    "a key that objects have of themselves": {
+      ...secret,
+      data: JSON.parse(`{"__proto__":"${ENCODED}","constructor":"${ENCODED}"}`),
     },
     "a column that shows an environment": {
       cells: ["w", `[map[name:A value:${CANARY}]]`, CANARY],
@@ -119,6 +155,7 @@ describe("masks in answers", () => {
     it(`takes the value out of ${what}`, () => {
       const masked = apply(value);
       assert.ok(!masked.includes(CANARY) && !masked.includes(ENCODED), masked);
+      assert.ok(!masked.includes("H4sI"), masked);
       JSON.parse(masked);
     });
 
@@ -179,6 +216,31 @@ describe("masks in answers", () => {
         !apply(value, { field: ["spec", "keys", "*", "value"] }).includes(CANARY),
         JSON.stringify(value),
       );
+  });
+
+  it("keeps managed fields that name members alone, and those of what is not classified", () => {
+    const managed = (spec: unknown) => ({
+      kind: "Widget",
+      metadata: {
+        managedFields: [
+          { fieldsV1: { "f:metadata": { "f:finalizers": { 'v:"x/y"': {} } }, "f:spec": spec } },
+        ],
+      },
+      spec: { env: [] },
+    });
+    const field = ["spec", "hosts", "*"];
+    for (const [path, spec] of [
+      [field, { "f:hosts": { ".": {}, [`v:"${CANARY}"`]: {} } }],
+      [["spec", "hosts"], { "f:hosts": { [`v:"${CANARY}"`]: {} } }],
+      [["spec", "users", "*", "name"], { "f:users": { [`k:{"name":"${CANARY}"}`]: {} } }],
+    ] as const)
+      assert.ok(!apply(managed(spec), { field: path }).includes("managedFields"), String(path));
+    for (const spec of [{ "f:hosts": { ".": {} } }, { "f:others": { 'v:"a"': {} } }])
+      assert.ok(apply(managed(spec), { field }).includes("managedFields"));
+    const containers = {
+      "f:containers": { 'k:{"name":"web"}': { "f:env": { 'k:{"name":"A"}': {} } } },
+    };
+    assert.ok(apply(managed(containers)).includes("managedFields"));
   });
 
   it("shows a class that may be seen, and only that", () => {

@@ -7,6 +7,7 @@ import { type MaskName, textMask } from "../../masking/masks.ts";
 import type { FieldClassification } from "../../target/kubernetes-target.ts";
 import { ENVIRONMENT_CLASS, SECRET_CLASS } from "../../target/kubernetes-target.ts";
 import { isKeptNumber, isObject, type Json, parseJson } from "./json-text.ts";
+import { namesValues } from "./managed-fields.ts";
 
 export interface AnswerMaskPlan {
   /** The request is about Secrets: whatever comes is one. */
@@ -29,9 +30,13 @@ type Members = Record<string, Json>;
 /** Annotations of a Secret that others than its owner write; any other may repeat what it holds. */
 const PLAIN_ANNOTATION = /^([a-z0-9.-]+\.)?(kubernetes\.io|k8s\.io|helm\.sh|cert-manager\.io)\//;
 /** What an object that holds one of these has in it, in the letters Go and everybody else writes. */
-const SIGNS = ['"Secret', '"env"', '"env\\"', "last-applied-configuration"].map((text) =>
+const SIGNS = ['"Secret', '"env"', '"env\\', "last-applied", '"H4sI'].map((text) =>
   Buffer.from(text),
 );
+/** gzip in base64: an object may be in it. */
+const PACKED = /^H4sI/;
+/** `NAME=value`, as some write a variable. */
+const ASSIGNED = /^([^=\s]*=)(.+)$/s;
 const ESCAPE = Buffer.from("\\u00");
 const ESCAPED_LETTER = /\\u00[4-7]/;
 
@@ -96,7 +101,7 @@ class Walker {
         changed = this.#environmentMap(one as Members) || changed;
       else if (name === "annotations" && isObject(one))
         changed = this.#annotations(one as Members, holds) || changed;
-      else if (name === "managedFields" && holds) changed = this.#managed(object) || changed;
+      else if (name === "managedFields") changed = this.#managed(object, holds) || changed;
       // What was masked just now has nothing left in it.
       else if (!(holds && (name === "data" || name === "stringData")))
         changed = this.#walk(one, holds && !OWN_KIND.has(name)) || changed;
@@ -131,7 +136,13 @@ class Walker {
   #environment(variables: readonly Json[]): boolean {
     if (this.#plan.shown.has(ENVIRONMENT_CLASS)) return false;
     let changed = false;
-    for (const variable of variables) {
+    for (const [index, variable] of variables.entries()) {
+      if (typeof variable === "string") {
+        const [, name, value] = ASSIGNED.exec(variable) ?? [];
+        if (name === undefined || value === undefined) continue;
+        (variables as Json[])[index] = name + this.#maskedText(value, ENVIRONMENT_CLASS);
+        changed = true;
+      }
       if (!isObject(variable)) continue;
       const { value } = variable;
       if (value === undefined || value === null || value === "") continue;
@@ -175,7 +186,7 @@ class Walker {
   #annotations(annotations: Members, isSecret: boolean): boolean {
     let changed = false;
     for (const [name, value] of Object.entries(annotations)) {
-      const isApplied = /last-applied/.test(name);
+      const isApplied = /last-applied/.test(name) || PACKED.test(String(value));
       // Other tools than kubectl keep what they applied too, under names of their own.
       const mayBeApplied = !isSecret && /^\s*[[{]/.test(String(value));
       if (typeof value === "string" && (isApplied || mayBeApplied)) {
@@ -205,10 +216,13 @@ class Walker {
     }
   }
 
-  /** Managed fields name members; of lists that are sets they name the values too ("v:…"). */
-  #managed(metadata: Members): boolean {
-    const text = JSON.stringify(metadata.managedFields);
-    if (!text.includes('"v:') || this.#plan.shown.has(SECRET_CLASS)) return false;
+  /** They name values that are members of a set, or by which a list is in order (managed-fields.ts). */
+  #managed(metadata: Members, isSecret: boolean): boolean {
+    const { fields, shown } = this.#plan;
+    const hidden = fields.filter((field) => !shown.has(field.class)).map(({ field }) => field);
+    const hides = { secret: isSecret && !shown.has(SECRET_CLASS), fields: hidden };
+    const named = { ...hides, environment: !shown.has(ENVIRONMENT_CLASS) };
+    if (!namesValues(metadata.managedFields ?? null, named)) return false;
     delete metadata.managedFields;
     return true;
   }
@@ -287,7 +301,10 @@ function environmentValues(value: Json): ReadonlySet<string> {
     else if (isObject(one))
       for (const [name, inner] of Object.entries(one))
         walk(inner, (isWithin && name !== "valueFrom" && name !== "name") || name === "env");
-    else if (isWithin) found.add(String(one));
+    else if (isWithin) {
+      const [, , assigned] = ASSIGNED.exec(String(one)) ?? [];
+      found.add(assigned ?? String(one));
+    }
   };
   walk(value, false);
   return found;

@@ -14,7 +14,13 @@ export interface BodyFacts {
   readonly serviceAccount: string;
   readonly hostPaths: readonly string[];
   readonly capabilities: readonly string[];
+  /** Secrets that containers are to be given, by name. */
+  readonly secrets: readonly string[];
   readonly privileged: boolean;
+  /** Of one of these there is more than is said. */
+  readonly hasMore: boolean;
+  /** The API server is to send objects to somebody, as a webhook of a conversion or an admission. */
+  readonly callsOut: boolean;
   /** There is a body: of a delete it takes the place of the query's options. */
   readonly isGiven: boolean;
   /** As DeleteOptions: nothing is to be deleted. */
@@ -25,6 +31,8 @@ export interface BodyFacts {
   readonly hasMask: boolean;
   /** Where a JSON patch compares the object with something: pointers of test. */
   readonly reads: readonly string[];
+  /** One of these compares with a text that may be an object itself, as annotations hold them. */
+  readonly readsWritten: boolean;
   /** A JSON patch writes what is elsewhere in the object (copy, move), so that the body does not say what. */
   readonly copies: boolean;
 }
@@ -32,11 +40,14 @@ export interface BodyFacts {
 export const NO_FACTS: BodyFacts = {
   ...{ kind: "", name: "", labels: [], images: [], serviceAccount: "", hostPaths: [] },
   ...{ capabilities: [], privileged: false, hasMask: false, reads: [], copies: false },
-  ...{ isGiven: false, dryRun: false, evictionDryRun: false },
+  ...{ isGiven: false, dryRun: false, evictionDryRun: false, secrets: [], hasMore: false },
+  ...{ callsOut: false, readsWritten: false },
 };
 
-/** Of each list; what is beyond it is said by a last one, "…". */
+/** Of each list; of labels what is beyond it is said by a last one, "…", of others it is not judged. */
 const MAX_NAMED = 64;
+/** The beginning of JSON, and of gzip in base64. */
+const WRITTEN_OBJECT = /^\s*[[{]|^H4sI/;
 const MASK = /\[masked [a-z0-9.-]+\]/;
 /** Base64 of "[masked ". */
 const MASK_BASE64 = /W21hc2tlZC[A-P]/;
@@ -46,7 +57,9 @@ interface Found {
   serviceAccounts: Set<string>;
   hostPaths: Set<string>;
   capabilities: Set<string>;
+  secrets: Set<string>;
   privileged: boolean;
+  callsOut: boolean;
   hasMask: boolean;
 }
 
@@ -57,17 +70,21 @@ export function bodyFacts({ value, isJsonPatch }: RequestBody): BodyFacts {
     serviceAccounts: new Set(),
     hostPaths: new Set(),
     capabilities: new Set(),
-    privileged: false,
-    hasMask: false,
+    secrets: new Set(),
+    ...{ privileged: false, callsOut: false, hasMask: false },
   };
   const reads: string[] = [];
+  let readsWritten = false;
   let copies = false;
   const patch: JsonObject[] = [];
   if (isJsonPatch && Array.isArray(value))
     for (const operation of value as readonly Json[]) {
       if (!isObject(operation)) continue;
       const { op, path } = operation;
-      if (op === "test") reads.push(String(path));
+      if (op === "test") {
+        reads.push(String(path));
+        readsWritten ||= WRITTEN_OBJECT.test(text(operation.value));
+      }
       if (op === "copy" || op === "move") copies = true;
       if (typeof path === "string") patch.push(nested(path, operation.value ?? null));
     }
@@ -83,14 +100,19 @@ export function bodyFacts({ value, isJsonPatch }: RequestBody): BodyFacts {
     serviceAccount: bounded(found.serviceAccounts).join(","),
     hostPaths: bounded(found.hostPaths),
     capabilities: bounded(found.capabilities),
+    secrets: bounded(found.secrets),
     privileged: found.privileged,
+    hasMore: NAMED.some((name) => found[name].size > MAX_NAMED),
+    callsOut: found.callsOut,
     isGiven: true,
     dryRun: isDryRun(object.dryRun),
     evictionDryRun: isObject(object.deleteOptions) && isDryRun(object.deleteOptions.dryRun),
     hasMask: found.hasMask,
-    ...{ reads, copies },
+    ...{ reads, readsWritten, copies },
   };
 }
+
+const NAMED = ["images", "serviceAccounts", "hostPaths", "capabilities", "secrets"] as const;
 
 /** `/spec/containers/0/image`, value → the object that has it there (RFC 6901). */
 function nested(pointer: string, value: Json): JsonObject {
@@ -132,10 +154,19 @@ function take(name: string, value: string, found: Found): void {
   if (name === "image") found.images.add(value);
   else if (name === "serviceAccountName" || name === "serviceAccount")
     found.serviceAccounts.add(value);
+  else if (name === "secretName") found.secrets.add(value);
 }
+
+const SECRET_SOURCES = new Set(["secretRef", "secretKeyRef", "secret"]);
+/** Members of a webhook's configuration, of a conversion's and of an aggregated API's. */
+const CALLED = new Set(["clientConfig", "webhookClientConfig"]);
 
 function takeObject(name: string, value: JsonObject, found: Found): void {
   if (name === "hostPath") found.hostPaths.add(typeof value.path === "string" ? value.path : "?");
+  // A persistent volume's, on the disk of a node.
+  if (name === "local" && typeof value.path === "string") found.hostPaths.add(value.path);
+  if (SECRET_SOURCES.has(name) && typeof value.name === "string") found.secrets.add(value.name);
+  if (CALLED.has(name)) found.callsOut = true;
   if (name !== "capabilities" || value.add === undefined || value.add === null) return;
   const added = Array.isArray(value.add)
     ? value.add

@@ -2,7 +2,7 @@
 // command is judged word by word, by the grammars that judge commands over SSH; one that cannot be read so
 // is code nobody has read.
 
-import { parameters, type ResourceRequest } from "@custody/wire/kubernetes/request-info.ts";
+import { isTrue, parameters, type ResourceRequest } from "@custody/wire/kubernetes/request-info.ts";
 import type { RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { Effect, Operation, Resource } from "../../access/operation.ts";
 import { attributesOf, readArgv } from "../../command/decide-command.ts";
@@ -42,7 +42,7 @@ export function judgeStream(
   if (names.length !== new Set(names).size) return undefined;
   if (url.query.some(([name]) => !PARAMETERS[kind].has(name))) return undefined;
   const container = parameters(url, "container")[0] ?? "";
-  const isTerminal = ["true", "1"].includes(parameters(url, "tty")[0] ?? "");
+  const isTerminal = isTrue(parameters(url, "tty"));
   const resource = resourceOf(target, info, NO_FACTS, false);
   const shared = { url, container, isTerminal, argv: [], unread: undefined };
   if (kind !== "exec")

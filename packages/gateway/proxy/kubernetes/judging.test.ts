@@ -12,12 +12,14 @@ import { judgeRequest } from "./operations.ts";
 import { acceptable } from "./request.ts";
 import { readBody, UnsupportedBody } from "./request-body.ts";
 
+const FIELD = {
+  ...{ group: "example.com", resource: "widgets" },
+  ...{ field: ["spec", "apiKey"], class: "secret.token" },
+};
 const target: KubernetesTarget = {
   ...{ protocol: "kubernetes", name: "prod", server: "https://cluster", caFile: undefined },
   preview: "none",
-  fields: [
-    { group: "example.com", resource: "widgets", field: ["spec", "apiKey"], class: "secret.token" },
-  ],
+  fields: [FIELD],
   accounts: [
     {
       name: "edit",
@@ -99,6 +101,27 @@ describe("what a request does", () => {
         "k8s:certify -/certificatesigningrequests.certificates.k8s.io/c/approval",
       ],
     ],
+    [
+      "POST",
+      "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+      [
+        "k8s:create -/validatingadmissionpolicies.admissionregistration.k8s.io/*",
+        "k8s:escalate -/validatingadmissionpolicies.admissionregistration.k8s.io/*",
+      ],
+    ],
+    [
+      "DELETE",
+      "/apis/apiregistration.k8s.io/v1/apiservices/v1.x",
+      [
+        "k8s:delete -/apiservices.apiregistration.k8s.io/v1.x",
+        "k8s:escalate -/apiservices.apiregistration.k8s.io/v1.x",
+      ],
+    ],
+    [
+      "GET",
+      "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/m",
+      ["k8s:get -/mutatingwebhookconfigurations.admissionregistration.k8s.io/m"],
+    ],
     ["GET", "/version", ["k8s:get /version"]],
     ["GET", "/debug/pprof/heap", ["k8s:proxy /debug/pprof/heap"]],
     ["GET", "/logs/audit.log", ["k8s:proxy /logs/audit.log"]],
@@ -115,6 +138,17 @@ describe("what a request does", () => {
       ["POST", "/version"],
     ] as const)
       assert.match(effects(method, path)[0] ?? "", /^unknown/, `${method} ${path}`);
+  });
+
+  it("is more than a definition where others are to convert it", () => {
+    const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    const made = (spec: unknown) => effects("POST", path, { metadata: { name: "w" }, spec });
+    assert.equal(made({ conversion: { strategy: "None" } }).length, 1);
+    const webhook = { clientConfig: { url: "https://elsewhere" } };
+    assert.match(made({ conversion: { strategy: "Webhook", webhook } })[1] ?? "", /^k8s:escalate/);
+    const patch = [{ op: "add", path: "/spec/conversion/webhook/clientConfig/url", value: "x" }];
+    const patched = effects("PATCH", `${path}/w`, patch, "application/json-patch+json");
+    assert.match(patched[1] ?? "", /^k8s:escalate/);
   });
 
   it("takes a name from the body of what is made", () => {
@@ -171,6 +205,37 @@ describe("classes a request touches", () => {
     for (const path of ["/status/key", "/status", "/status/key/deeper"])
       assert.deepEqual(used(path), ["inner"], path);
     assert.deepEqual(used("/status/other"), ["output"]);
+  });
+
+  it("are used within where a selector reaches them, by any member's name", () => {
+    const widgets = "/apis/example.com/v1/namespaces/shop/widgets";
+    const by = (selector: string) => uses("GET", `${widgets}?fieldSelector=${selector}`);
+    assert.ok(by("metadata.name%3Dw,spec.apiKey!%3Dx").includes("inner secret.token"));
+    assert.ok(by("spec.env.PASSWORD%3Dx").includes("inner secret.k8s.env"));
+    assert.ok(by("metadata.name%3Dx").every((use) => use.startsWith("output")));
+    const wild = { ...target, fields: [{ ...FIELD, field: ["spec", "*", "key"] }] };
+    const url = parseRequestUrl(`${widgets}?fieldSelector=spec.first.key%3Dguess`);
+    const judged = judgeRequest(wild, requestInfo("GET", url), url, NO_FACTS);
+    assert.ok(judged.kind === "operation");
+    assert.ok(
+      judged.operation.touches.some(
+        ({ use, class: name }) => use === "inner" && name === FIELD.class,
+      ),
+    );
+  });
+
+  it("are used within where a test compares what repeats them, or a status of one's own", () => {
+    const deployment = "/apis/apps/v1/namespaces/shop/deployments/d";
+    const test = (path: string, at: string, value: unknown) =>
+      uses("PATCH", path, [{ op: "test", path: at, value }], "application/json-patch+json");
+    const note = "/metadata/annotations/example.com~1original";
+    for (const value of [`{"spec":{}}`, " [1]", "H4sIAAAA"])
+      assert.deepEqual(test(deployment, note, value), ["inner secret.k8s.env"]);
+    assert.deepEqual(test(deployment, note, "yes"), ["output secret.k8s.env"]);
+    assert.deepEqual(test(deployment, "/status/replicas", 1), ["output secret.k8s.env"]);
+    assert.deepEqual(test(deployment, "/metadata/managedFields", []), ["inner secret.k8s.env"]);
+    const widget = "/apis/example.com/v1/namespaces/shop/widgets/w";
+    assert.ok(test(widget, "/status/env/A", "x").includes("inner secret.k8s.env"));
   });
 
   it("are never written as their mask", () => {
@@ -245,6 +310,39 @@ describe("what a body says", () => {
         },
       );
     }
+  });
+
+  it("names the secrets that containers are given, and a disk of a node", () => {
+    const { secrets, hostPaths } = facts({
+      spec: {
+        containers: [
+          { envFrom: [{ secretRef: { name: "a" } }] },
+          { env: [{ name: "X", valueFrom: { secretKeyRef: { name: "b", key: "k" } } }] },
+        ],
+        volumes: [
+          { secret: { secretName: "c" } },
+          { projected: { sources: [{ secret: { name: "d" } }] } },
+          { name: "l", local: { path: "/var" } },
+        ],
+      },
+    });
+    assert.deepEqual([secrets, hostPaths], [["a", "b", "c", "d"], ["/var"]]);
+    const pointer = "/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef/name";
+    const patched = facts(
+      [{ op: "add", path: pointer, value: "e" }],
+      "application/json-patch+json",
+    );
+    assert.deepEqual(patched.secrets, ["e"]);
+  });
+
+  it("is not judged where it names more than is looked at", () => {
+    const containers = Array.from({ length: 65 }, (_, index) => ({ image: `i${index}` }));
+    const pods = "/api/v1/namespaces/shop/pods";
+    assert.match(effects("POST", pods, { spec: { containers } })[0] ?? "", /^unknown.*more images/);
+    assert.match(
+      effects("POST", pods, { spec: { containers: containers.slice(1) } })[0] ?? "",
+      /create/,
+    );
   });
 
   it("is found at the end of a pointer", () => {
@@ -329,6 +427,18 @@ describe("a command in a container", () => {
         acts(query)?.some((act) => act.startsWith("k8s:exec_code ")),
         query,
       );
+  });
+
+  it("is at a terminal wherever the server makes one", () => {
+    const at = (query: string) => {
+      const url = parseRequestUrl(`/api/v1/namespaces/shop/pods/p/exec?command=id${query}`);
+      const info = requestInfo("GET", url);
+      assert.ok(info.isResource);
+      return judgeStream(target, info, "exec", url, loadGrammars())?.isTerminal;
+    };
+    for (const written of ["true", "1", "TRUE", "yes", ""])
+      assert.equal(at(`&tty=${written}`), true);
+    for (const written of ["&tty=false", "&tty=0", ""]) assert.equal(at(written), false);
   });
 
   it("is refused with parameters nobody knows, one twice, or no words", () => {

@@ -38,8 +38,11 @@ const ROLES = new Set(["roles", "clusterroles"]);
 const BINDINGS = new Set(["rolebindings", "clusterrolebindings"]);
 /** Groups whose objects hold containers; a custom resource may too. */
 const WITH_CONTAINERS = new Set(["pods", "podtemplates", "replicationcontrollers"]);
+/** Managed fields name values that are members of a set. */
 const SAFE_POINTER =
-  /^\/(kind|apiVersion|type|status(\/.*)?|metadata\/(?!annotations).+|metadata\/annotations\/(?!.*last-applied).+|spec\/replicas)$/;
+  /^\/(kind|apiVersion|type|status(\/.*)?|metadata\/(?!annotations|managedFields).+|metadata\/annotations\/(?!.*last-applied).+|spec\/replicas)$/;
+/** A selection by something in an environment. */
+const SELECTS_ENVIRONMENT = /(^|[.,])env\./;
 
 export function judgeRequest(
   target: KubernetesTarget,
@@ -64,7 +67,9 @@ export function judgeRequest(
     return unknown("the body holds the mask of a value: it would be written over the value itself");
   if (body.copies)
     return unknown("a patch that copies or moves does not say what it writes; write the value");
-  const effects = effectsOf(info, resource);
+  if (body.hasMore)
+    return unknown("the body names more images, volumes, rights or secrets than are judged");
+  const effects = effectsOf(info, resource, body);
   const touches = touchesOf(target, info, url, body);
   const summary = `${verb} on ${resource.label}`;
   const lists = (verb === "list" || verb === "watch") && effects.length === 1;
@@ -158,6 +163,7 @@ export function resourceOf(
       serviceAccount: body.serviceAccount,
       hostPaths: body.hostPaths,
       capabilities: body.capabilities,
+      secrets: body.secrets,
       privileged: body.privileged,
       dryRun,
     },
@@ -214,7 +220,7 @@ function judgeUrl(target: KubernetesTarget, verb: string, path: string): Judged 
   };
 }
 
-function effectsOf(info: ResourceRequest, resource: Resource): readonly Effect[] {
+function effectsOf(info: ResourceRequest, resource: Resource, body: BodyFacts): readonly Effect[] {
   const { verb, group, subresource } = info;
   const effect = (action: string): Effect => ({ action: `k8s:${action}`, resource });
   if (verb === "proxy" || subresource === "proxy") return [effect("proxy")];
@@ -222,6 +228,7 @@ function effectsOf(info: ResourceRequest, resource: Resource): readonly Effect[]
   const effects = [effect(verb)];
   if (info.resource === "serviceaccounts" && subresource === "token" && verb === "create")
     effects.push(effect("token"));
+  if (isAboutRequests(info, body)) effects.push(effect("escalate"));
   if (!CHANGES.has(verb)) return effects;
   if (info.resource === "pods" && subresource === "ephemeralcontainers")
     effects.push(effect("exec_code"));
@@ -235,6 +242,16 @@ function effectsOf(info: ResourceRequest, resource: Resource): readonly Effect[]
 }
 
 /**
+ * What reads and changes requests of everybody: admission by webhooks and policies, whose texts and changes may
+ * hold whatever is in an object, APIs that others serve, and conversions that others do.
+ */
+function isAboutRequests({ group, resource, verb }: ResourceRequest, body: BodyFacts): boolean {
+  if (READS.has(verb)) return false;
+  if (group === "admissionregistration.k8s.io" || group === "apiregistration.k8s.io") return true;
+  return resource === "customresourcedefinitions" && body.callsOut;
+}
+
+/**
  * Classes the answer may show. An answer to a dry run, a test within an object, and a selection by a classified field tell something about the value itself, whatever is masked: they are "inner".
  */
 function touchesOf(
@@ -244,7 +261,11 @@ function touchesOf(
   body: BodyFacts,
 ): readonly ClassTouch[] {
   const { group, resource, verb } = info;
-  const readsInside = body.reads.some((pointer) => !SAFE_POINTER.test(pointer));
+  // What the status of a custom resource holds is its author's to say.
+  const isOwn = group.includes(".") && !group.endsWith(".k8s.io");
+  const isSafe = (pointer: string) =>
+    SAFE_POINTER.test(pointer) && !(isOwn && pointer.startsWith("/status"));
+  const readsInside = body.readsWritten || body.reads.some((pointer) => !isSafe(pointer));
   const dryRun = parameters(url, "dryRun").length > 0 || body.dryRun;
   const touches: ClassTouch[] = [];
   if (group === "" && resource === "secrets") {
@@ -258,14 +279,22 @@ function touchesOf(
   for (const { class: name, field } of fields) {
     const written = field.join(".");
     const reads = readsInside || body.reads.some((pointer) => areNested(pointer, field));
-    const use = reads || selectors.includes(written) ? "inner" : "output";
+    const use = reads || isSelectedBy(selectors, field) ? "inner" : "output";
     touches.push({ class: name, use, column: `${written} of ${resource}` });
   }
   if (holdsContainers(info)) {
-    const use = readsInside ? "inner" : "output";
+    const use = readsInside || SELECTS_ENVIRONMENT.test(selectors) ? "inner" : "output";
     touches.push({ class: ENVIRONMENT_CLASS, use, column: "the environment of containers" });
   }
   return touches;
+}
+
+/** Whether a selector names the field, or something in it; `*` is any member. */
+function isSelectedBy(selectors: string, field: readonly string[]): boolean {
+  const steps = field.map((step) =>
+    step === "*" ? "[^.,=!]+" : step.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"),
+  );
+  return new RegExp(steps.join("\\.")).test(selectors);
 }
 
 /** The pointer is to the field, to something in it, or to something it is in. */
