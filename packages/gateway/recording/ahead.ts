@@ -173,7 +173,6 @@ class AheadOfDisk implements Ahead {
       // A loop that was held up may have the disk's answer waiting: that is looked at first.
       this.#timer = setTimeout(() => this.#look(), 0);
     }, leftMs);
-    this.#timer.unref();
   }
 
   #dueMs(): number | undefined {

@@ -14,6 +14,7 @@ import { newId, systemRandom } from "../../base/ids.ts";
 import { Secret } from "../../base/secret.ts";
 import { POSTGRES_SIGN_IN } from "../../config/config.ts";
 import type { Chain } from "../../delegation/chain.ts";
+import type { RecordingMode } from "../../policy/annotations.ts";
 import type { Control, HoldRequest, HoldState, SessionEvents } from "../../session/control.ts";
 import type { PostgresTarget } from "../../target/target.ts";
 import { listenPostgres, type PostgresListener, type PostgresListenerDeps } from "./listener.ts";
@@ -46,7 +47,10 @@ const WRITES: Effect = {
 
 /** Instead of the ones that judge by marks. */
 export type HarnessParts = Partial<
-  Pick<PostgresListenerDeps, "classifierFor" | "access" | "control" | "signIn">
+  Pick<
+    PostgresListenerDeps,
+    "classifierFor" | "access" | "control" | "journal" | "openRecorder" | "signIn"
+  >
 > &
   Partial<Pick<PostgresTarget, "detect">>;
 
@@ -250,6 +254,13 @@ function limitIn(text: string, name: string): number | undefined {
   return found === undefined ? undefined : Number(found);
 }
 
+/** `strict`, `ahead=200`: how far the client may be ahead of the recording. */
+function modeIn(text: string): RecordingMode | undefined {
+  if (text.includes("strict")) return { mode: "strict" };
+  const aheadMs = limitIn(text, "ahead");
+  return aheadMs === undefined ? undefined : { mode: "bounded", aheadMs, aheadBytes: 1 << 20 };
+}
+
 /** A text with `deny` in it is denied, one with `hold` waits for approval, of `quiet` little is kept. */
 function markedAccess(): Access {
   const permit = (operation: Operation): Decision => ({
@@ -262,6 +273,7 @@ function markedAccess(): Access {
         maxBytes: limitIn(operation.summary, "bytes"),
         timeoutMs: limitIn(operation.summary, "ms"),
         record: operation.summary.includes("quiet") ? "commands" : undefined,
+        recordMode: modeIn(operation.summary),
       },
       policyIds: ["test"],
       policyVersion: "1",
