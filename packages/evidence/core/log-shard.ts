@@ -44,6 +44,17 @@ export function keysOf(keys: readonly NoteKey[], origin: string): NoteKey[] {
     .map((key) => keyNamed(key, origin));
 }
 
+/**
+ * The keys among these that are of the log with this origin. One named `<log>/*` is of all shards of a log: for
+ * witnesses, which are to know the next one before it begins.
+ */
+export function keysKnown(keys: readonly NoteKey[], origin: string): NoteKey[] {
+  const { base, shard } = splitOrigin(origin);
+  return keys
+    .filter(({ name }) => name === origin || (shard !== "" && name === shardOrigin(base, "*")))
+    .map((key) => keyNamed(key, origin));
+}
+
 /** What `log.opened` says. */
 export interface ShardBegin {
   /** undefined: there was none before. */

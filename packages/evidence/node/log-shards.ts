@@ -32,9 +32,10 @@ export function readShards(directory: string): LogShard[] {
     const note = readOrNone(join(at, "checkpoint"));
     if (note === undefined) continue;
     const checkpoint = parseCheckpoint(parseNote(Buffer.from(note, "utf8")).text);
-    const before = begin(at, checkpoint);
-    const isAlone = name === "" && before !== undefined;
-    const known = isAlone ? splitOrigin(checkpoint.origin).shard : name;
+    const { shard } = splitOrigin(checkpoint.origin);
+    // One that lies in the folder itself is asked only where its name allows that it is a shard, given alone.
+    const before = name === "" && shard === "" ? undefined : begin(at, checkpoint);
+    const known = name === "" && before !== undefined ? shard : name;
     shards.push({ name: known, directory: at, checkpoint, note, before: before ?? 0 });
   }
   return shards;

@@ -9,6 +9,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type Checkpoint, CheckpointError, parseCheckpoint } from "../core/checkpoint.ts";
+import { keysKnown } from "../core/log-shard.ts";
 import { equalBytes } from "../core/merkle.ts";
 import { NoteError, type NoteKey, parseNote, verifiedSigners } from "../core/note.ts";
 import { verifyConsistency } from "../core/proof.ts";
@@ -25,7 +26,7 @@ export interface WitnessOptions {
   readonly directory: string;
   /** Its own: cosigners, types 0x04 and 0x06. Each signs. */
   readonly keys: readonly SigningKey[];
-  /** Of the logs it knows; the name is the origin. A log may have several. */
+  /** Of the logs it knows; the name is the origin, `<log>/*` for all shards. A log may have several. */
   readonly logs: readonly NoteKey[];
   readonly nowMs: () => number;
 }
@@ -86,7 +87,7 @@ function refused(status: WitnessAnswer["status"], why: string): Refused {
 async function verified(request: AddCheckpoint, logs: readonly NoteKey[]): Promise<Checkpoint> {
   const bytes = Buffer.from(request.checkpoint, "utf8");
   const origin = parseNote(bytes).text.split("\n", 1)[0]!;
-  const keys = logs.filter(({ name }) => name === origin);
+  const keys = keysKnown(logs, origin);
   if (keys.length === 0) throw refused(404, "this log is not known here");
   const { text, signers } = await verifiedSigners(bytes, keys).catch((error: unknown) => {
     throw refused(403, error instanceof Error ? error.message : "the signature does not verify");

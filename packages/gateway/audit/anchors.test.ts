@@ -24,8 +24,10 @@ import {
   refuseIfAnchoredAhead,
   startAnchoring,
 } from "./anchors.ts";
+import { createLogFiles } from "./log-files.ts";
 import { loadLogKey } from "./log-key.ts";
 import { createOutbound } from "./outbound.ts";
+import { openSequencer } from "./sequencer.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -223,4 +225,40 @@ test("a time stamp of an authority that is openssl, verified by openssl", async 
     await anchoring.round();
     assert.match(problems.at(-1) ?? "", expected);
   }
+});
+
+test("heads of a log in shards have names of their own, and an anchor of the next shard refuses a start", async () => {
+  const { anchors, deps, start, problems } = stage();
+  const { key, logDirectory } = deps;
+  const time = { now: Date.parse("2026-06-01T00:00:00Z") };
+  const sharding = { period: "year", nowMs: () => time.now } as const;
+  const run = (): void => {
+    const data = join(logDirectory, "..");
+    const sequencer = openSequencer({
+      dataDirectory: data,
+      key,
+      files: createLogFiles(),
+      sharding,
+    });
+    sequencer.step(new Map());
+    sequencer.close();
+  };
+  run();
+  const backup = temporary();
+  cpSync(join(logDirectory, ".."), backup, { recursive: true });
+  time.now = Date.parse("2027-06-01T00:00:00Z");
+  run();
+  const anchoring = start();
+  await anchoring.round();
+  assert.deepEqual(problems, []);
+  assert.equal(anchoring.anchoredSize, 3);
+  assert.deepEqual(readdirSync(anchors).sort(), [
+    "log.example_a-b_2026.0000000000000002.checkpoint",
+    "log.example_a-b_2027.0000000000000001.checkpoint",
+  ]);
+  await refuseIfAnchoredAhead({ ...deps, sharding });
+  const restored = { ...deps, sharding, logDirectory: join(backup, "log") };
+  await assert.rejects(refuseIfAnchoredAhead(restored), /has seen 2 of its records, here are 1/);
+  rmSync(join(anchors, "log.example_a-b_2026.0000000000000002.checkpoint"));
+  await assert.rejects(refuseIfAnchoredAhead(restored), /has seen 1 of its records, here are 0/);
 });

@@ -16,6 +16,7 @@ import type { RandomBytes } from "../base/ids.ts";
 import { syncDirectory } from "./journal-files.ts";
 import { aheadOfUs } from "./log-head.ts";
 import type { LogKey } from "./log-key.ts";
+import { expectedHeads, type LogFolder, publishedHeads, type ShardHead } from "./log-shards.ts";
 import type { Outbound } from "./outbound.ts";
 import { checkTimeStamp, TIME_STAMP_QUERY_TYPE, timeStampRequest } from "./time-stamp.ts";
 
@@ -29,9 +30,7 @@ export interface AnchorStore {
   after(name: string, begin: string): Promise<string | undefined>;
 }
 
-export interface AnchoringDeps {
-  readonly logDirectory: string;
-  readonly key: LogKey;
+export interface AnchoringDeps extends LogFolder {
   readonly stores: readonly AnchorStore[];
   readonly timeStamps: { readonly url: string; readonly outbound: Outbound } | undefined;
   readonly random: RandomBytes;
@@ -49,14 +48,15 @@ export interface Anchoring extends AsyncDisposable {
 
 /** Before anything is published: throws GatewayError "evidence_unavailable" when anchors are ahead. */
 export async function refuseIfAnchoredAhead(deps: AnchoringDeps): Promise<void> {
-  const { key } = deps;
-  const size = (await readHead(deps))?.checkpoint.size ?? 0;
-  for (const store of deps.stores) {
-    const theirs = await firstOwnAfter(store, key, size).catch((error: unknown) => {
-      deps.onProblem(`the anchors in ${store.name} cannot be read: ${messageOf(error)}`);
-      return undefined;
-    });
-    if (theirs !== undefined) throw aheadOfUs(`an anchor in ${store.name}`, theirs.size, size);
+  for (const { key, published } of expectedHeads(deps)) {
+    const size = published?.checkpoint.size ?? 0;
+    for (const store of deps.stores) {
+      const theirs = await firstOwnAfter(store, key, size).catch((error: unknown) => {
+        deps.onProblem(`the anchors in ${store.name} cannot be read: ${messageOf(error)}`);
+        return undefined;
+      });
+      if (theirs !== undefined) throw aheadOfUs(`an anchor in ${store.name}`, theirs.size, size);
+    }
   }
 }
 
@@ -87,16 +87,27 @@ function isOwn(key: LogKey, note: string): boolean {
 
 export function startAnchoring(deps: AnchoringDeps): Anchoring {
   let anchored = 0;
+  /** By shard: the size of the head that is in all stores. */
+  const sizes = new Map<string, number>();
   let running: Promise<void> | undefined;
-  const round = async (): Promise<void> => {
-    const head = await readHead(deps);
-    if (head === undefined || head.checkpoint.size === anchored) return;
-    const name = nameOf(deps.key, head.checkpoint.size);
-    for (const store of deps.stores) {
-      await putHead(deps, store, name, head.note);
-      if (deps.timeStamps !== undefined) await stamp(deps, deps.timeStamps, store, name);
+  const anchor = async (head: ShardHead): Promise<void> => {
+    const { key, name: shard, before, published } = head;
+    if (published === undefined) return;
+    const { size } = published.checkpoint;
+    if (size !== sizes.get(shard)) {
+      const name = nameOf(key, size);
+      const note = await withCosignatures(head.directory, published.note);
+      for (const store of deps.stores) {
+        await putHead(deps, store, { key, name, note });
+        if (deps.timeStamps !== undefined) await stamp(deps, deps.timeStamps, store, name);
+      }
+      sizes.set(shard, size);
     }
-    anchored = head.checkpoint.size;
+    anchored = before + size;
+  };
+  // The last head of a shard before any of the next.
+  const round = async (): Promise<void> => {
+    for (const head of publishedHeads(deps)) await anchor(head);
   };
   const once = (): Promise<void> => {
     running ??= round()
@@ -180,15 +191,13 @@ function nameOf(key: LogKey, size: number): string {
 async function putHead(
   deps: AnchoringDeps,
   store: AnchorStore,
-  name: string,
-  note: string,
+  { key, name, note }: { readonly key: LogKey; readonly name: string; readonly note: string },
 ): Promise<void> {
   if ((await store.put(name, Buffer.from(note, "utf8"))) === "written") return;
   const there = (await store.read(name))?.toString("utf8") ?? "";
   // The same head with other cosignatures is the same head.
   if (checkpointText(there) === checkpointText(note)) return;
-  if (isOwn(deps.key, there))
-    deps.onFork(aheadOfUs(`an anchor in ${store.name}`, undefined, undefined));
+  if (isOwn(key, there)) deps.onFork(aheadOfUs(`an anchor in ${store.name}`, undefined, undefined));
   else deps.onProblem(`${name} in ${store.name} is not this log's head`);
 }
 
@@ -216,19 +225,11 @@ async function stamp(
   await store.put(`${name}.tsr`, body);
 }
 
-interface HeadNote {
-  readonly note: string;
-  readonly checkpoint: Checkpoint;
-}
-
-/** The cosigned head when it is as large as the published one. */
-async function readHead({ logDirectory }: AnchoringDeps): Promise<HeadNote | undefined> {
-  const [published, cosigned] = await Promise.all(
-    ["checkpoint", "cosigned"].map((name) => orNone(readFile(join(logDirectory, name), "utf8"))),
-  );
-  if (published === undefined) return undefined;
+/** The cosigned head when it is the published one. */
+async function withCosignatures(directory: string, published: string): Promise<string> {
+  const cosigned = await orNone(readFile(join(directory, "cosigned"), "utf8"));
   const isSame = cosigned !== undefined && checkpointText(cosigned) === checkpointText(published);
-  return { note: isSame ? cosigned : published, checkpoint: checkpointOf(published) };
+  return isSame ? cosigned : published;
 }
 
 function checkpointOf(note: string): Checkpoint {

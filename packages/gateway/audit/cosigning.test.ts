@@ -5,7 +5,13 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
-import { COSIGNATURE_ML_DSA_44, COSIGNATURE_V1, parseKey } from "@custody/evidence/core/note.ts";
+import {
+  COSIGNATURE_ML_DSA_44,
+  COSIGNATURE_V1,
+  ED25519,
+  formatKey,
+  parseKey,
+} from "@custody/evidence/core/note.ts";
 import { makeSigningKey, parseSigningKey } from "@custody/evidence/node/signing-key.ts";
 import { verifyLog } from "@custody/evidence/node/verify.ts";
 import { openWitness } from "@custody/evidence/node/witness.ts";
@@ -18,8 +24,9 @@ import { type OpenJournal, openJournal } from "./journal-writer.ts";
 import { openLog } from "./log.ts";
 import { createLogFiles } from "./log-files.ts";
 import { loadLogKey } from "./log-key.ts";
-import { logDirectory } from "./log-shards.ts";
+import { type LogSharding, logDirectory } from "./log-shards.ts";
 import { createOutbound } from "./outbound.ts";
+import { type DurablePlace, openSequencer } from "./sequencer.ts";
 import { createWitness, type WitnessSettings } from "./witnesses.ts";
 
 const cleanups: (() => unknown)[] = [];
@@ -81,7 +88,12 @@ interface Stage {
   start(): Cosigning;
 }
 
-function stage(directory: string, witnesses: readonly RunningWitness[], quorum: number): Stage {
+function stage(
+  directory: string,
+  witnesses: readonly RunningWitness[],
+  quorum: number,
+  sharding?: LogSharding,
+): Stage {
   const problems: string[] = [];
   const forks: GatewayError[] = [];
   const outbound = createOutbound(undefined, 2_000);
@@ -90,6 +102,7 @@ function stage(directory: string, witnesses: readonly RunningWitness[], quorum: 
     logDirectory: logDirectory(directory),
     key: loadLogKey(directory, systemRandom),
     files: createLogFiles(),
+    sharding,
     witnesses: witnesses.map(({ settings }) => createWitness(settings, outbound)),
     quorum,
     everyMs: 60_000,
@@ -243,4 +256,92 @@ test("a witness that lies, stalls or answers nonsense costs its own cosignature 
     assert.deepEqual(found, []);
     assert.equal(cosigned?.size, cosigning.cosignedSize);
   }
+});
+
+/** One run of a gateway at this time, whose log is in shards. */
+async function growShards(directory: string, nowMs: number, leaves: number): Promise<void> {
+  const onFailure = (error: GatewayError): never => {
+    throw error;
+  };
+  const journal = await openJournal({ directory, worker: 0, clock: systemClock, onFailure });
+  for (let at = 0; at < leaves; at++) journal.append({ event: "audit.read" });
+  await journal[Symbol.asyncDispose]();
+  const position = Atomics.load(journal.durable, 0);
+  const place: DurablePlace = {
+    segment: Number(position >> 32n),
+    offset: Number(position & 0xffffffffn),
+  };
+  const sequencer = openSequencer({
+    ...{ dataDirectory: directory, files: createLogFiles() },
+    key: loadLogKey(directory, systemRandom),
+    sharding: { period: "year", nowMs: () => nowMs },
+  });
+  while (sequencer.step(new Map([[0, place]])));
+  sequencer.close();
+}
+
+test("a witness that knows a log's shards cosigns the end of one and the begin of the next", async () => {
+  const directory = temporary();
+  const { vkey, origin } = loadLogKey(directory, systemRandom);
+  const { publicKey } = parseKey(vkey);
+  const w1 = await witness("witness.example/1", formatKey(`${origin}/*`, ED25519, publicKey));
+  const [y2026, y2027] = [Date.parse("2026-12-31T12:00:00Z"), Date.parse("2027-01-01T12:00:00Z")];
+  await growShards(directory, y2026, 3);
+  const { deps, start, problems } = stage(directory, [w1], 1);
+  await refuseIfBehind(deps);
+  const cosigning = start();
+  await cosigning.round();
+  const witnesses = w1.keys;
+  const verify = () => verifyLog(logDirectory(directory), { keys: [vkey], witnesses });
+  assert.deepEqual((await verify()).problems, []);
+  const backup = temporary();
+  cpSync(directory, backup, { recursive: true });
+
+  await growShards(directory, y2027, 4);
+  const early = (await verify()).problems.map(({ message }) => message);
+  assert.deepEqual(early, [
+    "2026/cosigned: the end of this shard is not cosigned",
+    "2027/cosigned: is missing: no witness has cosigned this log",
+  ]);
+  await cosigning.round();
+  assert.deepEqual(problems, []);
+  const report = await verify();
+  assert.deepEqual(report.problems, []);
+  assert.deepEqual([report.shards.length, report.cosigned?.size], [2, report.size]);
+  assert.equal(cosigning.cosignedSize, report.size);
+
+  // Restored from before the turn, whatever the clock says.
+  for (const nowMs of [y2026, y2027]) {
+    const restored = stage(backup, [w1], 1, { period: "year", nowMs: () => nowMs });
+    await assert.rejects(refuseIfBehind(restored.deps), /has seen/);
+  }
+  // Nothing at all is left of it but the key.
+  rmSync(logDirectory(backup), { recursive: true });
+  const wiped = stage(backup, [w1], 1, { period: "year", nowMs: () => y2027 });
+  await assert.rejects(refuseIfBehind(wiped.deps), /shard 2027\) has seen 7 of its records/);
+});
+
+test("who has the key cannot write the end of a year anew, even when witnesses have not seen the next", async () => {
+  const directory = temporary();
+  const { vkey, origin } = loadLogKey(directory, systemRandom);
+  const { publicKey } = parseKey(vkey);
+  const w1 = await witness("witness.example/1", formatKey(`${origin}/*`, ED25519, publicKey));
+  const [y2026, y2027] = [Date.parse("2026-12-31T12:00:00Z"), Date.parse("2027-01-01T12:00:00Z")];
+  const empty = temporary();
+  cpSync(directory, empty, { recursive: true });
+  await growShards(directory, y2026, 5);
+  await stage(directory, [w1], 1).start().round();
+  // Another 2026 from the beginning, and a 2027 that names it.
+  await growShards(empty, y2026, 9);
+  await growShards(empty, y2027, 2);
+  const forger = stage(empty, [w1], 1);
+  await forger.start().round();
+  assert.equal(forger.forks.length, 1);
+  const witnesses = w1.keys;
+  const { problems, shards } = await verifyLog(logDirectory(empty), { keys: [vkey], witnesses });
+  assert.equal(shards.length, 2);
+  assert.deepEqual(
+    problems.map(({ message }) => message),
+    ["2026/cosigned: is missing: no witness has cosigned this log"],
+  );
 });

@@ -7,17 +7,15 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Checkpoint, parseCheckpoint } from "@custody/evidence/core/checkpoint.ts";
+import { parseCheckpoint } from "@custody/evidence/core/checkpoint.ts";
 import { parseNote } from "@custody/evidence/core/note.ts";
 import type { GatewayError } from "../base/errors.ts";
 import type { LogFiles } from "./log-files.ts";
 import { aheadOfUs } from "./log-head.ts";
-import type { LogKey } from "./log-key.ts";
-import { askWitness, type PublishedHead, provenFork, type Witness } from "./witnesses.ts";
+import { expectedHeads, type LogFolder, publishedHeads, type ShardHead } from "./log-shards.ts";
+import { askWitness, provenFork, type Witness } from "./witnesses.ts";
 
-export interface CosigningDeps {
-  readonly logDirectory: string;
-  readonly key: LogKey;
+export interface CosigningDeps extends LogFolder {
   readonly files: LogFiles;
   readonly witnesses: readonly Witness[];
   /** How many have to cosign before a head is `cosigned`. */
@@ -41,54 +39,74 @@ export interface Cosigning extends AsyncDisposable {
  * is here, or something else; one that cannot be reached is a problem and no reason.
  */
 export async function refuseIfBehind(deps: CosigningDeps): Promise<void> {
-  const head = readPublished(deps);
+  const heads = expectedHeads(deps);
   await Promise.all(
     deps.witnesses.map(async (witness) => {
-      if (head === undefined) {
-        const theirs = await provenFork(witness, deps.key, head, deps.logDirectory).catch(
-          () => undefined,
-        );
-        if (theirs !== undefined) throw aheadOfUs(`the witness ${witness.name}`, theirs.size, 0);
-        return;
-      }
-      const said = await askWitness(witness, head);
-      const { size } = head.checkpoint;
-      if (said.kind === "ahead") throw aheadOfUs(`the witness ${witness.name}`, said.size, size);
-      if (said.kind === "forked") throw forked(witness);
-      if (said.kind === "failed") deps.onProblem(`the witness ${witness.name}: ${said.why}`);
+      for (const head of heads) await refuseIfSeenMore(deps, witness, head);
     }),
   );
 }
 
+async function refuseIfSeenMore(
+  deps: CosigningDeps,
+  witness: Witness,
+  head: ShardHead,
+): Promise<void> {
+  const who = nameOf(witness, head);
+  const { published, directory } = head;
+  if (published === undefined) {
+    const theirs = await provenFork(witness, head).catch(() => undefined);
+    if (theirs !== undefined) throw aheadOfUs(who, theirs.size, 0);
+    return;
+  }
+  const said = await askWitness(witness, { ...published, directory });
+  if (said.kind === "ahead") throw aheadOfUs(who, said.size, published.checkpoint.size);
+  if (said.kind === "forked") throw aheadOfUs(who, undefined, undefined);
+  if (said.kind === "failed") deps.onProblem(`${who}: ${said.why}`);
+}
+
 export function startCosigning(deps: CosigningDeps): Cosigning {
-  let cosigned = readCosigned(deps)?.size ?? 0;
   let running: Promise<void> | undefined;
-  /** Per witness: said once, until it changes. */
-  const said = new Map<Witness, string>();
-  const note = (witness: Witness, problem: string): void => {
-    if (said.get(witness) === problem) return;
-    said.set(witness, problem);
-    if (problem !== "") deps.onProblem(`the witness ${witness.name}: ${problem}`);
+  /** By witness and shard: said once, until it changes. */
+  const said = new Map<string, string>();
+  const note = (who: string, problem: string): void => {
+    if ((said.get(who) ?? "") === problem) return;
+    said.set(who, problem);
+    if (problem !== "") deps.onProblem(`${who}: ${problem}`);
   };
-  const round = async (): Promise<void> => {
-    const head = readPublished(deps);
-    if (head === undefined || head.checkpoint.size === cosigned) return;
+  /** By shard: how many records of it are in its cosigned head. */
+  const sizes = new Map<string, number>();
+  const sizeOf = ({ name, directory }: ShardHead): number => {
+    if (!sizes.has(name)) sizes.set(name, readCosignedSize(directory));
+    return sizes.get(name) ?? 0;
+  };
+  const cosign = async (head: ShardHead): Promise<void> => {
+    const { published, directory, name } = head;
+    if (published === undefined || published.checkpoint.size === sizeOf(head)) return;
     const answers = await Promise.all(
-      deps.witnesses.map(async (witness) => ({ witness, said: await askWitness(witness, head) })),
+      deps.witnesses.map(async (witness) => ({
+        witness,
+        said: await askWitness(witness, { ...published, directory }),
+      })),
     );
     let lines = "";
     let signers = 0;
     for (const { witness, said } of answers) {
+      const who = nameOf(witness, head);
       if (said.kind === "cosigned") {
         lines += said.lines;
         signers++;
-        note(witness, "");
-      } else if (said.kind === "failed") note(witness, said.why);
-      else await suspect(deps, witness, head, (problem) => note(witness, problem));
+        note(who, "");
+      } else if (said.kind === "failed") note(who, said.why);
+      else await suspect(deps, witness, head, (problem) => note(who, problem));
     }
     if (signers < deps.quorum) return;
-    deps.files.replace(cosignedPath(deps), Buffer.from(head.note + lines, "utf8"));
-    cosigned = head.checkpoint.size;
+    deps.files.replace(join(directory, COSIGNED), Buffer.from(published.note + lines, "utf8"));
+    sizes.set(name, published.checkpoint.size);
+  };
+  // The last head of a shard before any of the next.
+  const round = async (): Promise<void> => {
+    for (const head of publishedHeads(deps)) await cosign(head);
   };
   const once = (): Promise<void> => {
     running ??= round()
@@ -102,7 +120,8 @@ export function startCosigning(deps: CosigningDeps): Cosigning {
   timer.unref();
   return {
     get cosignedSize() {
-      return cosigned;
+      const newest = publishedHeads(deps).findLast((head) => sizeOf(head) > 0);
+      return newest === undefined ? 0 : newest.before + sizeOf(newest);
     },
     round: once,
     async [Symbol.asyncDispose]() {
@@ -116,46 +135,31 @@ export function startCosigning(deps: CosigningDeps): Cosigning {
 async function suspect(
   deps: CosigningDeps,
   witness: Witness,
-  head: PublishedHead,
+  head: ShardHead,
   note: (problem: string) => void,
 ): Promise<void> {
-  const { key, logDirectory } = deps;
-  const theirs = await provenFork(witness, key, head, logDirectory).catch(() => undefined);
+  const theirs = await provenFork(witness, head).catch(() => undefined);
   // It may have grown here meanwhile.
+  const now = publishedHeads(deps).find(({ name }) => name === head.name);
   const isProven =
     theirs !== undefined &&
-    (await provenFork(witness, key, readPublished(deps), logDirectory).catch(() => undefined));
-  if (isProven) deps.onFork(forked(witness));
+    (await provenFork(witness, now ?? { ...head, published: undefined }).catch(() => undefined));
+  if (isProven) deps.onFork(aheadOfUs(nameOf(witness, head), undefined, undefined));
   else note("it says that it has seen another log than this");
 }
 
-function forked(witness: Witness): GatewayError {
-  return aheadOfUs(`the witness ${witness.name}`, undefined, undefined);
+const COSIGNED = "cosigned";
+
+function nameOf(witness: Witness, { name }: ShardHead): string {
+  return `the witness ${witness.name}${name === "" ? "" : ` (shard ${name})`}`;
 }
 
-function cosignedPath({ logDirectory }: CosigningDeps): string {
-  return join(logDirectory, "cosigned");
-}
-
-function readPublished({ logDirectory }: CosigningDeps): PublishedHead | undefined {
-  const note = readText(join(logDirectory, "checkpoint"));
-  if (note === undefined) return undefined;
-  const checkpoint = parseCheckpoint(parseNote(Buffer.from(note, "utf8")).text);
-  return { note, checkpoint, logDirectory };
-}
-
-function readCosigned(deps: CosigningDeps): Checkpoint | undefined {
-  const note = readText(cosignedPath(deps));
-  return note === undefined
-    ? undefined
-    : parseCheckpoint(parseNote(Buffer.from(note, "utf8")).text);
-}
-
-function readText(path: string): string | undefined {
+function readCosignedSize(directory: string): number {
   try {
-    return readFileSync(path, "utf8");
+    const { text } = parseNote(readFileSync(join(directory, COSIGNED)));
+    return parseCheckpoint(text).size;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return 0;
     throw error;
   }
 }

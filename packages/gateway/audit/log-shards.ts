@@ -2,7 +2,10 @@
 // is. Their order is that of their names; time never leads back to one that was left.
 
 import { join } from "node:path";
+import type { Checkpoint } from "@custody/evidence/core/checkpoint.ts";
+import { readShards } from "@custody/evidence/node/log-shards.ts";
 import type { ShardPeriod } from "../config/config.ts";
+import type { LogKey } from "./log-key.ts";
 
 export interface LogSharding {
   readonly period: ShardPeriod;
@@ -34,4 +37,42 @@ export function shardDue(
   const due = period === "year" && !isMonthOfThisYear ? year : month;
   // A year goes on to its end; and clocks may be set back.
   return due > current && !due.startsWith(current) ? due : undefined;
+}
+
+/** What is shown outside: a log, or each of its shards. */
+export interface ShardHead {
+  readonly name: string;
+  readonly directory: string;
+  /** Its own. */
+  readonly key: LogKey;
+  /** As it is published; undefined: nothing was. */
+  readonly published: { readonly note: string; readonly checkpoint: Checkpoint } | undefined;
+  /** Records in the shards before it. */
+  readonly before: number;
+}
+
+export interface LogFolder {
+  readonly logDirectory: string;
+  /** Of the log without its shards. */
+  readonly key: LogKey;
+  readonly sharding?: LogSharding | undefined;
+}
+
+export function publishedHeads({ logDirectory, key }: LogFolder): ShardHead[] {
+  return readShards(logDirectory).map(({ name, directory, note, checkpoint, before }) => ({
+    ...{ name, directory, before, key: key.shard(name), published: { note, checkpoint } },
+  }));
+}
+
+/** Those and what is not there, of which somebody outside may have seen something. */
+export function expectedHeads(log: LogFolder): ShardHead[] {
+  const heads = publishedHeads(log);
+  const add = (name: string): void => {
+    const directory = join(log.logDirectory, name);
+    heads.push({ name, directory, key: log.key.shard(name), published: undefined, before: 0 });
+  };
+  if (heads.length === 0) add("");
+  const due = log.sharding && shardDue(heads.at(-1)?.name, log.sharding);
+  if (due !== undefined) add(due);
+  return heads;
 }

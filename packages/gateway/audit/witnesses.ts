@@ -14,7 +14,7 @@ import {
 import { consistencyProof } from "@custody/evidence/core/proof.ts";
 import { formatAddCheckpoint } from "@custody/evidence/core/witness-request.ts";
 import { folderHashes } from "@custody/evidence/node/log-folder.ts";
-import type { LogKey } from "./log-key.ts";
+import type { ShardHead } from "./log-shards.ts";
 import type { Outbound } from "./outbound.ts";
 
 export interface WitnessSettings {
@@ -29,8 +29,8 @@ export interface Witness {
   readonly url: string;
   readonly keys: readonly NoteKey[];
   readonly outbound: Outbound;
-  /** Size it cosigned last, as far as we know. */
-  known: number;
+  /** By origin: the size it cosigned last, as far as we know. */
+  readonly known: Map<string, number>;
 }
 
 export type WitnessSaid =
@@ -45,23 +45,26 @@ export type WitnessSaid =
 export interface PublishedHead {
   readonly note: string;
   readonly checkpoint: Checkpoint;
-  readonly logDirectory: string;
+  /** Where its tiles are. */
+  readonly directory: string;
 }
 
 export function createWitness(settings: WitnessSettings, outbound: Outbound): Witness {
   const keys = settings.keys.map(parseKey);
   const url = settings.url.endsWith("/") ? settings.url : `${settings.url}/`;
-  return { name: keys[0]?.name ?? url, url, keys, outbound, known: 0 };
+  return { name: keys[0]?.name ?? url, url, keys, outbound, known: new Map() };
 }
 
 /** Never rejects: whatever goes wrong with a witness is what it said. */
 export async function askWitness(witness: Witness, head: PublishedHead): Promise<WitnessSaid> {
   try {
-    const first = await addCheckpoint(witness, head, Math.min(witness.known, head.checkpoint.size));
+    const { origin, size } = head.checkpoint;
+    const known = () => witness.known.get(origin) ?? 0;
+    const first = await addCheckpoint(witness, head, Math.min(known(), size));
     if (first !== "another size") return first;
     // Now it has said which.
-    if (witness.known > head.checkpoint.size) return { kind: "ahead", size: witness.known };
-    const second = await addCheckpoint(witness, head, witness.known);
+    if (known() > size) return { kind: "ahead", size: known() };
+    const second = await addCheckpoint(witness, head, known());
     return second === "another size" ? { kind: "failed", why: "its size changes" } : second;
   } catch (error) {
     const said = error instanceof Error ? error : new Error(String(error));
@@ -72,10 +75,10 @@ export async function askWitness(witness: Witness, head: PublishedHead): Promise
 
 async function addCheckpoint(
   witness: Witness,
-  { note, checkpoint, logDirectory }: PublishedHead,
+  { note, checkpoint, directory }: PublishedHead,
   oldSize: number,
 ): Promise<WitnessSaid | "another size"> {
-  const hashes = folderHashes(logDirectory, checkpoint.size);
+  const hashes = folderHashes(directory, checkpoint.size);
   const proof = consistencyProof(hashes, oldSize, checkpoint.size);
   const { status, body } = await witness.outbound.send({
     url: `${witness.url}add-checkpoint`,
@@ -85,14 +88,14 @@ async function addCheckpoint(
   });
   const text = body.toString("utf8");
   if (status === 409 && /^(0|[1-9][0-9]{0,15})\n$/.test(text)) {
-    witness.known = Number(text);
+    witness.known.set(checkpoint.origin, Number(text));
     return "another size";
   }
   if (status === 422) return { kind: "forked" };
   if (status !== 200) return { kind: "failed", why: `it answered ${status}` };
   const lines = await ownLines(witness, note, text);
   if (lines === "") return { kind: "failed", why: "its cosignature is not of its key" };
-  witness.known = checkpoint.size;
+  witness.known.set(checkpoint.origin, checkpoint.size);
   return { kind: "cosigned", lines };
 }
 
@@ -114,9 +117,7 @@ async function ownLines(witness: Witness, note: string, lines: string): Promise<
  */
 export async function provenFork(
   witness: Witness,
-  key: LogKey,
-  head: PublishedHead | undefined,
-  logDirectory: string,
+  { key, published: head, directory }: ShardHead,
 ): Promise<Checkpoint | undefined> {
   const hash = createHash("sha256").update(key.origin, "utf8").digest("hex");
   const url = `${witness.url}${hash}/checkpoint`;
@@ -126,6 +127,6 @@ export async function provenFork(
   const theirs = parseCheckpoint(parseNote(body).text);
   const size = head?.checkpoint.size ?? 0;
   if (theirs.size > size) return theirs;
-  const ours = theirs.size === 0 ? theirs.root : folderHashes(logDirectory, size)(0, theirs.size);
+  const ours = theirs.size === 0 ? theirs.root : folderHashes(directory, size)(0, theirs.size);
   return equalBytes(ours, theirs.root) ? undefined : theirs;
 }

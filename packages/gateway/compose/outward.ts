@@ -65,6 +65,7 @@ export async function lookOutward(
   const shared = {
     logDirectory: logDirectory(dataDirectory),
     key: loadLogKey(dataDirectory, systemRandom, logKeyOf(config)),
+    sharding: log.shards && { period: log.shards, nowMs: systemClock.nowMs },
     onProblem: (message: string) => outside.log(message),
     onFork: outside.onFailure,
   };
