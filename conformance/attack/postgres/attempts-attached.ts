@@ -45,6 +45,13 @@ const NOTICES = each("notices of code that runs by itself", "harmless", {
     { extended: "select id from secured where id = $1", values: ["1"] },
   ],
   "attached-trigger-by-view": "insert into job_view values (1, 'x')",
+  "attached-held-cursor": [
+    "begin; declare c cursor with hold for select id from secured",
+    "commit",
+  ],
+  "attached-held-cursor-by-message": [
+    { extended: "declare c cursor with hold for select id from secured" },
+  ],
   "attached-trigger-explained": "explain analyze insert into jobs values (1, 'x')",
 });
 
@@ -60,6 +67,17 @@ const ORACLES = each("constraints, order and place of rows as oracles", "denied"
   "attached-partition-name-bare": "select id, tableoid from bands",
   "attached-partition-name-in-where": "select id from bands where tableoid = 'bands_low'::regclass",
   "attached-partition-counts": "explain select id from bands",
+  "attached-partition-statistics": [
+    "update bands set id = id where id = 1",
+    "select relname, n_tup_upd from pg_stat_user_tables where relname like 'bands%'",
+  ],
+  "attached-partition-reads": "select relname, seq_tup_read from pg_stat_all_tables",
+  "attached-partition-size": "select pg_relation_size('bands_low')",
+  "attached-partition-rows": "select reltuples + 0 from pg_class where relname = 'bands_low'",
+  "attached-partition-locks": [
+    "begin isolation level serializable; select id from bands where id = 1",
+    "select relation::regclass, mode from pg_locks",
+  ],
 });
 
 /** Set off by definitions, whose authors do not see them. */
@@ -131,6 +149,7 @@ const KEPT = each("what the catalogue keeps of values", "masked", {
   "attached-missing-value-all": "select * from pg_attribute where attname = 'later'",
   "attached-role-settings": "select rolname, rolconfig from pg_roles where rolname = 'attacked'",
   "attached-user-settings": "select useconfig from pg_user",
+  "attached-partition-rows-bare": "select relname, reltuples, relpages from pg_class",
 });
 
 const KEPT_OUT = each("what the catalogue keeps of values", "denied", {

@@ -300,6 +300,17 @@ const ERRORS: Attempt[] = [
       "set constraints all immediate",
     ],
     "error-deferred-sync": [{ extended: "update pairs set other = 1 where id = 2" }],
+    "error-deferred-beside-a-read": [
+      "begin; update pairs set other = 1 where id = 2",
+      "select id from orders; commit",
+    ],
+    "error-deferred-prepare-transaction": [
+      "begin; update pairs set other = 1 where id = 2",
+      "prepare transaction 'x'",
+    ],
+    "error-deferred-in-parts": [
+      { extended: "update pairs set other = 1 returning id", maxRows: 1 },
+    ],
     "error-trigger": "insert into jobs values (666, 'x')",
     "error-prepared": ["prepare p as update customers set name = $1", "execute p(null)"],
     "error-partition": "update visits set id = 5000 where id = 1",

@@ -2,7 +2,7 @@
 // its log and in pg_stat_activity, so a client's own is kept beside it, in a setting that nothing reads:
 // SET, RESET and SHOW of the one are sent as SET, RESET and SHOW of the other. So SET LOCAL, ROLLBACK,
 // RESET ALL and DISCARD ALL mean for it what they mean for any setting, and the client is answered as if
-// the name were its own. The rewriting is a function of the statement that was judged, and of nothing else
+// the name were its own. In set_config() and current_setting() of a query the constant is exchanged. The rewriting is a function of the statement that was judged, and of nothing else
 // (I4); no value of a client is put anywhere but into one quoted string.
 //
 // PostgreSQL docs, "Runtime Config: application_name", "Customized Options", "Asynchronous Operations".
@@ -13,6 +13,7 @@ import {
   parameterStatus,
   rowDescription,
 } from "@custody/wire/postgres/backend.ts";
+import type { OwnName } from "./lineage-context.ts";
 import { constantText, flag, list, type Tree, text, Unsupported } from "./parse.ts";
 import type { RenamedStatement } from "./plan.ts";
 
@@ -55,6 +56,29 @@ export function renamedSet(body: Tree): RenamedStatement {
     default:
       throw new Unsupported("this form of SET is not supported through the gateway");
   }
+}
+
+/**
+ * A query with the name of the setting exchanged where set_config() and current_setting() name it. What it is
+ * set to comes out of the query, and nothing reads it. Throws Unsupported.
+ */
+export function renamedInText(sql: string, names: readonly OwnName[]): string {
+  const written = `'${APPLICATION_NAME}'`;
+  let bytes = Buffer.from(sql);
+  for (const { location, sets } of names.toSorted((one, other) => other.location - one.location)) {
+    const end = location + written.length;
+    const found = bytes.toString("latin1", location, end).toLowerCase();
+    // Another quote is a part of the same constant; E'' and U&'' begin otherwise.
+    if (found === written && bytes[end] !== 0x27)
+      bytes = Buffer.concat([
+        bytes.subarray(0, location),
+        Buffer.from(`'${CLIENT_NAME}'`),
+        bytes.subarray(end),
+      ]);
+    else if (sets)
+      throw new Unsupported(`set_config() takes '${APPLICATION_NAME}' in plain quotes`, "0A000");
+  }
+  return bytes.toString();
 }
 
 export const RENAMED_SHOW: RenamedStatement = { text: `SHOW ${CLIENT_NAME}`, reports: undefined };

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { parse, query, sync } from "@custody/wire/postgres/frontend.ts";
+import pg from "pg";
 import {
   startPostgres,
   type TestPostgres,
@@ -34,6 +35,9 @@ before(async () => {
      create table domained (id int, words guard[]);
      create table secured (id int);
      create policy seen on secured using (true);
+     insert into secured values (1);
+     create function noisy_id(int) returns int language plpgsql as
+       $$begin raise notice 'told'; return $1; end$$;
      create table parts (id int, mail text) partition by range (id);
      create table parts_low partition of parts for values from (0) to (10);
      create unique index on parts_low (mail);
@@ -42,7 +46,7 @@ before(async () => {
      create function row_text(orders) returns text language sql as 'select mail from people limit 1';
      create cast (orders as text) with function row_text(orders) as implicit;`,
   );
-  const classify = ["people", "parts", "bands"].map((table) => ({
+  const classify = ["people", "parts", "bands", "later"].map((table) => ({
     database: undefined,
     schema: "public",
     table,
@@ -105,6 +109,11 @@ test("constraints of parts, places of rows and casts nobody names are uses of a 
   assert.deepEqual(usesOf("explain select id from bands"), ["inner"]);
   assert.deepEqual(usesOf("select id from bands"), []);
   assert.deepEqual(usesOf("select lower(o) from orders o"), ["inner"]);
+  assert.deepEqual(usesOf("select relname, n_tup_upd from pg_stat_user_tables"), ["inner"]);
+  assert.deepEqual(usesOf("select pg_relation_size('bands_a')"), ["inner"]);
+  assert.deepEqual(usesOf("select mode from pg_locks"), ["inner"]);
+  assert.deepEqual(usesOf("select relname, reltuples from pg_class"), ["output"]);
+  assert.deepEqual(usesOf("select relname, relkind from pg_class"), []);
   assert.deepEqual(usesOf("select id from people"), []);
 });
 
@@ -129,6 +138,55 @@ test("definitions set off event triggers", async () => {
   await classifier.refresh();
   assert.equal(planOf("create table made (id int)").reachesClassified, true);
   assert.equal(planOf("select id from orders").reachesClassified, false);
+});
+
+test("what is told when a transaction ends is withheld, whoever ends it", async () => {
+  const masks = createResultMasks(classifier, () => new Map());
+  await postgres.query(
+    "shop",
+    `create table later (id int, mail text, unique (id) deferrable initially deferred);
+     insert into later values (1, 'a'), (2, 'b');
+     alter table secured enable row level security`,
+  );
+  await classifier.refresh();
+  await using relay = await startRelay(postgres, {
+    classifierFor: async () => ({ classifier, masks }),
+  });
+  const client = new pg.Client({
+    host: "localhost",
+    port: relay.listener.port,
+    user: "ro~orders",
+    password: "token",
+    database: "shop",
+    ssl: { ca: relay.ca, servername: "localhost" },
+  });
+  await client.connect();
+  const messages: (string | undefined)[] = [];
+  client.on("notice", ({ message }) => messages.push(message));
+  const told = async (sql: string) =>
+    await client.query(sql).then(
+      () => "nothing",
+      (error: Error) => error.message,
+    );
+  for (const end of [
+    "commit",
+    "select 1; commit",
+    "select id from people; commit",
+    "prepare transaction 'x'",
+    "set constraints all immediate",
+  ]) {
+    await client.query("begin");
+    await client.query("update later set id = 1 where id = 2");
+    assert.match(await told(end), /withheld/, end);
+    await client.query("rollback");
+  }
+  assert.equal(await told("select 1 / 0"), "division by zero");
+  messages.length = 0;
+  // A cursor that is held is run by COMMIT.
+  await client.query("begin; declare c cursor with hold for select noisy_id(id) from secured");
+  await client.query("commit");
+  assert.deepEqual(messages, ["notice withheld"]);
+  await client.end();
 });
 
 test("a parameter is not declared to be of a type whose values run code", async () => {

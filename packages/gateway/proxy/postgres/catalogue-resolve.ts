@@ -180,6 +180,26 @@ function childrenByParent(snapshot: Snapshot): ReadonlyMap<number, readonly numb
   return made;
 }
 
+/** Classes among the columns that say which partition of the relation a row is in. */
+export function keyClasses(
+  { classes }: Pick<Catalogue, "classes">,
+  { oid, partitionKey }: RelationInfo,
+): readonly ClassedColumn[] {
+  if (partitionKey.length === 0) return [];
+  const byAttribute = classes.get(oid) ?? new Map<number, readonly ClassedColumn[]>();
+  const keys = partitionKey.includes(0) ? [...byAttribute.keys()] : partitionKey;
+  return keys.flatMap((attribute) => byAttribute.get(attribute) ?? []);
+}
+
+/** Of all relations. */
+export function countedClasses(catalogue: Pick<Catalogue, "classes" | "snapshot">) {
+  const { relations } = catalogue.snapshot;
+  return [...catalogue.classes.keys()].flatMap((oid) => {
+    const relation = relations.get(oid);
+    return relation === undefined ? [] : keyClasses(catalogue, relation);
+  });
+}
+
 /**
  * Columns of the system's own relations that hold values of anybody's columns or settings: what rows from
  * before a column was added have in it, what a role's sessions start with. `*` of these is read by tools.
@@ -188,6 +208,14 @@ const HIDDEN: readonly (readonly [string, string])[] = [
   ["pg_attribute", "attmissingval"],
   ["pg_roles", "rolconfig"],
   ["pg_user", "useconfig"],
+];
+
+/** And where rows are in partitions by a classified value, how many are in each. */
+const HIDDEN_COUNTS: readonly (readonly [string, string])[] = [
+  ["pg_class", "relpages"],
+  ["pg_class", "reltuples"],
+  ["pg_class", "relallvisible"],
+  ["pg_class", "relallfrozen"],
 ];
 
 /** Their class: only who may unmask whatever there is sees them. */
@@ -201,13 +229,15 @@ export function isClassified({ classes }: Pick<Catalogue, "classes">, oid: numbe
 }
 
 function hideValues(snapshot: Snapshot, classes: Map<number, Map<number, ClassedColumn[]>>): void {
-  for (const [name, column] of HIDDEN) {
+  const counted = countedClasses({ snapshot, classes }).length > 0;
+  for (const [name, column] of counted ? [...HIDDEN, ...HIDDEN_COUNTS] : HIDDEN) {
     const oid = snapshot.relationNames.get("pg_catalog")?.get(name);
     const relation = oid === undefined ? undefined : snapshot.relations.get(oid);
     const found = relation?.columns.find((one) => one.name === column);
     if (relation === undefined || found === undefined) continue;
     const classed = { class: HIDDEN_CLASS, column: `pg_catalog.${name}.${column}` };
-    classes.set(relation.oid, new Map([[found.attribute, [classed]]]));
+    const columns = classes.get(relation.oid) ?? new Map<number, ClassedColumn[]>();
+    classes.set(relation.oid, columns.set(found.attribute, [classed]));
   }
 }
 

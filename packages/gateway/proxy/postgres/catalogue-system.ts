@@ -20,6 +20,19 @@ const HARMLESS = new Set(
   pg_views`.split(/\s+/),
 );
 
+/** What was read of each table, how large it is, what is locked in it. */
+export const COUNTS: ReadonlySet<string> = new Set(
+  `pg_locks pg_stat_all_indexes pg_stat_all_tables pg_stat_sys_indexes pg_stat_sys_tables
+  pg_stat_user_indexes pg_stat_user_tables pg_statio_all_indexes pg_statio_all_tables
+  pg_statio_user_indexes pg_statio_user_tables`.split(/\s+/),
+);
+
+/** Functions that say the same of one. */
+export const COUNTING_FUNCTIONS: ReadonlySet<string> = new Set(
+  `pg_indexes_size pg_lock_status pg_relation_size pg_stat_get_live_tuples pg_stat_get_numscans
+  pg_table_size pg_total_relation_size`.split(/\s+/),
+);
+
 /** Extensions' relations that show other sessions' statements, wherever they are installed. */
 const SENSITIVE_ANYWHERE = new Set(["pg_stat_statements", "pg_stat_statements_info"]);
 

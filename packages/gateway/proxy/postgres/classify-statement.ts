@@ -4,8 +4,9 @@
 // An allow-list by statement type: what no table names is refused.
 
 import type { Operation } from "../../access/operation.ts";
+import { renamedInText } from "./application-name.ts";
 import { marksOf } from "./catalogue.ts";
-import { type Catalogue, isClassified } from "./catalogue-resolve.ts";
+import { type Catalogue, isClassified, keyClasses } from "./catalogue-resolve.ts";
 import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
 import { databaseResource, summarise } from "./effects.ts";
@@ -15,7 +16,6 @@ import { constraintTouches, isNull } from "./lineage-constraint.ts";
 import {
   addRelationEffect,
   type Context,
-  keyClasses,
   type Rows,
   touchInner,
   touchRow,
@@ -45,6 +45,8 @@ import type {
 import type { SettingBounds } from "./settings.ts";
 
 export interface StatementInput {
+  /** The whole text sent, where the statement is all there is in it. */
+  readonly text?: string;
   readonly catalogue: Catalogue;
   readonly names: SessionNames;
   readonly bounds: SettingBounds;
@@ -77,10 +79,18 @@ const HANDLERS = new Map<string, Handler>([
 /** Throws Unsupported. */
 export function classifyStatement(input: StatementInput, statement: Statement): StatementPlan {
   const context = newContext(input.catalogue);
-  const made = draft(context, input, statement);
+  if (input.text !== undefined && statement.type === "SelectStmt") context.ownNames = [];
+  const { text: whole, ...inside } = input;
+  const made = withOwnName(context, draft(context, inside, statement), whole);
   if (!SESSION_STATEMENTS.has(statement.type)) addCastEffects(context);
   context.runsCode ||= made.kind.kind === "definition" && input.catalogue.snapshot.hasEventTriggers;
   return finish(context, made);
+}
+
+/** set_config() and current_setting() of application_name are about the client's own: application-name.ts. */
+function withOwnName({ ownNames = [] }: Context, made: Draft, whole = ""): Draft {
+  if (ownNames.length === 0) return made;
+  return { ...made, renamed: { text: renamedInText(whole, ownNames), reports: undefined } };
 }
 
 function draft(context: Context, input: StatementInput, { type, body }: Statement): Draft {

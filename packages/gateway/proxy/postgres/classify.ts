@@ -249,9 +249,11 @@ function planStatements(
   const own = overlay(names);
   const statements: StatementPlan[] = [];
   let defined = false;
+  const whole = parsed.statements.length === 1 ? { text } : {};
+  const bounds = catalogue.snapshot.settingBounds;
   for (const statement of parsed.statements) {
     const plan = classifyStatement(
-      { catalogue, names: own.names, bounds: catalogue.snapshot.settingBounds, refers },
+      { ...whole, catalogue, names: own.names, bounds, refers },
       statement,
     );
     // It would be resolved in the catalogue as it was before the definition.

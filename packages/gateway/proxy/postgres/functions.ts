@@ -4,11 +4,18 @@
 //
 // A function in a language we do not see into may read any table: it counts as touching every class.
 
+import { APPLICATION_NAME } from "./application-name.ts";
 import type { FunctionInfo, Snapshot, UserCast } from "./catalogue.ts";
 import { type Catalogue, findFunctions, findRelation, findType } from "./catalogue-resolve.ts";
+import { COUNTING_FUNCTIONS } from "./catalogue-system.ts";
 import { databaseResource, functionResource } from "./effects.ts";
 import { PURE_FUNCTIONS, SESSION_FUNCTIONS, VOLATILE_FUNCTIONS } from "./functions-builtin.ts";
-import { addRelationEffect, type Context, touchEverything } from "./lineage-context.ts";
+import {
+  addRelationEffect,
+  type Context,
+  touchCounts,
+  touchEverything,
+} from "./lineage-context.ts";
 import { followFunction } from "./lineage-function.ts";
 import {
   child,
@@ -20,6 +27,7 @@ import {
   nameParts,
   type Tree,
   Unsupported,
+  unwrap,
 } from "./parse.ts";
 import { judgeSetting, mayShow } from "./settings.ts";
 
@@ -135,6 +143,7 @@ function builtin(context: Context, name: string, call: Tree): void {
   if (VOLATILE_FUNCTIONS.has(name)) context.volatile = true;
   // Makes a value of a type that is named by a text.
   if (name.startsWith("pg_input_")) context.runsCode = true;
+  if (COUNTING_FUNCTIONS.has(name)) touchCounts(context);
   if (PURE_FUNCTIONS.has(name) || SESSION_FUNCTIONS.has(name)) return;
   const special = SPECIAL.get(name);
   if (special?.(context, list(call, "args")) === true) return;
@@ -175,6 +184,10 @@ function notify(context: Context): boolean {
 function setConfig(context: Context, args: readonly unknown[]): boolean {
   const name = constantText(args[0]);
   if (name === undefined) return false;
+  if (noteOwnName(context, name, args[0], true)) {
+    context.volatile = true;
+    return true;
+  }
   const judged = judgeSetting(name, constantText(args[1]) ?? "");
   // Time-outs are judged where the session's bounds are known: SET.
   if (!judged.ok || (judged.kind !== "free" && judged.kind !== "noop"))
@@ -184,9 +197,17 @@ function setConfig(context: Context, args: readonly unknown[]): boolean {
   return true;
 }
 
-function currentSetting(_context: Context, args: readonly unknown[]): boolean {
+function currentSetting(context: Context, args: readonly unknown[]): boolean {
   const name = constantText(args[0]);
-  return name !== undefined && mayShow(name);
+  if (name === undefined || !mayShow(name)) return false;
+  noteOwnName(context, name, args[0], false);
+  return true;
+}
+
+function noteOwnName(context: Context, name: string, node: unknown, sets: boolean): boolean {
+  if (name.toLowerCase() !== APPLICATION_NAME || context.ownNames === undefined) return false;
+  context.ownNames.push({ location: locationOf(unwrap(node).body) ?? 0, sets });
+  return true;
 }
 
 /** `a.b`, `"A".b`: as regclass reads it; undefined for anything less plain. */

@@ -4,8 +4,8 @@
 import type { ClassTouch, ClassUse } from "../../access/operation.ts";
 import type { FunctionInfo, RelationInfo } from "./catalogue.ts";
 import type { Catalogue, ClassedColumn } from "./catalogue-resolve.ts";
-import { relativesOf } from "./catalogue-resolve.ts";
-import { judgeSystemRelation } from "./catalogue-system.ts";
+import { countedClasses, keyClasses, relativesOf } from "./catalogue-resolve.ts";
+import { COUNTS, judgeSystemRelation } from "./catalogue-system.ts";
 import { EffectList, type SqlAction, tableResource } from "./effects.ts";
 import { type Tree, Unsupported } from "./parse.ts";
 import type { NullStore } from "./plan.ts";
@@ -71,6 +71,13 @@ export type AnalyseQuery = (
   options: QueryOptions,
 ) => Rows;
 
+/** The constant of set_config() or current_setting(). */
+export interface OwnName {
+  /** In bytes, from the beginning of the text. */
+  readonly location: number;
+  readonly sets: boolean;
+}
+
 export interface Context {
   readonly catalogue: Catalogue;
   readonly searchPath: readonly string[];
@@ -90,6 +97,8 @@ export interface Context {
    * A function's: what is compared in it may come from anywhere.
    */
   readonly within: "statement" | "view" | "function";
+  /** Where the statement's own text names the client's application_name. Absent: the server's is meant. */
+  ownNames?: OwnName[];
   volatile: boolean;
   /** May change settings of the session. */
   changesSettings: boolean;
@@ -213,6 +222,7 @@ export function addRelationEffect(
   noteCode(context, relation, action !== "select");
   touchPartition(context, relation);
   const judged = judgeSystemRelation(relation.schema, relation.name);
+  if (judged === "harmless" && COUNTS.has(relation.name)) touchCounts(context);
   if (judged !== "user" && (judged === "sensitive" || action !== "select")) {
     const resource = tableResource(place, "system relation", relation.schema, relation.name);
     context.effects.add("unsafe_io", resource);
@@ -240,6 +250,11 @@ export function noteCode(context: Context, relation: RelationInfo, writes: boole
   context.runsCode ||= runsCode === "always" || (writes && (runsCode === "writes" || triggers > 0));
 }
 
+/** What is counted, measured or locked of each partition tells in which one a statement found its row. */
+export function touchCounts(context: Context): void {
+  for (const classed of countedClasses(context.catalogue)) context.touches.add("inner", classed);
+}
+
 /** Which partition a row is in tells of its key. */
 function touchPartition(context: Context, relation: RelationInfo): void {
   if (!relation.isPartition) return;
@@ -247,15 +262,4 @@ function touchPartition(context: Context, relation: RelationInfo): void {
     if (one !== relation)
       for (const classed of keyClasses(context.catalogue, one))
         context.touches.add("inner", classed);
-}
-
-/** Classes among the columns that say which partition of the relation a row is in. */
-export function keyClasses(
-  { classes }: Pick<Catalogue, "classes">,
-  { oid, partitionKey }: RelationInfo,
-): readonly ClassedColumn[] {
-  if (partitionKey.length === 0) return [];
-  const byAttribute = classes.get(oid) ?? new Map<number, readonly ClassedColumn[]>();
-  const keys = partitionKey.includes(0) ? [...byAttribute.keys()] : partitionKey;
-  return keys.flatMap((attribute) => byAttribute.get(attribute) ?? []);
 }

@@ -2,7 +2,7 @@
 // refnameNamespaceItem): by visible columns of the nearest query level that has the name, then by the
 // name of a relation as a whole row.
 
-import { relativesOf } from "./catalogue-resolve.ts";
+import { keyClasses, relativesOf } from "./catalogue-resolve.ts";
 import { addAttributeEffects } from "./functions.ts";
 import {
   type Column,
@@ -10,7 +10,6 @@ import {
   type CteScope,
   computed,
   type Item,
-  keyClasses,
   type Rows,
   type Scope,
   touchInner,

@@ -339,8 +339,10 @@ export class Replies {
         rows: portal.fetched.rows + exchange.rows,
         bytes: portal.fetched.bytes + exchange.bytes,
       };
-    if (exchange.statements[exchange.at]?.changesSettings === true)
-      this.#state.settingsChanged += 1;
+    const statement = exchange.statements[exchange.at];
+    if (statement === undefined) return;
+    this.#leftToTell ||= leavesToTell(statement);
+    if (statement.changesSettings === true) this.#state.settingsChanged += 1;
   }
 
   /** SET LOCAL ends with its transaction, and SET with one that fails. */
@@ -351,10 +353,11 @@ export class Replies {
   /** Its errors and notices may quote a value: `DETAIL: Failing row contains (…)`. */
   #mayTellClassified({ statements }: Exchange): boolean {
     if (statements.some((statement) => statement.reachesClassified !== false)) return true;
-    // COMMIT, Sync, SET CONSTRAINTS: what was deferred is done now.
-    return (
-      this.#leftToTell && statements.every((statement) => statement.operation.effects.length === 0)
-    );
+    if (!this.#leftToTell) return false;
+    // What was deferred is done now, whatever else is in the text: by COMMIT and its kin, by SET CONSTRAINTS,
+    // by a Sync; where no BEGIN was answered, by any Query.
+    const isImplicit = this.#state.transaction === IDLE;
+    return isImplicit || statements.length === 0 || statements.some(mayDoDeferred);
   }
 
   /** One statement of the exchange has completed. */
@@ -503,11 +506,17 @@ function isFatal(buffer: Buffer, start: number, end: number): boolean {
   return severity === "FATAL" || severity === "PANIC";
 }
 
-function leavesToTell({ reachesClassified, operation }: StatementPlan): boolean {
+/** Writes, whose constraints and triggers may be deferred, and cursors: one that is held is run by COMMIT. */
+function leavesToTell({ kind, reachesClassified, operation }: StatementPlan): boolean {
+  if (reachesClassified === false) return false;
   return (
-    reachesClassified !== false &&
-    operation.effects.some((effect) => effect.action !== "sql:select")
+    kind.kind === "declare" || operation.effects.some((effect) => effect.action !== "sql:select")
   );
+}
+
+/** PREPARE TRANSACTION has effects and COMMIT has none; SET CONSTRAINTS is known by having none. */
+function mayDoDeferred({ kind, operation }: StatementPlan): boolean {
+  return kind.kind === "transaction" || operation.effects.length === 0;
 }
 
 function readsOnly({ operation }: StatementPlan): boolean {
