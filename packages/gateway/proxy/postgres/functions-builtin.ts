@@ -262,6 +262,7 @@ export const SESSION_FUNCTIONS: ReadonlySet<string> = words(`
 export const VOLATILE_FUNCTIONS: ReadonlySet<string> = words(`
   currval lastval pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_all
   pg_advisory_unlock_shared pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_current_xact_id
+  pg_isolation_test_session_is_blocked
   pg_sleep pg_sleep_for pg_sleep_until pg_try_advisory_lock pg_try_advisory_lock_shared
   pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared setseed txid_current
 `);
