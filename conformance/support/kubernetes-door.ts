@@ -9,13 +9,14 @@ import {
   NOON_MS,
   type TestAccess,
 } from "@custody/gateway/access/access.fixture.ts";
-import type { LeafDraft } from "@custody/gateway/audit/journal.ts";
+import type { Journal, LeafDraft } from "@custody/gateway/audit/journal.ts";
 import { systemClock } from "@custody/gateway/base/clock.ts";
 import { Secret } from "@custody/gateway/base/secret.ts";
 import { loadGrammars } from "@custody/gateway/command/load-grammars.ts";
 import type { Hop } from "@custody/gateway/delegation/chain.ts";
 import type { PolicyFile } from "@custody/gateway/policy/load.ts";
 import { listenKubernetes } from "@custody/gateway/proxy/kubernetes/listener.ts";
+import type { RecordedSession, Recorder } from "@custody/gateway/recording/recorder.ts";
 import type {
   Control,
   HoldRequest,
@@ -54,6 +55,9 @@ export interface DoorOptions {
   readonly target?: Partial<KubernetesTarget>;
   /** Throws for who is not let in. */
   readonly letIn?: (asked: OpenSession) => void;
+  /** Instead of ones that keep nothing. */
+  readonly journal?: Journal;
+  readonly openRecorder?: (session: RecordedSession) => Recorder;
 }
 
 export async function openTestDoor(options: DoorOptions): Promise<TestDoor> {
@@ -95,6 +99,8 @@ export async function openTestDoor(options: DoorOptions): Promise<TestDoor> {
     await listenKubernetes({
       ...{ host: "127.0.0.1", port: 0, access: test.access, clock: systemClock },
       ...outside(books.leaves),
+      ...(options.journal === undefined ? {} : { journal: options.journal }),
+      ...(options.openRecorder === undefined ? {} : { openRecorder: options.openRecorder }),
       control: controlOf(options, books),
       certificate: () => own,
       targets: () => new Map([["prod", target]]),

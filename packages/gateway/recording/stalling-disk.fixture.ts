@@ -1,6 +1,16 @@
-// A journal's disk whose flushes wait when a test says so; what is written and flushed is real.
+// A journal's disk whose flushes wait when a test says so; what is written and flushed is real. And recordings
+// on such a disk, which stalls when the first bytes of an answer are recorded.
 
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type JournalDisk, kernelDisk } from "../audit/journal-files.ts";
+import { type OpenJournal, openJournal } from "../audit/journal-writer.ts";
+import { systemClock } from "../base/clock.ts";
+import type { GatewayError } from "../base/errors.ts";
+import { systemRandom } from "../base/ids.ts";
+import { openRecorder, type RecordedSession, type Recorder } from "./recorder.ts";
+import { loadRecordingKeys } from "./recording-keys.ts";
 
 export interface StallingDisk {
   readonly disk: JournalDisk;
@@ -36,5 +46,56 @@ export function stallingDisk(): StallingDisk {
       isStalled = false;
       for (const flush of held.splice(0)) flush();
     },
+  };
+}
+
+export interface StallingEvidence extends AsyncDisposable {
+  readonly disk: StallingDisk;
+  readonly journal: OpenJournal;
+  /** Bytes of answers that were recorded. */
+  readonly answerBytes: () => number;
+  openRecorder(session: RecordedSession): Recorder;
+}
+
+/** `mayStall` false: not yet. */
+export async function stallingEvidence(mayStall = () => true): Promise<StallingEvidence> {
+  await using parts = new AsyncDisposableStack();
+  const directory = mkdtempSync(join(tmpdir(), "custody-stalling-"));
+  parts.defer(() => rmSync(directory, { recursive: true, force: true }));
+  mkdirSync(join(directory, "keys"));
+  const stalling = stallingDisk();
+  const { disk } = stalling;
+  const onFailure = (error: GatewayError): never => {
+    throw error;
+  };
+  const journal = parts.use(
+    await openJournal({ ...{ directory, worker: 0, clock: systemClock, onFailure, disk } }),
+  );
+  parts.defer(stalling.release);
+  const keys = await loadRecordingKeys(directory, systemRandom);
+  let bytes = 0;
+  const answered = (answer: Buffer): void => {
+    if (bytes === 0 && mayStall()) stalling.stall();
+    bytes += answer.length;
+  };
+  const all = parts.move();
+  return {
+    ...{ disk: stalling, journal, answerBytes: () => bytes },
+    openRecorder(session) {
+      const deps = { journal, clock: systemClock, keys, random: systemRandom };
+      const recorder = openRecorder(deps, session);
+      const response = recorder.response.bind(recorder);
+      const data = recorder.data.bind(recorder);
+      recorder.response = (request, answer, level) => {
+        answered(answer);
+        response(request, answer, level);
+      };
+      recorder.data = (request, channel, stream, piece, level) => {
+        if (stream === "stdout" || stream === "response") answered(piece);
+        data(request, channel, stream, piece, level);
+      };
+      return recorder;
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
 }

@@ -244,6 +244,7 @@ class Out {
   readonly #answer: UpstreamResponse;
   readonly #client: ClientAnswer;
   readonly #plan: AnswerPlan;
+  #isNoted = false;
   #hasEnded = false;
 
   constructor(answer: UpstreamResponse, client: ClientAnswer, plan: AnswerPlan) {
@@ -253,18 +254,27 @@ class Out {
   }
 
   async head(): Promise<void> {
+    this.#noteHead();
+    await recorded(this.#plan.recorder, this.#plan.signal);
+    this.#writeHead();
+  }
+
+  /** Into the recording, once. */
+  #noteHead(): void {
+    if (this.#isNoted) return;
+    this.#isNoted = true;
+    const { recorder, requestId } = this.#plan;
+    recorder.typed({ kind: "http-response", request: requestId, status: this.#answer.status });
+  }
+
+  #writeHead(): void {
     if (this.#client.headersSent || this.#client.destroyed) return;
     const headers: Record<string, string | string[]> = {};
     for (const name of HANDED_ON) {
       const value = this.#answer.headers[name];
       if (value !== undefined) headers[name] = value;
     }
-    const { recorder, requestId } = this.#plan;
-    const { status } = this.#answer;
-    recorder.typed({ kind: "http-response", request: requestId, status });
-    await recorded(recorder, this.#plan.signal);
-    if (this.#client.destroyed) return;
-    this.#client.writeHead(status, headers);
+    this.#client.writeHead(this.#answer.status, headers);
     // Whoever watches counts on it before anything happens; elsewhere it goes out with what it is about.
     if (this.#plan.form === "watch" || this.#plan.form === "text") this.#client.flushHeaders();
   }
@@ -279,10 +289,11 @@ class Out {
     const { obligations, recorder, requestId } = this.#plan;
     if (this.bytes > (obligations.maxBytes ?? Number.POSITIVE_INFINITY))
       throw limited(`${obligations.maxBytes} bytes`);
-    await this.head();
+    this.#noteHead();
     if (chunk.length > 0) recorder.data(requestId, 0, "response", chunk, obligations.record);
     await recorded(recorder, this.#plan.signal);
     if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
+    this.#writeHead();
     if (isLast) {
       this.#hasEnded = true;
       this.#client.end(chunk);

@@ -1,11 +1,8 @@
 // What a client is given while the disk does not take its recording, before a real PostgreSQL and with a
-// real journal whose flushes wait from the moment the first answer is recorded.
+// real journal whose flushes wait from the moment the first bytes of an answer are recorded.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { decodeErrorFields } from "@custody/wire/postgres/backend.ts";
 import { FrameCursor } from "@custody/wire/postgres/frames.ts";
@@ -15,13 +12,7 @@ import {
   type TestPostgres,
 } from "../../../../conformance/support/postgres-server.ts";
 import { connectRaw, type RawConnection } from "../../../../fuzz/postgres/raw-connection.ts";
-import { openJournal } from "../../audit/journal-writer.ts";
-import { systemClock } from "../../base/clock.ts";
-import type { GatewayError } from "../../base/errors.ts";
-import { systemRandom } from "../../base/ids.ts";
-import { openRecorder } from "../../recording/recorder.ts";
-import { loadRecordingKeys } from "../../recording/recording-keys.ts";
-import { type StallingDisk, stallingDisk } from "../../recording/stalling-disk.fixture.ts";
+import { type StallingEvidence, stallingEvidence } from "../../recording/stalling-disk.fixture.ts";
 import { type RelayHarness, startRelay } from "./relay-harness.ts";
 
 let postgres: TestPostgres;
@@ -33,51 +24,20 @@ before(async () => {
 after(() => postgres?.[Symbol.asyncDispose]());
 
 interface Stage extends AsyncDisposable {
-  readonly disk: StallingDisk;
-  /** Bytes of answers that were recorded. */
-  readonly recordedBytes: () => number;
+  readonly evidence: StallingEvidence;
   open(): Promise<RawConnection>;
 }
 
-/** The disk stalls when the first bytes of an answer are recorded. */
 async function stage(): Promise<Stage> {
   await using parts = new AsyncDisposableStack();
-  const directory = mkdtempSync(join(tmpdir(), "custody-delivery-"));
-  parts.defer(() => rmSync(directory, { recursive: true, force: true }));
-  mkdirSync(join(directory, "keys"));
-  const disk = stallingDisk();
-  const onFailure = (error: GatewayError): never => {
-    throw error;
-  };
-  const journal = parts.use(
-    await openJournal({
-      ...{ directory, worker: 0, clock: systemClock, onFailure, disk: disk.disk },
-    }),
-  );
-  const keys = await loadRecordingKeys(directory, systemRandom);
-  let bytes = 0;
-  const relay: RelayHarness = parts.use(
-    await startRelay(postgres, {
-      journal,
-      openRecorder(session) {
-        const recorder = openRecorder(
-          { journal, clock: systemClock, keys, random: systemRandom },
-          session,
-        );
-        const response = recorder.response.bind(recorder);
-        recorder.response = (request, answer, level) => {
-          if (bytes === 0) disk.stall();
-          bytes += answer.length;
-          response(request, answer, level);
-        };
-        return recorder;
-      },
-    }),
-  );
-  parts.defer(disk.release);
+  const evidence = parts.use(await stallingEvidence());
+  const { journal, openRecorder } = evidence;
+  const relay: RelayHarness = parts.use(await startRelay(postgres, { journal, openRecorder }));
+  // A session writes how it ended.
+  parts.defer(evidence.disk.release);
   const all = parts.move();
   return {
-    ...{ disk, recordedBytes: () => bytes },
+    evidence,
     open: () =>
       connectRaw(
         {
@@ -132,10 +92,10 @@ test("a strict answer is not given before what was recorded of it is on disk", a
   await using client = await on.open();
   const answers = answersOf(client);
   client.socket.write(query("select 'strict'"));
-  await on.disk.waits;
+  await on.evidence.disk.waits;
   await roundTrip(on);
   assert.deepEqual([answers.seen, answers.rows()], [[], 0]);
-  on.disk.release();
+  on.evidence.disk.release();
   await answers.until("Z");
   assert.deepEqual([answers.seen, answers.rows()], [["T", "C", "Z"], 1]);
 });
@@ -166,10 +126,13 @@ test("a target is not read on while the disk does not take what it answered", as
   await using client = await on.open();
   const answers = answersOf(client);
   client.socket.write(query("select repeat('x', 1000) from generate_series(1, 30000)"));
-  await on.disk.waits;
+  await on.evidence.disk.waits;
   for (let at = 0; at < 3; at++) await roundTrip(on);
-  assert.ok(on.recordedBytes() < 4 << 20, `${on.recordedBytes()} bytes are ahead of the disk`);
-  on.disk.release();
+  assert.ok(
+    on.evidence.answerBytes() < 4 << 20,
+    `${on.evidence.answerBytes()} bytes are ahead of the disk`,
+  );
+  on.evidence.disk.release();
   await answers.until("Z");
   assert.equal(answers.rows(), 30_000);
 });
