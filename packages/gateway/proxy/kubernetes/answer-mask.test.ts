@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
-import { createAnswerMask, scrubbedStatus } from "./answer-mask.ts";
+import { createAnswerMask } from "./answer-mask.ts";
+import { scrubbedStatus } from "./error-text.ts";
 
 const CANARY = "c4nary-value";
 const ENCODED = Buffer.from(CANARY).toString("base64");

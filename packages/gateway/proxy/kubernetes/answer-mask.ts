@@ -312,34 +312,3 @@ function environmentValues(value: Json): ReadonlySet<string> {
 
 /** Members of a Secret or an event around one that hold other things than Secrets. */
 const OWN_KIND = new Set(["columnDefinitions"]);
-
-/** The text of an error may quote what is stored: only where nothing classified is behind it, it stays. */
-export function scrubbedStatus(bytes: Buffer, requestId: string): Buffer {
-  let code = 500;
-  let reason = "InternalError";
-  try {
-    const value = parseJson(bytes.toString("utf8"));
-    if (isObject(value)) {
-      if (typeof value.code === "number") code = value.code;
-      if (typeof value.reason === "string") reason = value.reason;
-    }
-  } catch {
-    // Then it says nothing.
-  }
-  const message = `the API server refused it (${reason}); its text is withheld because it may quote classified data. Request ${requestId}.`;
-  return Buffer.from(
-    JSON.stringify({
-      ...{ kind: "Status", apiVersion: "v1", metadata: {}, status: "Failure" },
-      ...{ message, reason, details: { name: requestId }, code },
-    }),
-  );
-}
-
-/** Reasons whose text names objects and people, never what an object holds. */
-export const PLAIN_REASONS = new Set([
-  "NotFound",
-  "AlreadyExists",
-  "Forbidden",
-  "Conflict",
-  "Expired",
-]);

@@ -8,8 +8,9 @@ import { DocumentSplitter, ListSplitter } from "@custody/wire/kubernetes/json-sp
 import type { Obligations } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Recorder } from "../../recording/recorder.ts";
-import { type AnswerMask, PLAIN_REASONS, scrubbedStatus } from "./answer-mask.ts";
+import type { AnswerMask } from "./answer-mask.ts";
 import { type Unchanged, withUnchanged } from "./comparing-writes.ts";
+import { isPlainError, plainWarnings, scrubbedStatus, statusInPlace } from "./error-text.ts";
 import { type ItemFilter, unfilterable } from "./item-filter.ts";
 import { isObject, type JsonObject, parseJson } from "./json-text.ts";
 import type { OutputMasks } from "./output-masks.ts";
@@ -75,7 +76,9 @@ export async function relayAnswer(
     if (status === 401) throw unavailable("the API server refuses the gateway's credential");
     if (status >= 300 && status < 400 && status !== 304)
       throw unavailable("the API server points to elsewhere");
-    if (status >= 400 && plan.scrubErrors) await relayError(answer.body, out, plan);
+    if (status >= 400 && plan.scrubErrors) await relayError(answer, out, plan);
+    else if (status >= 400 && plan.form !== "discovery" && !isMaskable(answer))
+      await tellInPlace(answer, out, statusInPlace(status, plan.requestId));
     else await relayBody(answer, out, plan);
     await out.end();
     return { status, bytes: out.bytes, rows: out.rows };
@@ -96,12 +99,15 @@ async function relayBody(answer: UpstreamResponse, out: Out, plan: AnswerPlan): 
     if (output !== undefined) await out.send([output.end("stdout")]);
     return;
   }
-  const type = String(answer.headers["content-type"] ?? "");
-  const isEmpty = answer.headers["content-length"] === "0" || answer.status === 204;
-  if (!isEmpty && !/^application\/json\s*(;|$)/.test(type))
+  if (!isMaskable(answer))
     throw unavailable("the API server answers in a form that cannot be masked");
   if (plan.form === "watch" && answer.status < 300) await relayWatch(body, out, plan);
   else await relayObjects(body, out, plan);
+}
+
+function isMaskable({ headers, status }: UpstreamResponse): boolean {
+  const isEmpty = headers["content-length"] === "0" || status === 204;
+  return isEmpty || /^application\/json\s*(;|$)/.test(String(headers["content-type"] ?? ""));
 }
 
 async function relayWatch(body: Readable, out: Out, plan: AnswerPlan): Promise<void> {
@@ -216,7 +222,14 @@ function mayPassUnfiltered(bytes: Buffer): boolean {
   );
 }
 
-async function relayError(body: Readable, out: Out, plan: AnswerPlan): Promise<void> {
+async function tellInPlace({ body }: UpstreamResponse, out: Out, status: Buffer): Promise<void> {
+  body.destroy();
+  out.isOwn = true;
+  await out.send([status]);
+}
+
+async function relayError(answer: UpstreamResponse, out: Out, plan: AnswerPlan): Promise<void> {
+  const { body } = answer;
   const parts: Buffer[] = [];
   let length = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -225,22 +238,16 @@ async function relayError(body: Readable, out: Out, plan: AnswerPlan): Promise<v
     parts.push(chunk);
   }
   const bytes = Buffer.concat(parts);
-  await out.send([isPlainError(bytes) ? bytes : scrubbedStatus(bytes, plan.requestId)]);
-}
-
-function isPlainError(bytes: Buffer): boolean {
-  try {
-    const value = parseJson(bytes.toString("utf8"));
-    return isObject(value) && value.kind === "Status" && PLAIN_REASONS.has(String(value.reason));
-  } catch {
-    return false;
-  }
+  if (isPlainError(bytes) && isMaskable(answer)) await out.send([bytes]);
+  else await tellInPlace(answer, out, scrubbedStatus(bytes, plan.requestId));
 }
 
 /** The client's answer, begun with its first bytes. */
 class Out {
   bytes = 0;
   rows = 0;
+  /** What is told is a Status of ours, and not what the API server said. */
+  isOwn = false;
   readonly #answer: UpstreamResponse;
   readonly #client: ClientAnswer;
   readonly #plan: AnswerPlan;
@@ -274,9 +281,17 @@ class Out {
       const value = this.#answer.headers[name];
       if (value !== undefined) headers[name] = value;
     }
+    if (this.isOwn) headers["content-type"] = "application/json";
+    if (this.isOwn || this.#plan.scrubErrors) this.#scrubWarnings(headers);
     this.#client.writeHead(this.#answer.status, headers);
     // Whoever watches counts on it before anything happens; elsewhere it goes out with what it is about.
     if (this.#plan.form === "watch" || this.#plan.form === "text") this.#client.flushHeaders();
+  }
+
+  #scrubWarnings(headers: Record<string, string | string[]>): void {
+    const kept = plainWarnings(headers.warning);
+    if (kept.length > 0) headers.warning = kept;
+    else delete headers.warning;
   }
 
   /** `isLast`: nothing comes after it, and the answer ends with it. */
