@@ -19,8 +19,10 @@ import {
   type Life,
   liveWith,
   observe,
+  refusedIn,
 } from "./injection.ts";
 import { report, skip } from "./report.ts";
+import { storeSubject } from "./store-subject.ts";
 
 /** What is starved and killed. */
 export interface Subject {
@@ -31,7 +33,11 @@ export interface Subject {
   /** Acknowledged by the life before, which left the template. */
   readonly before: readonly string[];
   /** Goes on in the folder, and says what is wrong with what is in it then. */
-  readonly goOn: (folder: string, acknowledged: readonly string[]) => Promise<string[]>;
+  readonly goOn: (
+    folder: string,
+    acknowledged: readonly string[],
+    refused: readonly string[],
+  ) => Promise<string[]>;
   /** Whether this call may fail and the program go on. */
   readonly mayGoOn: (kind: FileKind, call: string) => boolean;
 }
@@ -62,7 +68,7 @@ export async function injectFaults(): Promise<void> {
   // Else most of each run is the stripping of types.
   process.env.NODE_COMPILE_CACHE ??= join(directory, "compiled");
   try {
-    for (const make of [evidenceSubject, startSubject]) {
+    for (const make of [evidenceSubject, startSubject, storeSubject]) {
       const subject = await make(join(directory, make.name));
       await injectInto(subject, join(directory, `${make.name}-runs`));
     }
@@ -71,7 +77,7 @@ export async function injectFaults(): Promise<void> {
   }
 }
 
-async function injectInto(subject: Subject, directory: string): Promise<void> {
+export async function injectInto(subject: Subject, directory: string): Promise<void> {
   mkdirSync(directory);
   const folder = prepare(subject, join(directory, "observed"));
   const kinds = await observe(subject.command(folder), folder, `${folder}.trace`);
@@ -150,7 +156,7 @@ async function injectOne(
   const acknowledged = [...subject.before, ...acknowledgedIn(life.output)];
   tally.acknowledged += acknowledged.length;
   try {
-    const problems = await subject.goOn(folder, acknowledged);
+    const problems = await subject.goOn(folder, acknowledged, refusedIn(life.output));
     tally.problems.push(...problems.map((one) => `${describe(fault)}: ${one}`));
   } catch (error) {
     const said = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -150,3 +150,7 @@ export async function live(command: readonly string[]): Promise<Omit<Life, "hit"
 export function acknowledgedIn(output: string): string[] {
   return [...output.matchAll(/^ack (\S+)$/gm)].map(([, what]) => what ?? "");
 }
+
+export function refusedIn(output: string): string[] {
+  return [...output.matchAll(/^refused (\S+): /gm)].map(([, what]) => what ?? "");
+}
