@@ -35,6 +35,7 @@ export const evidencePartSchema = z.discriminatedUnion("part", [
       scope: z.looseObject({}),
       origin: z.string(),
       exported: recordSchema,
+      seams: z.array(recordSchema).optional(),
       withheld: z.record(z.string(), z.string()),
     }),
   }),

@@ -29,7 +29,7 @@ export function addProofCommands(audit: Command, io: Io): void {
   audit
     .command("prove")
     .description("a proof that one record is in the log, as one text (C2SP tlog-proof)")
-    .argument("<record>", "r-…, s-…, or its number in the log")
+    .argument("<record>", "r-…, s-…, or its number in the log: 17, in a log in shards 2027/17")
     .requiredOption("--log <directory>", "the log, or a copy of it")
     .option("--event <event>", "which of its records: command.outcome")
     .addHelpText(
@@ -60,13 +60,15 @@ function prove(
 ): void {
   const found = wrapped("usage", () => find(log, wanted, event));
   if (found === undefined) throw new CliError("refused", `there is no such record in ${log}`);
-  invocation.io.stdout(formatTlogProof(wrapped("usage", () => proveRecord(log, found))));
+  invocation.io.stdout(formatTlogProof(wrapped("usage", () => proveRecord(found))));
 }
 
 function find(log: string, wanted: string, event: string | undefined): LogRecord | undefined {
+  const place = /^(?:(\d{4}(?:-\d\d)?)\/)?(\d+)$/.exec(wanted);
   for (const record of logRecords(log)) {
-    if (/^\d+$/.test(wanted)) {
-      if (record.index === Number(wanted)) return record;
+    if (place !== null) {
+      const isThere = record.shard.name === (place[1] ?? "") && record.index === Number(place[2]);
+      if (isThere) return record;
       continue;
     }
     const text = Buffer.from(record.entry).toString("utf8");

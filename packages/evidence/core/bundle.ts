@@ -28,11 +28,11 @@ export type EvidenceScope =
   | { readonly between: readonly [number, number] };
 
 export interface EvidenceRecord {
-  /** Its place in the log. */
+  /** Its place in the log; in one of several shards (log-shard.ts) counted through all of them. */
   readonly index: number;
   /** The leaf, to the byte. */
   readonly leaf: string;
-  /** RFC 6962 section 2.1.1, base64, from the leaf upwards. */
+  /** RFC 6962 section 2.1.1, base64, from the leaf upwards; in the tree of its shard. */
   readonly proof: readonly string[];
 }
 
@@ -42,6 +42,11 @@ export interface EvidenceManifest {
   readonly origin: string;
   /** `evidence.exported`. */
   readonly exported: EvidenceRecord;
+  /**
+   * Where the log is in shards: the first record of the one whose head is here, then of those before it. Each
+   * names the final size and root of the shard before, so they go as far as the one after the oldest record's.
+   */
+  readonly seams?: readonly EvidenceRecord[];
   /** Recordings that are not there, and why: "erased", "not disclosed". */
   readonly withheld: Readonly<Record<string, string>>;
 }

@@ -2,8 +2,9 @@
 
 import { fromBase64, toBase64 } from "./base64.ts";
 import { parseCheckpoint } from "./checkpoint.ts";
+import { keysOf } from "./log-shard.ts";
 import { leafHash } from "./merkle.ts";
-import { type NoteKey, type Signer, verifiedSigners } from "./note.ts";
+import { type NoteKey, parseNote, type Signer, verifiedSigners } from "./note.ts";
 import { verifyInclusion } from "./proof.ts";
 import { sha256 } from "./sha256.ts";
 
@@ -22,7 +23,7 @@ export interface TlogProof {
 }
 
 export interface TlogPolicy {
-  /** The log's keys; one of them must have signed, and its name is the origin. */
+  /** The log's keys; one of them must have signed, and its name is the origin, or that of another shard. */
   readonly log: readonly NoteKey[];
   readonly witnesses: readonly NoteKey[];
   /** How many witnesses must have cosigned. */
@@ -76,10 +77,11 @@ export async function verifyTlogProof(
   policy: TlogPolicy,
 ): Promise<ProvedRecord> {
   const note = new TextEncoder().encode(proof.checkpoint);
-  const { text, signers } = await verifiedSigners(note, [...policy.log, ...policy.witnesses]);
+  const own = keysOf(policy.log, parseNote(note).text.split("\n", 1)[0]!);
+  const { text, signers } = await verifiedSigners(note, [...own, ...policy.witnesses]);
   const checkpoint = parseCheckpoint(text);
   const { origin, size, root } = checkpoint;
-  if (!signers.some(({ key }) => policy.log.includes(key) && key.name === origin)) {
+  if (!signers.some(({ key }) => own.includes(key) && key.name === origin)) {
     throw new TlogProofError(`the checkpoint of ${origin} is not signed by the log's key`);
   }
   const witnesses = signers.filter(({ key }) => policy.witnesses.includes(key));

@@ -132,13 +132,15 @@ function readJson(directory: string, name: string): Record<string, unknown> {
 
 function readManifest(directory: string): EvidenceManifest {
   const value = readJson(directory, "manifest.json");
-  const { format, scope, origin, exported, withheld } = value;
+  const { format, scope, origin, exported, seams, withheld } = value;
+  const members = `format,scope,origin,exported,${seams === undefined ? "" : "seams,"}withheld`;
   const isWhole =
-    Object.keys(value).join() === "format,scope,origin,exported,withheld" &&
+    Object.keys(value).join() === members &&
     format === BUNDLE_FORMAT &&
     typeof origin === "string" &&
     isScope(scope) &&
     isRecord(exported) &&
+    (seams === undefined || (Array.isArray(seams) && seams.length > 0 && seams.every(isRecord))) &&
     isObject(withheld) &&
     Object.values(withheld).every((why) => typeof why === "string");
   if (!isWhole) throw new BundleError("manifest.json is not one of a bundle of this format");

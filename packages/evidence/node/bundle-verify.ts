@@ -13,8 +13,9 @@ import { bundlePage, type PageSession } from "../core/bundle-page.ts";
 import { type Checkpoint, parseCheckpoint } from "../core/checkpoint.ts";
 import { createLeafRules } from "../core/custody-rules.ts";
 import { decodeLeaf, type Leaf } from "../core/leaf.ts";
+import { keysOf, readOpened } from "../core/log-shard.ts";
 import { leafHash } from "../core/merkle.ts";
-import { type NoteKey, type Signer, verifiedSigners } from "../core/note.ts";
+import { type NoteKey, parseNote, type Signer, verifiedSigners } from "../core/note.ts";
 import { verifyInclusion } from "../core/proof.ts";
 import type { RecordingEvent } from "../core/recording.ts";
 import {
@@ -80,13 +81,14 @@ export async function verifyBundle(directory: string, keys: BundleKeys): Promise
     ...{ records: [], proved: [], notProved: [], problems: [...read.problems] },
   };
   const checkpoint = await checkCheckpoint(checking, keys);
-  const records = checkRecords(checking, checkpoint);
+  const trees = checkpoint === undefined ? undefined : treesOf(checking, checkpoint);
+  const records = checkRecords(checking, trees);
   const whole: Checking = { ...checking, records };
   checkRules(whole);
   const sessions = checkRecordings(whole);
   checkPolicies(whole);
   checkApprovals(whole);
-  checkExport(whole, checkpoint);
+  checkExport(whole, trees);
   checkPage(whole, sessions);
   const { proved, notProved, problems } = checking;
   return {
@@ -110,8 +112,10 @@ async function checkCheckpoint(
 ): Promise<Checkpoint | undefined> {
   let signers: readonly Signer[];
   let checkpoint: Checkpoint;
+  let logKeys: readonly NoteKey[];
   try {
-    const note = await verifiedSigners(parts.checkpoint, [...keys.log, ...keys.witnesses]);
+    logKeys = keysOf(keys.log, parseNote(parts.checkpoint).text.split("\n", 1)[0]!);
+    const note = await verifiedSigners(parts.checkpoint, [...logKeys, ...keys.witnesses]);
     signers = note.signers;
     checkpoint = parseCheckpoint(note.text);
   } catch (thrown) {
@@ -119,7 +123,7 @@ async function checkCheckpoint(
     return undefined;
   }
   const { origin, size } = checkpoint;
-  if (!signers.some(({ key }) => keys.log.includes(key) && key.name === origin)) {
+  if (!signers.some(({ key }) => logKeys.includes(key) && key.name === origin)) {
     problems.push(`checkpoint: the head of ${origin} is not signed by the log's key`);
     return undefined;
   }
@@ -140,9 +144,52 @@ async function checkCheckpoint(
   return checkpoint;
 }
 
+/** One tree of the log, and how many records are in those before it. */
+type PlacedTree = Pick<Checkpoint, "size" | "root"> & { readonly before: number };
+
+/**
+ * That of the head, and those before it that the manifest's seams lead to: the first record of each shard says
+ * the size and root of the one before.
+ */
+function treesOf({ parts, problems, proved }: Checking, { size, root }: Checkpoint): PlacedTree[] {
+  const trees: PlacedTree[] = [];
+  let tree: Pick<Checkpoint, "size" | "root"> | undefined = { size, root };
+  /** What is before the tree; known of one that another follows. */
+  let before: number | undefined;
+  for (const seam of parts.manifest.seams ?? []) {
+    const leaf = leafOf(seam)?.leaf;
+    const begin = leaf && readOpened(leaf);
+    const isFirst =
+      tree !== undefined &&
+      begin?.before === (before ?? begin?.before) &&
+      seam.index === begin?.before &&
+      isIncluded(seam, [{ ...tree, before: seam.index }]);
+    if (tree === undefined || begin === undefined || !isFirst) {
+      problems.push("manifest.json: a seam between shards of the log does not hold");
+      return trees;
+    }
+    trees.push({ ...tree, before: begin.before });
+    const { previous } = begin;
+    tree = previous;
+    before = previous && begin.before - previous.size;
+    if (previous !== undefined)
+      proved.push(`its shard before this was ${previous.origin}, with ${previous.size} records`);
+  }
+  const lowest = parts.records.reduce(
+    (least, { index }) => Math.min(least, index),
+    parts.manifest.exported.index,
+  );
+  const oldest = trees.at(-1);
+  if (oldest !== undefined && trees.length > 1 && lowest >= oldest.before)
+    problems.push("manifest.json: a seam of a shard that nothing here is of");
+  // The oldest that a seam names; and the log itself, where it is not in shards.
+  if (tree !== undefined) trees.push({ ...tree, before: before ?? 0 });
+  return trees;
+}
+
 function checkRecords(
   { parts, proved, problems }: Checking,
-  checkpoint: Checkpoint | undefined,
+  trees: readonly PlacedTree[] | undefined,
 ): Placed[] {
   const { scope } = parts.manifest;
   const isMember = membersOf(scope);
@@ -161,8 +208,8 @@ function checkRecords(
     last = record.index;
     if (!isMember(placed.leaf) && !namesPolicies(placed.leaf, versions))
       problems.push(`${name}: it does not belong to ${scopeText(scope)}`);
-    if (checkpoint === undefined) continue;
-    if (isIncluded(record, checkpoint)) included += 1;
+    if (trees === undefined) continue;
+    if (isIncluded(record, trees)) included += 1;
     else problems.push(`${name}: it was altered, or is not of this log: its proof does not hold`);
     records.push(placed);
   }
@@ -342,7 +389,7 @@ function checkVote(
 /** The gateway's own record of what it gave: the parts are exactly those. */
 function checkExport(
   { parts, records, problems, proved, notProved }: Checking,
-  checkpoint: Checkpoint | undefined,
+  trees: readonly PlacedTree[] | undefined,
 ): void {
   const { manifest } = parts;
   const exported = leafOf(manifest.exported);
@@ -350,7 +397,7 @@ function checkExport(
     problems.push("manifest.json: the record of the export was altered");
     return;
   }
-  if (checkpoint !== undefined && !isIncluded(manifest.exported, checkpoint))
+  if (trees !== undefined && !isIncluded(manifest.exported, trees.slice(0, 1)))
     problems.push("manifest.json: the record of the export is not in this log");
   const contents = new ContentsDigest();
   for (const { index, leaf } of parts.records)
@@ -364,6 +411,9 @@ function checkExport(
     return;
   }
   proved.push(`it is what the gateway exported, as record ${exported.index} of its log says`);
+  const elsewhere = manifest.withheld["records of before"];
+  if (elsewhere !== undefined)
+    notProved.push(`that older records of the log do not belong here: ${elsewhere}`);
   if (records.length > 0)
     notProved.push(
       "that the log has no further records about it: that is the gateway's word, which `custody audit verify` of the whole log checks",
@@ -384,12 +434,13 @@ function leafOf({ index, leaf }: EvidenceRecord): Placed | undefined {
   }
 }
 
-function isIncluded({ index, leaf, proof }: EvidenceRecord, checkpoint: Checkpoint): boolean {
+function isIncluded({ index, leaf, proof }: EvidenceRecord, trees: readonly PlacedTree[]): boolean {
   const path = proof.map(fromBase64);
-  if (!path.every((hash) => hash?.length === 32)) return false;
-  const { size, root } = checkpoint;
+  const tree = trees.find(({ before, size }) => index >= before && index < before + size);
+  if (tree === undefined || !path.every((hash) => hash?.length === 32)) return false;
+  const { size, root, before } = tree;
   const hash = leafHash(nodeSha256, Buffer.from(leaf, "utf8"));
-  return verifyInclusion(nodeSha256, hash, index, size, root, path as Uint8Array[]);
+  return verifyInclusion(nodeSha256, hash, index - before, size, root, path as Uint8Array[]);
 }
 
 /** A record by which the gateway said which policies it had loaded. */

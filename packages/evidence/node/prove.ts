@@ -2,61 +2,64 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Checkpoint, parseCheckpoint } from "../core/checkpoint.ts";
+import { parseCheckpoint } from "../core/checkpoint.ts";
 import { TILE_WIDTH } from "../core/merkle.ts";
 import { parseNote } from "../core/note.ts";
 import { inclusionProof } from "../core/proof.ts";
 import type { TlogProof } from "../core/tlog-proof.ts";
 import { folderEntries, folderHashes } from "./log-folder.ts";
+import { type LogShard, readShards } from "./log-shards.ts";
 
 export class NoProofError extends Error {
   override readonly name = "NoProofError";
 }
 
 export interface LogRecord {
+  readonly shard: LogShard;
+  /** In its shard. */
   readonly index: number;
   readonly entry: Uint8Array;
 }
 
-/** Every record of the published log, in order; not verified. */
+/** Every record of the published log, shard by shard, in order; not verified. */
 export function* logRecords(directory: string): Generator<LogRecord> {
-  const { size } = headIn(directory, "checkpoint").checkpoint;
-  for (let bundle = 0; bundle * TILE_WIDTH < size; bundle++) {
-    const entries = folderEntries(directory, size, bundle);
-    for (const [at, entry] of entries.entries()) yield { index: bundle * TILE_WIDTH + at, entry };
+  const shards = readShards(directory);
+  if (shards.length === 0) throw new NoProofError(`${directory} has no log`);
+  for (const shard of shards) {
+    const { size } = shard.checkpoint;
+    for (let bundle = 0; bundle * TILE_WIDTH < size; bundle++) {
+      const entries = folderEntries(shard.directory, size, bundle);
+      for (const [at, entry] of entries.entries())
+        yield { shard, index: bundle * TILE_WIDTH + at, entry };
+    }
   }
 }
 
-/** Against the cosigned head where that has the record, else the published one. */
-export function proveRecord(directory: string, { index, entry }: LogRecord): TlogProof {
-  const { note, checkpoint } = headWith(directory, index);
-  const path = inclusionProof(folderHashes(directory, checkpoint.size), index, checkpoint.size);
+/** Against its shard's cosigned head where that has the record, else the published one. */
+export function proveRecord({ shard, index, entry }: LogRecord): TlogProof {
+  const { note, checkpoint } = headWith(shard, index);
+  const hashes = folderHashes(shard.directory, checkpoint.size);
+  const path = inclusionProof(hashes, index, checkpoint.size);
   return { extra: entry, index, path, checkpoint: note };
 }
 
-interface Head {
-  readonly note: string;
-  readonly checkpoint: Checkpoint;
-}
-
-function headWith(directory: string, index: number): Head {
-  try {
-    const cosigned = headIn(directory, "cosigned");
-    if (cosigned.checkpoint.size > index) return cosigned;
-  } catch (error) {
-    if (!(error instanceof NoProofError)) throw error;
-  }
-  const published = headIn(directory, "checkpoint");
-  if (index < published.checkpoint.size) return published;
+/** The head that a record of this shard is proved against. */
+export function headWith(
+  { directory, note, checkpoint }: LogShard,
+  index: number,
+): Pick<LogShard, "note" | "checkpoint"> {
+  const cosigned = readCosigned(directory);
+  if (cosigned !== undefined && cosigned.checkpoint.size > index) return cosigned;
+  if (index < checkpoint.size) return { note, checkpoint };
   throw new NoProofError(`there is no record ${index} in the log`);
 }
 
-function headIn(directory: string, name: string): Head {
-  let note: string;
+function readCosigned(directory: string): Pick<LogShard, "note" | "checkpoint"> | undefined {
   try {
-    note = readFileSync(join(directory, name), "utf8");
-  } catch (cause) {
-    throw new NoProofError(`${join(directory, name)} cannot be read`, { cause });
+    const note = readFileSync(join(directory, "cosigned"), "utf8");
+    return { note, checkpoint: parseCheckpoint(parseNote(Buffer.from(note, "utf8")).text) };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
   }
-  return { note, checkpoint: parseCheckpoint(parseNote(Buffer.from(note, "utf8")).text) };
 }

@@ -18,6 +18,7 @@ import { createTreeBuilder, EMPTY_EDGE, leafHash, TILE_WIDTH } from "../core/mer
 import { ED25519, formatKey, keyId, parseKey, signatureLine } from "../core/note.ts";
 import { encodeBundle, tileBytes, tilePath } from "../core/tile.ts";
 import { formatTlogProof, parseTlogProof, verifyTlogProof } from "../core/tlog-proof.ts";
+import { readShards } from "./log-shards.ts";
 import { nodeSha256 } from "./node-sha256.ts";
 import { logRecords, proveRecord } from "./prove.ts";
 import { type LogReport, verifyLog } from "./verify.ts";
@@ -232,8 +233,10 @@ test("a proof made from the folder holds for its record, and for no other and no
   const entries = leaves(700).map(encodeLeaf);
   const directory = writeLog("proved", entries);
   const policy = { log: [parseKey(key.vkey)], witnesses: [], quorum: 0 };
+  const [shard] = readShards(directory);
+  assert.ok(shard);
   for (const index of [0, 1, 255, 256, 511, 512, 699]) {
-    const text = formatTlogProof(proveRecord(directory, { index, entry: entries[index]! }));
+    const text = formatTlogProof(proveRecord({ shard, index, entry: entries[index]! }));
     const proof = parseTlogProof(text);
     assert.equal((await verifyTlogProof(proof, entries[index]!, policy)).size, 700);
     await assert.rejects(verifyTlogProof(proof, entries[index ^ 1]!, policy), /is not record/);
@@ -246,7 +249,7 @@ test("a proof made from the folder holds for its record, and for no other and no
     await assert.rejects(verifyTlogProof(proof, entries[index]!, asked), /0 witnesses/);
   }
   assert.equal([...logRecords(directory)].length, 700);
-  assert.throws(() => proveRecord(directory, { index: 700, entry: entries[0]! }), /no record 700/);
+  assert.throws(() => proveRecord({ shard, index: 700, entry: entries[0]! }), /no record 700/);
 });
 
 test("records that break the rules are named", async () => {

@@ -38,6 +38,8 @@ import { exportEvidence, type WantedEvidence } from "./evidence-export.ts";
 import { openJournal } from "./journal-writer.ts";
 import { openLog } from "./log.ts";
 import { createLogFiles } from "./log-files.ts";
+import { loadLogKey } from "./log-key.ts";
+import { openSequencer } from "./sequencer.ts";
 
 const SQL = "delete from orders where id = 7";
 const chain = [
@@ -363,4 +365,103 @@ describe("a bundle of which", () => {
     });
     assert.match(report.problems.join(), /0 witnesses cosigned, 1 are asked for/);
   });
+});
+
+test("a bundle over the end of a year verifies: records of both shards, tied together", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "custody-export-shards-"));
+  stack.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const time = { now: Date.parse("2026-12-31T23:59:00Z") };
+  const onFailure = (error: GatewayError): never => {
+    throw error;
+  };
+  await using journal = await openJournal({
+    ...{ directory: folder, worker: 0, clock: systemClock, onFailure },
+  });
+  const key = loadLogKey(folder, systemRandom, { origin: "log.example/years" });
+  const sequencer = openSequencer({
+    ...{ dataDirectory: folder, key, files: createLogFiles() },
+    sharding: { period: "year", nowMs: () => time.now },
+  });
+  using _closing = { [Symbol.dispose]: () => sequencer.close() };
+  const published = async (): Promise<void> => {
+    await journal.settled();
+    const position = Atomics.load(journal.durable, 0);
+    const place = { segment: Number(position >> 32n), offset: Number(position & 0xffffffffn) };
+    while (sequencer.step(new Map([[0, place]])));
+  };
+  const about = { session: "s-aaaa", target: "orders", account: "rw", chain };
+  const request = "r-aaaa-1";
+  const collectFrom = async (): Promise<BundleParts> => {
+    const records: EvidenceRecord[] = [];
+    let checkpoint = "";
+    let manifest: EvidenceManifest | undefined;
+    for await (const part of exportEvidence(
+      {
+        ...{ logDirectory: join(folder, "log"), journal, published },
+        openRecording: async () => {
+          throw new GatewayError("not_found", "there is none");
+        },
+        findPolicies: () => undefined,
+      },
+      { scope: { session: "s-aaaa" }, about: { chain }, mayDisclose: () => true },
+    )) {
+      if (part.part === "record") records.push(part.record);
+      if (part.part === "checkpoint") checkpoint = part.text;
+      if (part.part === "manifest") manifest = part.manifest;
+    }
+    assert.ok(manifest);
+    const policies = new Map<string, never>();
+    const bare = { manifest, checkpoint: Buffer.from(checkpoint), records, recordings: [] };
+    const parts: BundleParts = { ...bare, policies, page: undefined };
+    return { ...parts, page: pageOf(parts) };
+  };
+  const check = async (parts: BundleParts) => {
+    const bundle = mkdtempSync(join(folder, "bundle-"));
+    writeBundle(bundle, parts);
+    const log = [parseKey(key.vkey)];
+    return verifyBundle(bundle, { log, witnesses: [], quorum: 0 });
+  };
+  journal.append({ ...about, event: "session.opened" });
+  journal.append({
+    ...about,
+    ...{ event: "command.intent", request, decision: "permit", command: "x" },
+  });
+  await published();
+  // Of two years later: one shard between has nothing of the session but its begin.
+  for (const now of ["2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"]) {
+    time.now = Date.parse(now);
+    await published();
+  }
+  journal.append({ event: "command.outcome", session: "s-aaaa", request, outcome: "ok" });
+  journal.append({ ...about, event: "session.closed" });
+  const whole = await collectFrom();
+  const report = await check(whole);
+  assert.deepEqual(report.problems, []);
+  assert.equal(report.origin, "log.example/years/2028");
+  assert.deepEqual(
+    whole.manifest.seams?.map(({ index }) => index),
+    [7, 5],
+  );
+  assert.match(report.proved.join("\n"), /each of the 4 records is in the log/);
+  assert.match(report.proved.join("\n"), /shard before this was log.example\/years\/2026, with 5/);
+  const { manifest } = whole;
+  const [newest, middle] = manifest.seams ?? [];
+  assert.ok(newest && middle);
+  const { seams: _none, ...without } = manifest;
+  for (const changed of [
+    without,
+    { ...manifest, seams: [newest] },
+    { ...manifest, seams: [middle, newest] },
+    { ...manifest, seams: [newest, { ...middle, index: 3 }] },
+    { ...manifest, seams: [newest, { ...middle, leaf: newest.leaf }] },
+    { ...manifest, seams: [newest, middle, middle] },
+  ]) {
+    const { ok, problems } = await check({ ...whole, manifest: changed });
+    assert.ok(!ok && problems.length > 0, JSON.stringify(changed.seams));
+  }
+  // One that is kept elsewhere is said to be.
+  rmSync(join(folder, "log", "2026"), { recursive: true });
+  const later = await check(await collectFrom());
+  assert.match(later.notProved.join("\n"), /the first 5 are not with the gateway/);
+  assert.match(later.problems.join("\n"), /the beginning of the session is missing/);
 });

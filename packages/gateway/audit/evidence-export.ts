@@ -6,8 +6,6 @@
 // Reads files of the log; owns nothing. One export at a time walks the log, a bundle of entries a turn,
 // so that whoever else the process serves is not kept waiting.
 
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { toBase64 } from "@custody/evidence/core/base64.ts";
 import {
   type ArchivedPolicies,
@@ -18,14 +16,19 @@ import {
   type EvidenceScope,
   membersOf,
 } from "@custody/evidence/core/bundle.ts";
-import { type Checkpoint, parseCheckpoint } from "@custody/evidence/core/checkpoint.ts";
 import { decodeLeaf, type Leaf } from "@custody/evidence/core/leaf.ts";
 import { leafHash, TILE_WIDTH } from "@custody/evidence/core/merkle.ts";
-import { parseNote } from "@custody/evidence/core/note.ts";
-import { inclusionProof } from "@custody/evidence/core/proof.ts";
+import { inclusionProof, type SubtreeHash } from "@custody/evidence/core/proof.ts";
 import { recordingFile } from "@custody/evidence/node/bundle-folder.ts";
 import { folderEntries, folderHashes } from "@custody/evidence/node/log-folder.ts";
+import {
+  type LogShard,
+  readShards,
+  recordsIn,
+  shardWith,
+} from "@custody/evidence/node/log-shards.ts";
 import { nodeSha256 } from "@custody/evidence/node/node-sha256.ts";
+import { headWith } from "@custody/evidence/node/prove.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { Journal, LeafDraft } from "./journal.ts";
 
@@ -41,7 +44,7 @@ export type EvidencePart =
   | { readonly part: "manifest"; readonly manifest: EvidenceManifest };
 
 export interface EvidenceExportDeps {
-  /** The folder with `checkpoint` and `tile/`. */
+  /** The folder with `checkpoint` and `tile/`, or with the shards. */
   readonly logDirectory: string;
   readonly journal: Pick<Journal, "append">;
   /** Resolves when all that is in the journals is in the published log. */
@@ -70,6 +73,8 @@ export interface DisclosedSession {
   readonly unmasked: readonly string[];
 }
 
+/** What an export cannot look at. */
+const KEPT_ELSEWHERE = "records of before";
 const MAX_RECORDS = 100_000;
 const MAX_RECORDINGS = 1_000;
 /** The journal of the process that answers the control API. */
@@ -81,20 +86,21 @@ export async function* exportEvidence(
   wanted: WantedEvidence,
 ): AsyncGenerator<EvidencePart> {
   const { scope, about } = wanted;
-  const from = headOf(deps.logDirectory, "checkpoint").checkpoint.size;
+  const from = sizeOf(deps.logDirectory);
   // What the export rests on is in the log before it is looked at; and who looked is on record.
   const asked = deps.journal.append({ event: "audit.read", ...about });
   await published(deps, from, asked);
-  const head = headOf(deps.logDirectory, "checkpoint").checkpoint;
-  const found = await select(deps.logDirectory, head.size, scope);
+  const shards = readShards(deps.logDirectory);
+  const size = recordsIn(shards);
+  const found = await select(deps.logDirectory, size, scope);
   if (found.length === 0) throw new GatewayError("not_found", "the log has no record of that");
 
   const contents = new ContentsDigest();
   const withheld: Record<string, string> = {};
   const { policies, missing } = policiesOf(deps, found);
-  const records = await withPolicyRecords(deps.logDirectory, head.size, found, policies);
+  const records = await withPolicyRecords(deps.logDirectory, size, found, policies);
   for (const { index, entry } of records) contents.record(index, leafHash(nodeSha256, entry));
-  const disclosed = await createDisclosure(deps, wanted, head.size);
+  const disclosed = await createDisclosure(deps, wanted, size);
   for (const session of recordedSessions(records)) {
     const opened = await disclosed(session);
     if (typeof opened === "string") {
@@ -107,6 +113,8 @@ export async function* exportEvidence(
       yield { part: "piece", session: session.id, bytes: piece.toString("base64") };
     yield { part: "key", session: session.id, key: key.toString("base64url") };
   }
+  const elsewhere = shards[0]?.before ?? 0;
+  if (elsewhere > 0) withheld[KEPT_ELSEWHERE] = `the first ${elsewhere} are not with the gateway`;
   for (const version of missing) withheld[`policies ${version}`] = "not kept by the gateway";
   for (const [what, why] of Object.entries(withheld)) contents.withheld(what, why);
   for (const [digest, archived] of policies) {
@@ -119,7 +127,7 @@ export async function* exportEvidence(
     ...about,
     detail: { digest: contents.of(nodeSha256, scope), records: records.length },
   });
-  const exported = await published(deps, head.size, told);
+  const exported = await published(deps, size, told);
   yield* proofs(deps.logDirectory, records, exported, { scope, withheld });
 }
 
@@ -135,29 +143,64 @@ function* proofs(
   exported: Entry,
   about: Pick<EvidenceManifest, "scope" | "withheld">,
 ): Generator<EvidencePart> {
-  const head = headWith(directory, exported.index);
-  const { size, origin } = head.checkpoint;
-  const subtree = folderHashes(directory, size);
-  const proved = ({ index, entry }: Entry): EvidenceRecord => ({
-    index,
-    leaf: Buffer.from(entry).toString("utf8"),
-    proof: inclusionProof(subtree, index, size).map(toBase64),
-  });
+  const shards = readShards(directory);
+  const last = shardWith(shards, exported.index);
+  if (last === undefined) throw new GatewayError("evidence_unavailable", "the log has changed");
+  const head = headWith(last, exported.index - last.before);
+  const proved = prover(shards, last, head.checkpoint.size);
   for (const entry of records) yield { part: "record", record: proved(entry) };
   yield { part: "checkpoint", text: head.note };
   const { scope, withheld } = about;
+  const lowest = Math.min(exported.index, ...records.slice(0, 1).map(({ index }) => index));
+  // Each names the one before it, so that of the oldest is not needed.
+  const seams = shards
+    .filter((shard) => shard === last || (shard.before > lowest && shard.before < last.before))
+    .filter(({ name }) => name !== "")
+    .map((shard) => proved(firstOf(shard)))
+    .reverse();
   const manifest: EvidenceManifest = {
-    ...{ format: BUNDLE_FORMAT, scope, origin },
-    ...{ exported: proved(exported), withheld },
+    ...{ format: BUNDLE_FORMAT, scope, origin: head.checkpoint.origin },
+    exported: proved(exported),
+    ...(seams.length === 0 ? {} : { seams }),
+    withheld,
   };
   yield { part: "manifest", manifest };
+}
+
+/** Proofs in the tree of each record's shard: whole, but for the last, which is proved in this head's. */
+function prover(
+  shards: readonly LogShard[],
+  last: LogShard,
+  size: number,
+): (entry: Pick<Entry, "index" | "entry">) => EvidenceRecord {
+  const trees = new Map<LogShard, { readonly size: number; readonly subtree: SubtreeHash }>();
+  return ({ index, entry }) => {
+    const shard = shardWith(shards, index);
+    if (shard === undefined) throw new GatewayError("evidence_unavailable", "a shard is gone");
+    const tree = trees.get(shard) ?? treeOf(shard, shard === last ? size : shard.checkpoint.size);
+    trees.set(shard, tree);
+    return {
+      index,
+      leaf: Buffer.from(entry).toString("utf8"),
+      proof: inclusionProof(tree.subtree, index - shard.before, tree.size).map(toBase64),
+    };
+  };
+}
+
+function treeOf({ directory }: LogShard, size: number): { size: number; subtree: SubtreeHash } {
+  return { size, subtree: folderHashes(directory, size) };
+}
+
+function firstOf({ directory, before, checkpoint }: LogShard): Pick<Entry, "index" | "entry"> {
+  const [entry] = folderEntries(directory, checkpoint.size, 0);
+  if (entry === undefined) throw new GatewayError("evidence_unavailable", "a shard is empty");
+  return { index: before, entry };
 }
 
 /** The leaf of our own journal, once it is in the published log. */
 async function published(deps: EvidenceExportDeps, from: number, seq: number): Promise<Entry> {
   await deps.published();
-  const { size } = headOf(deps.logDirectory, "checkpoint").checkpoint;
-  for await (const one of entriesOf(deps.logDirectory, from, size))
+  for await (const one of entriesOf(deps.logDirectory, from, sizeOf(deps.logDirectory)))
     if (one.leaf.worker === OWN_WORKER && one.leaf.seq === seq) return one;
   throw new GatewayError("evidence_unavailable", "the log was not published in time", {
     hint: "try again in a moment",
@@ -187,19 +230,24 @@ async function* entriesOf(
   size: number,
   mention?: Buffer,
 ): AsyncGenerator<Entry> {
-  for (let bundle = Math.floor(from / TILE_WIDTH); bundle * TILE_WIDTH < size; bundle++) {
-    const first = bundle * TILE_WIDTH;
-    for (const [at, entry] of folderEntries(directory, size, bundle).entries()) {
-      if (first + at < from) continue;
-      if (
-        mention !== undefined &&
-        !Buffer.from(entry.buffer, entry.byteOffset, entry.length).includes(mention)
-      )
-        continue;
-      yield { index: first + at, entry, leaf: decodeLeaf(entry) };
+  for (const shard of readShards(directory)) {
+    const { before, checkpoint } = shard;
+    const width = Math.min(checkpoint.size, size - before);
+    const start = Math.max(0, from - before);
+    for (let bundle = Math.floor(start / TILE_WIDTH); bundle * TILE_WIDTH < width; bundle++) {
+      const first = bundle * TILE_WIDTH;
+      for (const [at, entry] of folderEntries(shard.directory, width, bundle).entries()) {
+        const isWanted =
+          first + at >= start && (mention === undefined || bytesOf(entry).includes(mention));
+        if (isWanted) yield { index: before + first + at, entry, leaf: decodeLeaf(entry) };
+      }
+      await new Promise((resolve) => setImmediate(resolve));
     }
-    await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+function bytesOf(entry: Uint8Array): Buffer {
+  return Buffer.from(entry.buffer, entry.byteOffset, entry.length);
 }
 
 function policiesOf(
@@ -301,7 +349,7 @@ async function createDisclosure(
       const opened = await deps.openRecording(session.id);
       // A session that goes on: what it showed meanwhile is in the log by now.
       await deps.published();
-      const now = headOf(deps.logDirectory, "checkpoint").checkpoint.size;
+      const now = sizeOf(deps.logDirectory);
       await addUnmasked(shown, deps.logDirectory, looked, now);
       looked = now;
       return may(session) ? opened : refused;
@@ -312,27 +360,6 @@ async function createDisclosure(
   };
 }
 
-interface Head {
-  readonly note: string;
-  readonly checkpoint: Checkpoint;
-}
-
-/** The cosigned head where that has the record already. */
-function headWith(directory: string, index: number): Head {
-  try {
-    const cosigned = headOf(directory, "cosigned");
-    if (cosigned.checkpoint.size > index) return cosigned;
-  } catch (thrown) {
-    if (!(thrown instanceof GatewayError)) throw thrown;
-  }
-  return headOf(directory, "checkpoint");
-}
-
-function headOf(directory: string, name: string): Head {
-  try {
-    const note = readFileSync(join(directory, name), "utf8");
-    return { note, checkpoint: parseCheckpoint(parseNote(Buffer.from(note, "utf8")).text) };
-  } catch (cause) {
-    throw new GatewayError("evidence_unavailable", "the log's head cannot be read", { cause });
-  }
+function sizeOf(directory: string): number {
+  return recordsIn(readShards(directory));
 }

@@ -1,14 +1,11 @@
 // Looks into the published log by time: leaves are nearly in the order of their times (workers' journals are
 // merged as they come), so a window is found by halving and read with a margin. Reads files; owns nothing.
 
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
-import { parseCheckpoint } from "@custody/evidence/core/checkpoint.ts";
 import { decodeLeaf, type Leaf } from "@custody/evidence/core/leaf.ts";
 import { TILE_WIDTH } from "@custody/evidence/core/merkle.ts";
-import { parseNote } from "@custody/evidence/core/note.ts";
 import { folderEntries } from "@custody/evidence/node/log-folder.ts";
+import { type LogShard, readShards } from "@custody/evidence/node/log-shards.ts";
 import type { RecordingProof } from "@custody/evidence/node/recording-reader.ts";
 
 /** How much two workers' leaves may be apart in the log: publication is once a second. */
@@ -27,10 +24,23 @@ export async function* leavesWithin(
   { fromMs, toMs }: Window,
   words: readonly string[],
 ): AsyncGenerator<Leaf> {
-  const size = publishedSize(logDirectory);
+  for (const shard of readShards(logDirectory)) {
+    for await (const leaf of leavesOfShard(shard, { fromMs, toMs }, words)) {
+      if (leaf.at > toMs + MARGIN_MS) return;
+      yield leaf;
+    }
+  }
+}
+
+/** To the first that is later than the window, that one included. */
+async function* leavesOfShard(
+  { directory, checkpoint: { size } }: LogShard,
+  { fromMs, toMs }: Window,
+  words: readonly string[],
+): AsyncGenerator<Leaf> {
   const bundles = Math.ceil(size / TILE_WIDTH);
   const entries = (bundle: number): Buffer[] =>
-    folderEntries(logDirectory, size, bundle).map((entry) => Buffer.from(entry));
+    folderEntries(directory, size, bundle).map((entry) => Buffer.from(entry));
   const startOf = (bundle: number): number => {
     const [first] = entries(bundle);
     return first === undefined ? 0 : decodeLeaf(first).at;
@@ -47,8 +57,8 @@ export async function* leavesWithin(
     for (const entry of entries(bundle)) {
       if (words.length > 0 && !words.some((word) => entry.includes(word))) continue;
       const leaf = decodeLeaf(entry);
-      if (leaf.at > toMs + MARGIN_MS) return;
       if (leaf.at >= fromMs - MARGIN_MS) yield leaf;
+      if (leaf.at > toMs + MARGIN_MS) return;
     }
   }
 }
@@ -80,15 +90,4 @@ export async function sessionProof(
     commands.set(request, { command, ...(parameters === undefined ? {} : { parameters }) });
   }
   return { commands, unmasked, ...(summary === undefined ? {} : { summary }) };
-}
-
-function publishedSize(logDirectory: string): number {
-  try {
-    const note = readFileSync(join(logDirectory, "checkpoint"));
-    return parseCheckpoint(parseNote(note).text).size;
-  } catch (error) {
-    // Nothing has been published yet.
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return 0;
-    throw error;
-  }
 }

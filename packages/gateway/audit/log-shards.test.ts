@@ -13,6 +13,7 @@ import type { ShardPeriod } from "../config/config.ts";
 import { type OpenJournal, openJournal } from "./journal-writer.ts";
 import { createLogFiles } from "./log-files.ts";
 import { loadLogKey, rotateLogKey } from "./log-key.ts";
+import { leavesWithin, sessionProof } from "./log-search.ts";
 import { shardDue } from "./log-shards.ts";
 import { type DurablePlace, openSequencer, type Sequencer } from "./sequencer.ts";
 
@@ -168,6 +169,15 @@ test("the year turns under load: each record is once in one shard, and sessions 
   assert.equal(sequencer.size, report.size);
   assert.deepEqual(report.open, { sessions: [], intents: [] });
   assert.ok(report.shards.every(({ size }) => size > 600));
+  const always = { fromMs: 0, toMs: Date.parse("2030-01-01T00:00:00Z") };
+  let found = 0;
+  for await (const leaf of leavesWithin(join(directory, "log"), always, ['"s-1"'])) {
+    assert.equal(leaf.session, "s-1");
+    found++;
+  }
+  assert.equal(found, 2 + 40 * 40);
+  const { commands } = await sessionProof(join(directory, "log"), "s-0", always);
+  assert.equal(commands.size, 40 * 20);
   sequencer.close();
   // And a start goes on with the last.
   const again = sequencerOf(directory, time);

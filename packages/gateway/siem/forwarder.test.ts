@@ -11,8 +11,11 @@ import { createTestAuthority } from "../../../conformance/support/certificates.t
 import { openJournal } from "../audit/journal-writer.ts";
 import { openLog } from "../audit/log.ts";
 import { createLogFiles } from "../audit/log-files.ts";
+import { loadLogKey } from "../audit/log-key.ts";
 import { createOutbound } from "../audit/outbound.ts";
+import { openSequencer } from "../audit/sequencer.ts";
 import { systemClock } from "../base/clock.ts";
+import { systemRandom } from "../base/ids.ts";
 import { Secret } from "../base/secret.ts";
 import { startForwarder } from "./forwarder.ts";
 import { createOcsfMapper, type OcsfEvent } from "./ocsf.ts";
@@ -74,6 +77,61 @@ const STORY: LeafFields[] = [
   },
   { ...about, event: "session.closed", outcome: "closed" },
 ];
+
+test("what was sent of a shard is not sent again in the next, also when the first is kept elsewhere", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "custody-siem-"));
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+  const time = { now: Date.parse("2026-12-31T00:00:00Z") };
+  const onFailure = (error: Error): never => {
+    throw error;
+  };
+  const journal = await openJournal({ directory, worker: 0, clock: systemClock, onFailure });
+  cleanups.push(() => journal[Symbol.asyncDispose]());
+  const sequencer = openSequencer({
+    ...{ dataDirectory: directory, files: createLogFiles() },
+    key: loadLogKey(directory, systemRandom, { origin: "custody.test/log" }),
+    sharding: { period: "year", nowMs: () => time.now },
+  });
+  cleanups.push(() => sequencer.close());
+  const say = async (count: number): Promise<void> => {
+    for (let at = 0; at < count; at++) journal.append({ event: "audit.read" });
+    await journal.settled();
+    const position = Atomics.load(journal.durable, 0);
+    const place = { segment: Number(position >> 32n), offset: Number(position & 0xffffffffn) };
+    while (sequencer.step(new Map([[0, place]])));
+  };
+  const logDirectory = join(directory, "log");
+  const file = join(directory, "events.ndjson");
+  const forward = async (): Promise<readonly string[]> => {
+    await using forwarder = startForwarder({
+      ...{ name: "siem", logDirectory, sink: fileSink(file), everyMs: 60_000 },
+      positionFile: join(directory, "export", "siem.position"),
+      ...{ replace: createLogFiles().replace, onProblem: (said) => assert.fail(said) },
+    });
+    await forwarder.round();
+    assert.equal(forwarder.lag, 0);
+    return readFileSync(file, "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { metadata: { uid: string } }).metadata.uid);
+  };
+  await say(300);
+  // Its first record, and the gateway's start.
+  assert.equal((await forward()).length, 302);
+  await say(10);
+  time.now = Date.parse("2027-01-01T00:00:00Z");
+  await say(20);
+  const uids = await forward();
+  assert.equal(uids.length, 302 + 10 + 1 + 1 + 20);
+  assert.equal(new Set(uids).size, uids.length);
+  assert.equal(uids[312], "custody.test/log/2026/312");
+  assert.equal(uids[313], "custody.test/log/2027/0");
+  rmSync(join(logDirectory, "2026"), { recursive: true });
+  await say(5);
+  assert.deepEqual((await forward()).slice(334), [
+    ...[21, 22, 23, 24, 25].map((index) => `custody.test/log/2027/${index}`),
+  ]);
+});
 
 function listening(server: Server): Promise<number> {
   cleanups.push(() => new Promise((done) => server.close(done)));
@@ -242,7 +300,7 @@ const BASE = [
 ];
 
 test("every event has what its class requires, and says who asked", async () => {
-  const mapper = createOcsfMapper("custody.test/log");
+  const mapper = createOcsfMapper();
   const leaf = { v: 1, at: 1_700_000_000_000, worker: 0, seq: 1 } as const;
   const more: LeafFields[] = [
     { event: "gateway.started" },
@@ -263,7 +321,7 @@ test("every event has what its class requires, and says who asked", async () => 
     { event: "evidence.exported", chain: [chain[0]] },
   ];
   const events = [...STORY, ...more].map((fields, index) =>
-    mapper.map(index, { ...leaf, ...fields } as Leaf),
+    mapper.map("custody.test/log", index, { ...leaf, ...fields } as Leaf),
   );
   for (const event of events) {
     const name = JSON.stringify(event.metadata);

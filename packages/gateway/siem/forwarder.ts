@@ -1,16 +1,19 @@
 // Forwards the published log to a sink, from where it stopped: read, mapped, sent, and only then the place
-// is remembered (`<data>/export/<name>.position`). So an event comes at least once, after a crash too, and
-// never before it is in the log. Nothing of it is on the way of a command.
+// is remembered (`<data>/export/<name>.position`; it counts through all shards of the log). So an event comes
+// at least once, after a crash too, and never before it is in the log. Nothing of it is on the way of a command.
 //
 // Owns its position. One batch at a time; a sink that fails is tried again later and later, for ever.
 
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { parseCheckpoint } from "@custody/evidence/core/checkpoint.ts";
 import { decodeLeaf } from "@custody/evidence/core/leaf.ts";
 import { TILE_WIDTH } from "@custody/evidence/core/merkle.ts";
-import { parseNote } from "@custody/evidence/core/note.ts";
 import { folderEntries } from "@custody/evidence/node/log-folder.ts";
+import {
+  type LogShard,
+  readShards,
+  recordsIn,
+  shardWith,
+} from "@custody/evidence/node/log-shards.ts";
 import { createOcsfMapper, type OcsfEvent, type OcsfMapper } from "./ocsf.ts";
 import type { Sink } from "./sink.ts";
 
@@ -46,15 +49,18 @@ export function startForwarder(deps: ForwarderDeps): Forwarder {
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
 
-  const head = () => headOf(deps.logDirectory);
   /** True when there may be more. */
   const batch = async (): Promise<boolean> => {
-    const { origin, size } = head();
+    const shards = readShards(deps.logDirectory);
+    const size = recordsIn(shards);
     // Another log began in its stead.
     if (position > size) position = 0;
-    if (position >= size) return false;
-    mapper ??= createOcsfMapper(origin);
-    const events = eventsFrom(deps.logDirectory, mapper, position, size);
+    // A shard that is kept elsewhere by now cannot be sent any more.
+    if (position < (shards[0]?.before ?? 0)) position = shards[0]!.before;
+    const shard = shardWith(shards, position);
+    if (shard === undefined) return false;
+    mapper ??= createOcsfMapper();
+    const events = eventsFrom(shard, mapper, position);
     await deps.sink.send(events);
     position += events.length;
     deps.replace(deps.positionFile, Buffer.from(`${position}\n`, "latin1"));
@@ -89,7 +95,7 @@ export function startForwarder(deps: ForwarderDeps): Forwarder {
   return {
     name: deps.name,
     get lag() {
-      return Math.max(0, head().size - position);
+      return Math.max(0, recordsIn(readShards(deps.logDirectory)) - position);
     },
     round: once,
     async [Symbol.asyncDispose]() {
@@ -104,26 +110,15 @@ export function startForwarder(deps: ForwarderDeps): Forwarder {
 
 /** To the end of the bundle of entries that the place is in. */
 function eventsFrom(
-  directory: string,
+  { directory, before, checkpoint: { origin, size } }: LogShard,
   mapper: OcsfMapper,
   position: number,
-  size: number,
 ): OcsfEvent[] {
-  const bundle = Math.floor(position / BATCH);
+  const first = position - before;
+  const bundle = Math.floor(first / BATCH);
   return folderEntries(directory, size, bundle)
-    .slice(position - bundle * BATCH)
-    .map((entry, at) => mapper.map(position + at, decodeLeaf(entry)));
-}
-
-function headOf(directory: string): { origin: string; size: number } {
-  try {
-    const note = readFileSync(join(directory, "checkpoint"));
-    return parseCheckpoint(parseNote(note).text);
-  } catch (thrown) {
-    // Nothing was published yet.
-    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return { origin: "", size: 0 };
-    throw thrown;
-  }
+    .slice(first - bundle * BATCH)
+    .map((entry, at) => mapper.map(origin, first + at, decodeLeaf(entry)));
 }
 
 function readPosition(file: string): number {

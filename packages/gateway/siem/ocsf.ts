@@ -10,8 +10,8 @@ import type { Leaf, LeafHop } from "@custody/evidence/core/leaf.ts";
 export type OcsfEvent = Readonly<Record<string, unknown>>;
 
 export interface OcsfMapper {
-  /** `index`: the leaf's place in the log; with the origin it is the event's id, the same when sent again. */
-  map(index: number, leaf: Leaf): OcsfEvent;
+  /** `index`: the leaf's place in its log or shard; with the origin the event's id, the same when sent again. */
+  map(origin: string, index: number, leaf: Leaf): OcsfEvent;
 }
 
 const VERSION = "1.5.0";
@@ -42,10 +42,10 @@ interface Mapped {
   readonly more?: OcsfEvent;
 }
 
-export function createOcsfMapper(origin: string): OcsfMapper {
+export function createOcsfMapper(): OcsfMapper {
   const remembered = new Map<string, Leaf>();
   return {
-    map(index, leaf) {
+    map(origin, index, leaf) {
       if (leaf.event === "command.intent" && leaf.request !== undefined) {
         remembered.set(leaf.request, leaf);
         if (remembered.size > MAX_REMEMBERED) remembered.delete(remembered.keys().next().value!);
