@@ -25,12 +25,20 @@ const GRANT = "urn:ietf:params:oauth:grant-type:device_code";
 /** RFC 8628 section 3.2 and 3.5. */
 const DEFAULT_INTERVAL_S = 5;
 const SLOWER_S = 5;
+const SHORTEST_INTERVAL_S = 1;
 const LONGEST_INTERVAL_S = 60;
 const LONGEST_MS = 10 * 60_000;
 const MAX_SHOWN_LENGTH = 500;
 
+/** Settles after so long; rejects when `signal` is aborted. */
+export type Pause = (ms: number, signal: AbortSignal) => Promise<void>;
+
 /** Throws GatewayError: dependency_unavailable; configuration where the provider has no such flow. */
-export async function beginDeviceFlow(provider: Provider, clock: Clock): Promise<DeviceFlow> {
+export async function beginDeviceFlow(
+  provider: Provider,
+  clock: Clock,
+  pause: Pause = (ms, signal) => delay(ms, undefined, { signal }),
+): Promise<DeviceFlow> {
   const { issuer, insecureHttp } = provider;
   const place = { issuer, insecureHttp, ca: providerCa(provider) };
   const agent = providerAgent(place);
@@ -54,7 +62,7 @@ export async function beginDeviceFlow(provider: Provider, clock: Clock): Promise
         try {
           const form = { ...client, grant_type: GRANT, device_code: started.deviceCode };
           const ask = () => postForm(place, agent, token, form);
-          return await poll(provider, ask, { ...started, signal, clock });
+          return await poll(provider, ask, { ...started, signal, clock, pause });
         } finally {
           close();
         }
@@ -84,7 +92,10 @@ function startedFlow(body: Readonly<Record<string, unknown>>, nowMs: number): St
   const intervalS = Number(body.interval ?? DEFAULT_INTERVAL_S);
   return {
     deviceCode: String(device_code),
-    intervalS: intervalS > 0 ? Math.min(intervalS, LONGEST_INTERVAL_S) : DEFAULT_INTERVAL_S,
+    intervalS:
+      intervalS > 0
+        ? Math.min(Math.max(intervalS, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
+        : DEFAULT_INTERVAL_S,
     shown: {
       verificationUri: String(uri),
       userCode: String(user_code),
@@ -96,12 +107,18 @@ function startedFlow(body: Readonly<Record<string, unknown>>, nowMs: number): St
 async function poll(
   provider: Provider,
   ask: () => ReturnType<typeof postForm>,
-  started: Started & { readonly signal: AbortSignal; readonly clock: Clock },
+  started: Started & {
+    readonly signal: AbortSignal;
+    readonly clock: Clock;
+    readonly pause: Pause;
+  },
 ): Promise<Secret> {
   let { intervalS } = started;
   for (;;) {
-    await delay(intervalS * 1000, undefined, { signal: started.signal });
-    if (started.clock.nowMs() >= started.shown.expiresAtMs) throw refused("nobody did, in time");
+    const leftMs = started.shown.expiresAtMs - started.clock.nowMs();
+    if (leftMs <= 0) throw refused("nobody did, in time");
+    // The last question is asked when the time is up, however long the provider wants us to wait.
+    await started.pause(Math.min(intervalS * 1000, leftMs), started.signal);
     const { status, body } = await ask().catch((thrown: unknown) => {
       throw unavailable(provider, thrown);
     });

@@ -42,10 +42,12 @@ const ID_LENGTH = 12;
 
 export function createDoorSignIns(deps: DoorSignInsDeps): DoorSignIns {
   const begun = new Map<string, Begun>();
+  /** Their providers are being asked for a code. */
+  let asking = 0;
   return {
     async begin(name) {
       const waiting = [...begun.values()].filter(({ chain }) => chain === undefined).length;
-      if (waiting >= MAX_WAITING)
+      if (waiting + asking >= MAX_WAITING)
         throw new GatewayError("limit", "too many people are signing in", {
           hint: "try again in a moment, or bring a token: custody token",
         });
@@ -57,7 +59,10 @@ export function createDoorSignIns(deps: DoorSignInsDeps): DoorSignIns {
           hint: "bring a handle or token: custody token",
         });
       if (provider === undefined) return { kind: "choose", names: able.map((one) => one.name) };
-      const flow = await beginDeviceFlow(provider, deps.clock);
+      asking += 1;
+      const flow = await beginDeviceFlow(provider, deps.clock).finally(() => {
+        asking -= 1;
+      });
       const id = newId("p", ID_LENGTH, deps.random);
       begun.set(id, { flow, leaving: new AbortController(), chain: undefined });
       const { verificationUri, userCode, expiresAtMs } = flow;

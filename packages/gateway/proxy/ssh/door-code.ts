@@ -9,6 +9,8 @@ import type { Secret } from "../../base/secret.ts";
 import type { BegunSignIn, Control } from "../../session/control.ts";
 import { plain } from "./wording.ts";
 
+const MAX_SHOWN_LENGTH = 60;
+
 export interface DoorCodeDeps extends Pick<Control, "beginSignIn" | "finishSignIn"> {
   /** It began, and the person is waited for that long. */
   readonly onBegun: (id: string, expiresAtMs: number) => void;
@@ -28,7 +30,7 @@ export class DoorCode {
     if (before?.kind === "code") return await this.#deps.finishSignIn(before.id);
     const wanted = before === undefined ? undefined : answer.trim();
     this.#begun = await this.#deps.beginSignIn(wanted);
-    if (this.#begun.kind === "choose") return choice(this.#begun.names);
+    if (this.#begun.kind === "choose") return choice(this.#begun.names, wanted);
     const { expiresAtMs, id, userCode, verificationUri } = this.#begun;
     this.#deps.onBegun(id, expiresAtMs);
     const instruction = [
@@ -42,7 +44,16 @@ export class DoorCode {
   }
 }
 
-function choice(names: readonly string[]): KeyboardPrompts {
+/** `wanted`: what there is not. */
+function choice(names: readonly string[], wanted: string | undefined): KeyboardPrompts {
   const text = `Sign in with (${names.map(plain).join(", ")}): `;
-  return { name: "", instruction: "", prompts: [{ text, echo: true }] };
+  const instruction =
+    wanted === undefined ? "" : `Custody: nobody signs in with ${shortened(wanted)} here`;
+  return { name: "", instruction, prompts: [{ text, echo: true }] };
+}
+
+function shortened(text: string): string {
+  const shown = plain(text);
+  if (shown === "") return "nothing";
+  return shown.length > MAX_SHOWN_LENGTH ? `${shown.slice(0, MAX_SHOWN_LENGTH)}…` : shown;
 }
