@@ -37,6 +37,8 @@ export class Flow {
   #owed = 0;
   #isSettling = false;
   #hasEnded = false;
+  /** What comes now is the gateway's own. */
+  #isLast = false;
   #hasSentEof = false;
   #afterwards: (() => void) | undefined;
 
@@ -92,8 +94,10 @@ export class Flow {
     this.advance();
   }
 
-  /** The session ends: what may not go yet never goes. */
+  /** The session ends: what may not go yet never goes; why it ended still does. */
   dropHeld(): void {
+    this.#isLast = true;
+    this.#hasEnded = this.#hasSentEof;
     for (const piece of this.#queue) if (!piece.isReady) this.#owed += piece.owed;
     this.#queue = this.#queue.filter((piece) => piece.isReady);
     this.#owe(0);
@@ -146,6 +150,7 @@ export class Flow {
     this.#queue.push(piece);
     const { delivery } = this.#recorder;
     piece.isReady =
+      this.#isLast ||
       delivery === undefined ||
       delivery(() => {
         piece.isReady = true;

@@ -13,6 +13,8 @@ import { systemClock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
 import { loadGrammars } from "../../command/load-grammars.ts";
+import type { Recorder } from "../../recording/recorder.ts";
+import { stallingEvidence } from "../../recording/stalling-disk.fixture.ts";
 import { CommandConnections } from "./command-connections.ts";
 import { SshPeer } from "./peer.ts";
 import { Relay, type RelayDeps } from "./relay.ts";
@@ -26,11 +28,16 @@ interface Staged extends AsyncDisposable {
   readonly told: Promise<string>;
   readonly faults: readonly string[];
   readonly outcomes: readonly string[];
+  /** What the client was given: data, requests and ends of channels. */
+  readonly got: readonly string[];
   flush(): void;
 }
 
 /** `misbehave`: true for an event of the host's that it deals with itself. */
-async function staged(misbehave: (event: SshEvent, host: Driven) => boolean): Promise<Staged> {
+async function staged(
+  misbehave: (event: SshEvent, host: Driven) => boolean,
+  recorder?: Recorder,
+): Promise<Staged> {
   await using parts = new AsyncDisposableStack();
   const hostKey = ed25519();
   const host = await startServer({
@@ -44,6 +51,7 @@ async function staged(misbehave: (event: SshEvent, host: Driven) => boolean): Pr
   parts.defer(() => host.close());
   const faults: string[] = [];
   const outcomes: string[] = [];
+  const got: string[] = [];
   const log = (message: string, error?: unknown) => void faults.push(`${message}: ${error}`);
   const upstream = await connectUpstream(
     {
@@ -74,6 +82,9 @@ async function staged(misbehave: (event: SshEvent, host: Driven) => boolean): Pr
       if (event.kind === "authenticated") isIn.resolve();
       if (event.kind === "disconnected") told.resolve(event.text);
       if (event.kind === "channel-open") client.acceptChannel(event.channel);
+      if (event.kind === "channel-data") got.push(event.data.toString());
+      if (event.kind === "channel-request") got.push(event.request.kind);
+      if (event.kind === "channel-eof" || event.kind === "channel-closed") got.push(event.kind);
     },
     onGone: told.resolve,
   });
@@ -85,11 +96,15 @@ async function staged(misbehave: (event: SshEvent, host: Driven) => boolean): Pr
     onGone: () => undefined,
   });
   await isIn.promise;
-  const relay = new Relay(inside, upstream, { ...standIns(outcomes), log });
+  const relay = new Relay(inside, upstream, {
+    ...standIns(outcomes),
+    ...(recorder === undefined ? {} : { recorder }),
+    log,
+  });
   const ended = relay.run();
   const all = parts.move();
   return {
-    ...{ client, relay, ended, told: told.promise, faults, outcomes },
+    ...{ client, relay, ended, told: told.promise, faults, outcomes, got },
     flush: () => outside.touch(),
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
@@ -248,6 +263,60 @@ test("a host opens channels to the client's agent and display only while that is
   while (stage.outcomes.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
   await isSaid(`refused ${await open("agent")}`);
   assert.deepEqual(stage.faults, []);
+});
+
+/** Says something and ends when it is started. */
+function saysHello(event: SshEvent, { connection }: Driven): boolean {
+  if (event.kind !== "channel-request" || event.request.kind !== "exec") return false;
+  if (event.reply !== undefined) connection.replyChannel(event.channel, event.reply, true);
+  connection.sendData(event.channel, Buffer.from("hello"));
+  connection.requestChannel(event.channel, { kind: "exit-status", status: 3 });
+  connection.sendEof(event.channel);
+  return true;
+}
+
+for (const [mode, given] of [
+  [{ mode: "strict" }, []],
+  [{ mode: "bounded", aheadMs: 3_600_000, aheadBytes: 4 }, []],
+  [undefined, ["hello", "exit-status", "channel-eof"]],
+] as const)
+  test(`what a client is given while the disk takes no recording, ${mode?.mode ?? "of no mode"}`, async () => {
+    await using evidence = await stallingEvidence();
+    const recorder = evidence.openRecorder({ sessionId: "s-1", subject: "corp/ann", data: {} });
+    recorder.begin("r-1", mode);
+    await using stage = await staged(saysHello, recorder);
+    const channel = stage.client.openChannel({ kind: "session" });
+    stage.flush();
+    await untilOpen(stage, channel);
+    stage.client.requestChannel(channel, { kind: "exec", command: Buffer.from("uptime") });
+    stage.flush();
+    await evidence.disk.waits;
+    // Whatever was given by now has come when another channel is open.
+    const other = stage.client.openChannel({ kind: "session" });
+    stage.flush();
+    await untilOpen(stage, other);
+    if (mode !== undefined) assert.deepEqual(stage.got, given);
+    evidence.disk.release();
+    const all = ["hello", "exit-status", "channel-eof"];
+    while (stage.got.length < all.length) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual(stage.got, all);
+  });
+
+test("a session that ends while the disk takes no recording says why, and nothing that was held", async () => {
+  await using evidence = await stallingEvidence();
+  const recorder = evidence.openRecorder({ sessionId: "s-1", subject: "corp/ann", data: {} });
+  recorder.begin("r-1", { mode: "bounded", aheadMs: 200, aheadBytes: 1 });
+  await using stage = await staged(saysHello, recorder);
+  recorder.onBehind((error) => stage.relay.end(error));
+  const channel = stage.client.openChannel({ kind: "session" });
+  stage.flush();
+  await untilOpen(stage, channel);
+  stage.client.requestChannel(channel, { kind: "exec", command: Buffer.from("uptime") });
+  stage.flush();
+  assert.equal(await stage.ended, "evidence_unavailable");
+  assert.match(await stage.told, /not on disk after 200 ms/);
+  assert.ok(!stage.got.includes("hello"));
+  assert.match(stage.got.join(""), /not on disk after 200 ms/);
 });
 
 const INIT = 1;
