@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Leaf } from "@custody/evidence/core/leaf.ts";
+import { ED25519, formatKey } from "@custody/evidence/core/note.ts";
 import { startApi } from "@custody/gateway/api/server.ts";
 import { createApprovals } from "@custody/gateway/approval/approvals.ts";
 import type { MayApprove } from "@custody/gateway/approval/eligibility.ts";
@@ -308,7 +309,7 @@ export async function startControlSide(options: ControlSideOptions = {}) {
         evidence: {
           journal,
           logDirectory: join(directory, "log"),
-          vkey: () => "custody.test+00000000+AA",
+          vkey: () => formatKey("custody.test", ED25519, new Uint8Array(32)),
           async *readRecording(sessionId) {
             yield { t: clock.nowMs(), kind: "session", session: sessionId };
           },

@@ -21,6 +21,7 @@ import {
   erasureSchema,
   evidencePartSchema,
   evidenceScopeSchema,
+  logShardsSchema,
 } from "./evidence.ts";
 import { denialSchema, explainBodySchema, explanationSchema } from "./explanations.ts";
 import {
@@ -337,11 +338,39 @@ export const endpoints = {
     answer: "text",
   },
   vkey: {
-    ...get("/v1/audit/vkey", "The key that signs the log's head", z.string(), "none"),
+    ...get(
+      "/v1/audit/vkey",
+      "The key that signs the log's head; of its shards under their names",
+      z.string(),
+      "none",
+    ),
     answer: "text",
   },
   tile: {
     ...get("/v1/audit/tile/*", "Tiles and entries of the log (C2SP tlog-tiles)", z.unknown()),
+    answer: "bytes",
+  },
+  shards: get(
+    "/v1/audit/shards",
+    "The log, or each of its shards, which are logs of their own at /v1/audit/shards/<name>",
+    logShardsSchema,
+    "none",
+  ),
+  shardCheckpoint: {
+    ...get("/v1/audit/shards/:shard/checkpoint", "A shard's signed head", z.string(), "none"),
+    answer: "text",
+  },
+  shardCosigned: {
+    ...get(
+      "/v1/audit/shards/:shard/cosigned",
+      "The newest head of a shard that witnesses cosigned",
+      z.string(),
+      "none",
+    ),
+    answer: "text",
+  },
+  shardTile: {
+    ...get("/v1/audit/shards/:shard/tile/*", "Tiles and entries of a shard", z.unknown()),
     answer: "bytes",
   },
 

@@ -42,6 +42,21 @@ export const evidencePartSchema = z.discriminatedUnion("part", [
 ]);
 export type EvidencePartView = z.infer<typeof evidencePartSchema>;
 
+/** A log that is not in shards is one, named "". */
+export const logShardSchema = z.object({
+  name: z.string(),
+  origin: z.string(),
+  /** The log's key under the shard's name. */
+  vkey: z.string(),
+  size: z.number().int().nonnegative(),
+  /** Records in the shards before it. */
+  before: z.number().int().nonnegative(),
+  /** Another has followed: it does not grow. */
+  closed: z.boolean(),
+});
+export type LogShardView = z.infer<typeof logShardSchema>;
+export const logShardsSchema = z.object({ shards: z.array(logShardSchema) });
+
 /** One session, or all that one root has done, by its stable subject. */
 export const erasureSchema = z.union([
   z.strictObject({ session: sessionIdSchema }),

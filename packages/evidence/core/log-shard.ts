@@ -21,6 +21,17 @@ export function isShardName(name: string): boolean {
   return SHARD_NAME.test(name);
 }
 
+/** The one that follows where time passes and nobody changes the period. */
+export function shardNext(name: string): string {
+  const [year, month] = name.split("-").map(Number) as [number, number?];
+  if (month === undefined) return padded(year + 1, 4);
+  return month === 12 ? `${padded(year + 1, 4)}-01` : `${padded(year, 4)}-${padded(month + 1, 2)}`;
+}
+
+function padded(value: number, digits: number): string {
+  return String(value).padStart(digits, "0");
+}
+
 export function shardOrigin(base: string, shard: string): string {
   return shard === "" ? base : `${base}/${shard}`;
 }

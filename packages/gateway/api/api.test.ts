@@ -1,12 +1,16 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
 import { TOKEN_TYPE } from "@custody/contract/oauth.ts";
+import { encodeLeaf } from "@custody/evidence/core/leaf.ts";
+import { LOG_WORKER } from "@custody/evidence/core/log-shard.ts";
+import { parseKey } from "@custody/evidence/core/note.ts";
+import { encodeBundle } from "@custody/evidence/core/tile.ts";
 import { createLocalJWKSet, jwtVerify } from "jose";
 import { fetch } from "undici";
 import {
@@ -232,6 +236,47 @@ describe("the log", () => {
       });
       await answer.body.dump();
       assert.ok([400, 404].includes(answer.statusCode), `${path}: ${answer.statusCode}`);
+    }
+  });
+
+  test("is served by shards, each as a log of its own, under its own key", async () => {
+    const log = join(side.directory, "log");
+    const admin = await signIn("admin");
+    const entry = encodeLeaf({
+      ...{ v: 1, event: "log.opened", at: 1, worker: LOG_WORKER, seq: 1 },
+      detail: { before: 0 },
+    });
+    await mkdir(join(log, "2027", "tile", "entries", "000.p"), { recursive: true });
+    await writeFile(join(log, "2027", "tile", "entries", "000.p", "1"), encodeBundle([entry]));
+    const base = (await call("GET", "/v1/audit/vkey")).text.split("+")[0];
+    const root = Buffer.alloc(32, 7).toString("base64");
+    const head = `${base}/2027\n1\n${root}\n\n\u2014 ${base}/2027 ${Buffer.alloc(68).toString("base64")}\n`;
+    await writeFile(join(log, "2027", "checkpoint"), head);
+    // What the test before has left is no log.
+    await rm(join(log, "checkpoint"));
+    const listed = await call("GET", "/v1/audit/shards");
+    const { shards } = JSON.parse(listed.text) as { shards: Record<string, unknown>[] };
+    const [{ vkey, ...shard } = {}] = shards;
+    assert.deepEqual(shard, {
+      ...{ name: "2027", origin: `${base}/2027`, size: 1, before: 0, closed: false },
+    });
+    assert.equal(parseKey(String(vkey)).name, `${base}/2027`);
+    assert.equal((await call("GET", "/v1/audit/shards/2027/checkpoint")).text, head);
+    assert.equal((await call("GET", "/v1/audit/shards/2027/cosigned")).status, 404);
+    const tile = "/v1/audit/shards/2027/tile/entries/000.p/1";
+    assert.equal((await call("GET", tile)).status, 401);
+    assert.equal((await get(tile, await signIn("engineer"))).status, 403);
+    assert.equal((await get(tile, admin)).status, 200);
+    for (const name of ["2026", "..", "%2e%2e", "2027%2f..", "tile", "20270", "2027-13"]) {
+      for (const [file, by] of [
+        ["checkpoint", {}],
+        ["tile/entries/000.p/1", bearer(admin)],
+      ] as const) {
+        const path = `/v1/audit/shards/${name}/${file}`;
+        const answer = await agent.request({ origin: side.url, method: "GET", path, ...by });
+        await answer.body.dump();
+        assert.ok([400, 404].includes(answer.statusCode), `${path}: ${answer.statusCode}`);
+      }
     }
   });
 

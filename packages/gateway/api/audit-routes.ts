@@ -1,4 +1,5 @@
-// The log's files as they lie on disk (C2SP tlog-tiles), the tail of leaves, and health.
+// The log's files as they lie on disk (C2SP tlog-tiles), each shard a log of its own, the tail of leaves, and
+// health.
 //
 // The head and its key hold nothing about anybody and are open, for witnesses and monitors. Tiles and
 // entries name chains, so they want a right to replay or administer. A path is matched whole against
@@ -6,6 +7,11 @@
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { LogShardView } from "@custody/contract/evidence.ts";
+import { isShardName } from "@custody/evidence/core/log-shard.ts";
+import { formatKey, parseKey } from "@custody/evidence/core/note.ts";
+import { type LogShard, readShards } from "@custody/evidence/node/log-shards.ts";
+import type { FastifyReply } from "fastify";
 import { GatewayError } from "../base/errors.ts";
 import type { Chain } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
@@ -20,23 +26,37 @@ const ALIVE_MS = 15_000;
 
 export function addAuditRoutes(router: Router, deps: ApiDeps): void {
   const { logDirectory, vkey, journal } = deps.evidence;
-  for (const head of ["checkpoint", "cosigned"] as const)
-    router.anyone(head, async ({ reply }) => {
-      reply.type("text/plain; charset=utf-8").header("cache-control", "no-cache");
-      return (await fileOf(join(logDirectory, head))).toString("utf8");
-    });
+  const sendHead = async (reply: FastifyReply, ...path: string[]): Promise<string> => {
+    reply.type("text/plain; charset=utf-8").header("cache-control", "no-cache");
+    return (await fileOf(join(logDirectory, ...path))).toString("utf8");
+  };
+  const sendTile = async (reply: FastifyReply, folder: string, path: string) => {
+    if (!TILE.test(path)) throw new GatewayError("not_found", "there is no such tile");
+    const bytes = await fileOf(join(logDirectory, folder, "tile", ...path.split("/")));
+    // A tile never changes, a partial one neither; who may read it is asked each time it is fetched.
+    reply.header("cache-control", "private, max-age=31536000, immutable");
+    return reply.type("application/octet-stream").send(bytes);
+  };
+  router.anyone("checkpoint", ({ reply }) => sendHead(reply, "checkpoint"));
+  router.anyone("cosigned", ({ reply }) => sendHead(reply, "cosigned"));
   router.anyone("vkey", async ({ reply }) => {
     reply.type("text/plain; charset=utf-8");
     return `${vkey().trim()}\n`;
   });
+  router.anyone("shards", async () => ({ shards: listShards(logDirectory, vkey()) }));
+  router.anyone("shardCheckpoint", ({ parameters, reply }) =>
+    sendHead(reply, shardIn(parameters), "checkpoint"),
+  );
+  router.anyone("shardCosigned", ({ parameters, reply }) =>
+    sendHead(reply, shardIn(parameters), "cosigned"),
+  );
   router.stream("tile", async ({ chain, parameters, reply }) => {
     assertMayRead(deps, chain);
-    const path = parameters["*"] ?? "";
-    if (!TILE.test(path)) throw new GatewayError("not_found", "there is no such tile");
-    const bytes = await fileOf(join(logDirectory, "tile", ...path.split("/")));
-    // A tile never changes, a partial one neither; who may read it is asked each time it is fetched.
-    reply.header("cache-control", "private, max-age=31536000, immutable");
-    return reply.type("application/octet-stream").send(bytes);
+    return sendTile(reply, "", parameters["*"] ?? "");
+  });
+  router.stream("shardTile", async ({ chain, parameters, reply }) => {
+    assertMayRead(deps, chain);
+    return sendTile(reply, shardIn(parameters), parameters["*"] ?? "");
   });
   router.stream("events", async ({ chain, request, reply }) => {
     assertMayRead(deps, chain);
@@ -62,6 +82,26 @@ export function addAuditRoutes(router: Router, deps: ApiDeps): void {
       ),
     };
   });
+}
+
+function shardIn({ shard = "" }: Readonly<Record<string, string>>): string {
+  if (!isShardName(shard)) throw new GatewayError("not_found", "there is no such shard");
+  return shard;
+}
+
+function listShards(logDirectory: string, vkey: string): LogShardView[] {
+  const key = parseKey(vkey.trim());
+  let shards: readonly LogShard[];
+  try {
+    shards = readShards(logDirectory);
+  } catch (cause) {
+    throw new GatewayError("evidence_unavailable", "the log cannot be read", { cause });
+  }
+  return shards.map(({ name, checkpoint: { origin, size }, before }, at) => ({
+    ...{ name, origin, size, before },
+    vkey: formatKey(origin, key.type, key.publicKey),
+    closed: at < shards.length - 1,
+  }));
 }
 
 function assertMayRead(deps: ApiDeps, chain: Chain): void {

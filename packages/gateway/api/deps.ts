@@ -139,7 +139,7 @@ export interface ExplainingParts {
 export interface EvidenceParts {
   /** `tail` gives leaves as JSON text, as the journal takes them. */
   readonly journal: Pick<OpenJournal, "append" | "settled" | "tail">;
-  /** The folder with `checkpoint` and `tile/`. */
+  /** The folder with `checkpoint` and `tile/`, or with the shards. */
   readonly logDirectory: string;
   /** The log's verifier key, one line. */
   readonly vkey: () => string;
