@@ -58,6 +58,7 @@ export interface DoorOptions {
   /** Instead of ones that keep nothing. */
   readonly journal?: Journal;
   readonly openRecorder?: (session: RecordedSession) => Recorder;
+  readonly limits?: { readonly sessionIdleMs: number; readonly startupTimeoutMs: number };
 }
 
 export async function openTestDoor(options: DoorOptions): Promise<TestDoor> {
@@ -99,6 +100,7 @@ export async function openTestDoor(options: DoorOptions): Promise<TestDoor> {
     await listenKubernetes({
       ...{ host: "127.0.0.1", port: 0, access: test.access, clock: systemClock },
       ...outside(books.leaves),
+      ...options.limits,
       ...(options.journal === undefined ? {} : { journal: options.journal }),
       ...(options.openRecorder === undefined ? {} : { openRecorder: options.openRecorder }),
       control: controlOf(options, books),

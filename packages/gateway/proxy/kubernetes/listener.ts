@@ -7,7 +7,11 @@
 // Who owns the state: the listener its sockets and sessions.
 
 import { createServer as createHttpServer, type IncomingMessage } from "node:http";
-import { createServer as createHttp2Server, type Http2ServerRequest } from "node:http2";
+import {
+  createServer as createHttp2Server,
+  type Http2ServerRequest,
+  type ServerHttp2Session,
+} from "node:http2";
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { KubernetesWireError } from "@custody/wire/kubernetes/errors.ts";
@@ -15,6 +19,7 @@ import { parseRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/reque
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
 import type { ClientAnswer } from "./answer.ts";
+import { readIntake } from "./body-intake.ts";
 import { statusOf } from "./faults.ts";
 import {
   HttpSessions,
@@ -120,6 +125,7 @@ class Door implements AsyncDisposable {
     this.#http2.on("request", (request, answer) =>
       this.#serve(request, answer as unknown as ClientAnswer),
     );
+    this.#http2.on("session", (session) => endWhenIdle(session, deps.sessionIdleMs));
     this.#http2.on("sessionError", () => undefined);
     this.#http2.on("error", (error) => deps.log("kubernetes listener", error));
   }
@@ -198,7 +204,8 @@ class Door implements AsyncDisposable {
       ...{ ...this.#shown(request), target, account, clientAddress: addressOf(request) },
     });
     this.#isKnown(request.socket);
-    const body = await readAll(request, this.#deps.maxBodyBytes);
+    const { maxBodyBytes: maxBytes, startupTimeoutMs: startMs } = this.#deps;
+    const body = await readIntake(request, { maxBytes, startMs });
     const { headers, method = "" } = request;
     await serveRequest(this.#requests, session, { method, url, headers, body }, answer);
   }
@@ -223,6 +230,22 @@ class Door implements AsyncDisposable {
       refuseUpgrade(socket, error);
     }
   }
+}
+
+/** A connection of HTTP/2 has no end of its own, and its pings are no reason to keep it. */
+function endWhenIdle(session: ServerHttp2Session, idleMs: number): void {
+  let open = 0;
+  const idle = () => setTimeout(() => session.close(), idleMs).unref();
+  let timer = idle();
+  session.on("stream", (stream) => {
+    clearTimeout(timer);
+    open++;
+    stream.once("close", () => {
+      open--;
+      if (open === 0) timer = idle();
+    });
+  });
+  session.once("close", () => clearTimeout(timer));
 }
 
 /** A request that stays plain HTTP: its connection is not used again. */
@@ -305,17 +328,4 @@ function placeOf({ remoteAddress, remotePort }: Socket): string {
 
 function addressOf(request: Incoming): string {
   return request.socket.remoteAddress ?? "unknown";
-}
-
-async function readAll(request: Incoming, maxBytes: number): Promise<Buffer> {
-  if (request.headers["content-encoding"] !== undefined)
-    throw new GatewayError("invalid", "a body that is compressed is not taken");
-  const parts: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > maxBytes) throw new GatewayError("limit", "the body is too large");
-    parts.push(chunk);
-  }
-  return Buffer.concat(parts);
 }

@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
+import { after, before, describe, it } from "node:test";
+import { connect } from "node:tls";
+import { openTestDoor, type TestDoor } from "../../../../conformance/support/kubernetes-door.ts";
+import { engineer, policy } from "../../access/access.fixture.ts";
+
+let door: TestDoor;
+
+before(async () => {
+  door = await openTestDoor({
+    answer: (_request, answer) => {
+      answer.writeHead(200, { "content-type": "application/json" });
+      answer.end(`{"kind":"ConfigMap","apiVersion":"v1"}`);
+    },
+    policies: policy(`@id("all") permit (principal, action, resource);`),
+    hops: [engineer],
+    limits: { sessionIdleMs: 400, startupTimeoutMs: 400 },
+  });
+});
+
+after(() => door[Symbol.asyncDispose]());
+
+function open(protocol: string) {
+  const { hostname: host, port } = new URL(door.origin);
+  const socket = connect({ host, port: Number(port), ca: door.ca, ALPNProtocols: [protocol] });
+  socket.on("error", () => undefined);
+  return socket;
+}
+
+const HEAD =
+  "POST /prod/api/v1/namespaces/shop/configmaps HTTP/1.1\r\nhost: x\r\nauthorization: Bearer good\r\n";
+
+describe("a connection of somebody who is known", () => {
+  it("ends when a body drips", async () => {
+    const socket = open("http/1.1");
+    socket.write(`${HEAD}content-length: 5000\r\n\r\n{`);
+    const drip = setInterval(() => socket.write(" "), 20);
+    socket.resume();
+    await once(socket, "close");
+    clearInterval(drip);
+    assert.deepEqual(door.seen, []);
+  });
+
+  it("is not kept by pings alone", async () => {
+    const client = connectHttp2(door.origin, { ca: door.ca });
+    client.on("error", () => undefined);
+    const path = "/prod/api/v1/namespaces/shop/configmaps/c";
+    const stream = client.request({ ":path": path, authorization: "Bearer good" });
+    const [headers] = (await once(stream, "response")) as [Record<string, unknown>];
+    assert.equal(headers[":status"], 200);
+    stream.resume();
+    const ping = () => {
+      if (!client.closed && !client.destroyed) client.ping(() => undefined);
+    };
+    const pings = setInterval(ping, 50);
+    await once(client, "close");
+    clearInterval(pings);
+  });
+});
