@@ -17,6 +17,7 @@ const programs = [
   { name: "kube-apiserver", package: "k8s.io/kubernetes/cmd/kube-apiserver" },
   { name: "etcd", package: "go.etcd.io/etcd/server/v3" },
   { name: "kubectl", package: "k8s.io/kubernetes/cmd/kubectl" },
+  { name: "kubectl-convert", package: "k8s.io/kubernetes/cmd/kubectl-convert" },
   { name: "kube-controller-manager", package: "k8s.io/kubernetes/cmd/kube-controller-manager" },
 ] as const;
 
@@ -30,6 +31,8 @@ export interface BuiltPrograms {
   readonly apiServer: string;
   readonly etcd: string;
   readonly kubectl: string | null;
+  /** kubectl's plugin for older versions of kinds. */
+  readonly convert: string | null;
   readonly controllerManager: string | null;
   readonly helm: string | null;
 }
@@ -44,6 +47,7 @@ export function builtPrograms(version: string = kubernetesVersion): BuiltProgram
   const orNull = (path: string) => (existsSync(path) ? path : null);
   return {
     ...{ apiServer: at("kube-apiserver"), etcd: at("etcd"), kubectl: orNull(at("kubectl")) },
+    ...{ convert: orNull(at("kubectl-convert")) },
     controllerManager: orNull(at("kube-controller-manager")),
     helm: orNull(join(helmFolder(), "helm")),
   };

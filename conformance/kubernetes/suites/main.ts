@@ -1,12 +1,13 @@
 // Kubernetes' own test/cmd suites, against an API server and against another through the gateway, where
 // everything is permitted that policies can permit: `npm run conformance:kubernetes:suites` runs those that
 // expected.json lists; with words as arguments it is every suite whose name contains one, `_` all of them. What
-// comes out through the gateway is what comes out direct, but where expected.json says otherwise and why. The
-// last line is `N passed, N failed, N skipped`.
+// comes out through the gateway is what comes out direct, but where expected.json says otherwise and why.
+// `--keep <folder>` writes there all that they said. The last line is `N passed, N failed, N skipped`.
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { clusterProblem, startCluster } from "../../support/kubernetes-server.ts";
 import { builtPrograms } from "../build-apiserver.ts";
 import { openKubernetesStage } from "../stage.ts";
@@ -15,11 +16,16 @@ import { copySuites, runSuite, type SuiteResult, suiteNames } from "./run-suites
 interface Expected {
   /** What is run where no words choose. */
   readonly compared: readonly string[];
+  /** Suites that count on a namespace of their own, where one before them in the whole makes it. */
+  readonly inNamespace: readonly string[];
   /** Suites that must come out otherwise through the gateway, and why. */
   readonly gateway: Readonly<Record<string, string>>;
 }
 
-const words = process.argv.slice(2);
+const { values, positionals: words } = parseArgs({
+  options: { keep: { type: "string" } },
+  allowPositionals: true,
+});
 const missing =
   clusterProblem() ??
   (builtPrograms()?.controllerManager === null || builtPrograms()?.kubectl === null
@@ -86,10 +92,12 @@ async function main(): Promise<number> {
   const count = { passed: 0, failed: 0 };
   const held = { direct: 0, gateway: 0 };
   for (const suite of chosen) {
+    const place = { isInNamespace: expected.inNamespace.includes(suite) };
     const [one, other] = await Promise.all([
-      runSuite(folders.direct, suite, direct),
-      runSuite(folders.gateway, suite, gateway),
+      runSuite(folders.direct, suite, { ...direct, ...place }),
+      runSuite(folders.gateway, suite, { ...gateway, ...place }),
     ]);
+    if (values.keep !== undefined) keep(values.keep, suite, { direct: one, gateway: other });
     held.direct += one.assertions.length;
     held.gateway += other.assertions.length;
     const { outcome, said } = compared(suite, one, other);
@@ -99,6 +107,12 @@ async function main(): Promise<number> {
   console.log(`\nassertions that held: ${held.direct} direct, ${held.gateway} through Custody`);
   console.log(`\n${count.passed} passed, ${count.failed} failed, 0 skipped`);
   return count.failed === 0 && count.passed > 0 ? 0 : 1;
+}
+
+function keep(to: string, suite: string, results: Record<string, SuiteResult>): void {
+  mkdirSync(to, { recursive: true });
+  for (const [how, { output }] of Object.entries(results))
+    writeFileSync(join(to, `${suite}.${how}.txt`), output);
 }
 
 function compared(

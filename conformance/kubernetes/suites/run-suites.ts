@@ -28,12 +28,20 @@ export interface SuiteResult {
   readonly assertions: readonly string[];
   /** What it said last. */
   readonly last: string;
+  /** All it said. */
+  readonly output: string;
 }
 
 const DRIVE = fileURLToPath(new URL("drive.sh", import.meta.url));
 const PARTS = ["hack", "test/cmd", "test/fixtures", "test/e2e/testing-manifests"];
 const SHELL_REPORTS = "third_party/forked/shell2junit";
-const SUITE_MS = 900_000;
+const SUITE_MS = 600_000;
+const PUBLISHED = "https://raw.githubusercontent.com/kubernetes/kubernetes/master/";
+/** Parts of the script of the whole that are in no function: from one comment to the next. */
+const INLINE = {
+  run_inline_can_i_tests: ["# kubectl auth can-i\n", "# kubectl auth reconcile\n"],
+  run_inline_reconcile_tests: ["# kubectl auth reconcile\n", "#####################\n"],
+} as const;
 
 /** A copy of what the suites are made of, with the token in the place of the one they come with. */
 export function copySuites(folder: string, { ca, token }: SuiteDoor): void {
@@ -50,32 +58,57 @@ export function copySuites(folder: string, { ca, token }: SuiteDoor): void {
   const scripts = join(folder, "test/cmd");
   const rewrite = (from: string, to: string) => {
     const text = readFileSync(from, "utf8");
-    const own = text.replaceAll("admin-token", token).replaceAll("/tmp/", `${temporary}/`);
+    const own = text
+      .replaceAll("admin-token", token)
+      .replaceAll("/tmp/", `${temporary}/`)
+      // What is published there is in the source as well.
+      .replaceAll(PUBLISHED, "");
     // What kubectl's own proxy takes from a server with a path before the API's, as the gateway has.
     writeFileSync(to, own.replaceAll("kubectl proxy ", "kubectl proxy --append-server-path "));
   };
   for (const name of readdirSync(scripts))
     if (name.endsWith(".sh")) rewrite(join(scripts, name), join(scripts, name));
   rewrite(DRIVE, join(folder, "drive.sh"));
+  writeFileSync(join(folder, "inline.sh"), inlineSuites(scripts));
   const programs = join(folder, "_output/bin");
   mkdirSync(programs, { recursive: true });
   const kubectl = builtPrograms()?.kubectl ?? "kubectl";
   symlinkSync(kubectl, join(programs, "kubectl"));
-  for (const name of readdirSync(join(folder, "test/fixtures/pkg/kubectl/plugins")))
-    chmodSync(join(folder, "test/fixtures/pkg/kubectl/plugins", name), 0o755);
+  const convert = builtPrograms()?.convert ?? undefined;
+  if (convert !== undefined) symlinkSync(convert, join(programs, "kubectl-convert"));
+  const plugins = join(folder, "test/fixtures/pkg/kubectl/plugins");
+  for (const name of readdirSync(plugins, { recursive: true, encoding: "utf8" }))
+    chmodSync(join(plugins, name), 0o755);
 }
 
-/** The functions that the script of the whole calls, in its order. */
+/** Functions of what the script of the whole does by itself. */
+function inlineSuites(scripts: string): string {
+  const text = readFileSync(join(scripts, "legacy-script.sh"), "utf8");
+  return Object.entries(INLINE)
+    .map(([name, [begin, end]]) => {
+      const from = text.indexOf(begin);
+      const part = text.slice(from, text.indexOf(end, from));
+      return `${name}() {\n  set -o nounset\n  set -o errexit\n  ${part}\n}\n`;
+    })
+    .join("\n");
+}
+
+/** The functions that the script of the whole calls, in its order; behind them what it does in none. */
 export function suiteNames(folder: string): string[] {
   const text = readFileSync(join(folder, "test/cmd/legacy-script.sh"), "utf8");
   const names = [...text.matchAll(/^\s+record_command (run_\w+)$/gm)].map(([, name = ""]) => name);
-  return [...new Set(names)];
+  return [...new Set([...names, ...Object.keys(INLINE)])];
 }
 
 /** Never rejects; a suite that takes too long has failed. */
-export function runSuite(folder: string, suite: string, door: SuiteDoor): Promise<SuiteResult> {
+export function runSuite(
+  folder: string,
+  suite: string,
+  door: SuiteDoor & { readonly isInNamespace: boolean },
+): Promise<SuiteResult> {
   return new Promise((resolve) => {
-    const child = spawn("bash", [join(folder, "drive.sh"), folder, suite], {
+    const place = door.isInNamespace ? "namespace" : "default";
+    const child = spawn("bash", [join(folder, "drive.sh"), folder, suite, place], {
       cwd: folder,
       env: {
         ...{ PATH: process.env.PATH ?? "/usr/bin:/bin", HOME: folder, USER: "suite" },
@@ -101,14 +134,14 @@ export function runSuite(folder: string, suite: string, door: SuiteDoor): Promis
 /** Colours and the like (ECMA-48). */
 const ESCAPES = new RegExp(`${String.fromCharCode(0x1b)}[[(][0-9;]*[A-Za-z]`, "g");
 
-function readOutput(text: string): Pick<SuiteResult, "assertions" | "last"> {
+function readOutput(text: string): Omit<SuiteResult, "passed"> {
   const assertions = [...text.matchAll(/^([a-z_-]+\.sh:\d+): Successful/gm)].map(
     ([, place = ""]) => place,
   );
   const lines = text.split("\n").filter((line) => line.trim() !== "");
   const end = lines.findLastIndex((line) => line.startsWith("Error when running"));
   return {
-    assertions,
+    ...{ assertions, output: text },
     last: lines
       .slice(0, end < 0 ? undefined : end)
       .slice(-8)
