@@ -1,17 +1,20 @@
-// What faults.ts starves and kills: the evidence part from an empty folder, and its start in a folder that a
+// What faults.ts starves and kills: the evidence part from an empty folder; its start in a folder that a
 // crash has left: killed between its tiles and the head that speaks of them, with a batch of the journal
-// half written.
+// half written; and the making of keys at a first start.
 
 import { randomBytes } from "node:crypto";
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { GatewayError } from "@custody/gateway/base/errors.ts";
 import { checkEvidence } from "../support/evidence-checker.ts";
 import { runEvidenceLoad } from "./evidence-load.ts";
 import type { Subject } from "./faults.ts";
+import { openFirst } from "./first-start.ts";
 import { acknowledgedIn, type FileKind, liveWith } from "./injection.ts";
 
 const LOAD = fileURLToPath(new URL("fault-load.ts", import.meta.url));
+const FIRST_START = fileURLToPath(new URL("first-start.ts", import.meta.url));
 const SESSIONS = 2;
 
 export function loadCommand(prefix: string, commands: number, responseBytes: number) {
@@ -71,6 +74,28 @@ export async function startSubject(template: string): Promise<Subject> {
     goOn,
     mayGoOn,
   };
+}
+
+export async function keysSubject(): Promise<Subject> {
+  return {
+    name: "keys of a first start",
+    ...{ template: undefined, before: [], mayGoOn },
+    command: (folder) => [process.execPath, FIRST_START, folder],
+    goOn: goOnWithKeys,
+  };
+}
+
+/** What was opened once is what is opened again; of a pair of which a half is there somebody is told. */
+async function goOnWithKeys(folder: string, acknowledged: readonly string[]): Promise<string[]> {
+  const opened = new Set<string>();
+  try {
+    await openFirst(folder, (what) => opened.add(what));
+  } catch (error) {
+    if (!(error instanceof GatewayError) || !/without its other half/.test(error.message))
+      throw error;
+    return [];
+  }
+  return acknowledged.filter((what) => !opened.has(what)).map((what) => `${what} is another now`);
 }
 
 /** What a crash leaves that comes in the middle of a batch. */

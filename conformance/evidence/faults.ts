@@ -1,6 +1,6 @@
 // EIO, ENOSPC, a disk that stays full and SIGKILL at each system call that keeps something: of a journal, a log
 // and recordings under load from an empty folder; of the start that finds what a crash has left; and of the
-// store. What they ask of the kernel is first looked at (injection.ts), so that no file and no call is left out
+// store, and of the keys that a first start makes. What they ask of the kernel is first looked at (injection.ts), so that no file and no call is left out
 // that anybody forgot. After each fault the program must have gone down by itself and said why, or have gone on
 // where that is harmless; then it is started again, and a checker of everything says whether what was
 // acknowledged is there. All of it at full size; so many at random with CUSTODY_RUNS.
@@ -9,7 +9,7 @@ import { randomInt } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { evidenceSubject, startSubject } from "./fault-subjects.ts";
+import { evidenceSubject, keysSubject, startSubject } from "./fault-subjects.ts";
 import {
   acknowledgedIn,
   cannotInject,
@@ -68,7 +68,7 @@ export async function injectFaults(): Promise<void> {
   // Else most of each run is the stripping of types.
   process.env.NODE_COMPILE_CACHE ??= join(directory, "compiled");
   try {
-    for (const make of [evidenceSubject, startSubject, storeSubject]) {
+    for (const make of [evidenceSubject, startSubject, storeSubject, keysSubject]) {
       const subject = await make(join(directory, make.name));
       await injectInto(subject, join(directory, `${make.name}-runs`));
     }
@@ -181,6 +181,6 @@ function endOf(
     return `it went on as if nothing had been: ${said}`;
   }
   if (code === null) return `it hung, and was ended by ${signal}: ${said}`;
-  const hasSaidWhy = /stopped: |GatewayError|EIO|ENOSPC/.test(output);
+  const hasSaidWhy = /stopped: |GatewayError|EIO|ENOSPC|ENOENT/.test(output);
   return hasSaidWhy ? undefined : `it ended with ${code} and did not say why: ${said}`;
 }

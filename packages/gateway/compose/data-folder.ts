@@ -2,9 +2,10 @@
 // ended long ago forgotten.
 
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
+import { writeNewFile } from "../base/new-file.ts";
 import { newInstance } from "../proxy/postgres/session-roles.ts";
 import { openStore, type Store } from "../store/store.ts";
 
@@ -12,8 +13,7 @@ import { openStore, type Store } from "../store/store.ts";
 export function prepareData(dataDirectory: string): { instance: string } {
   mkdirSync(join(dataDirectory, "keys"), { recursive: true, mode: 0o700 });
   const file = join(dataDirectory, "instance");
-  if (!existsSync(file))
-    writeFileSync(file, `${newInstance(randomBytes)}\n`, { mode: 0o600, flag: "wx" });
+  if (!existsSync(file)) writeNewFile(file, `${newInstance(randomBytes)}\n`, 0o600);
   return { instance: readFileSync(file, "utf8").trim() };
 }
 

@@ -11,22 +11,14 @@ import {
   type webcrypto,
   X509Certificate,
 } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  statSync,
-  writeSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { isIP } from "node:net";
 import { dirname, join } from "node:path";
 
 import * as x509 from "@peculiar/x509";
 
 import { GatewayError } from "../base/errors.ts";
+import { writeNewFile } from "../base/new-file.ts";
 
 const DAY_MS = 86_400_000;
 const CA_LIFE_MS = 3650 * DAY_MS;
@@ -137,8 +129,8 @@ async function createAuthority(
   const certificatePem = `${certificate.toString("pem")}\n`;
   const keyPem = privatePem(keys.privateKey);
   mkdirSync(dirname(files.key), { recursive: true, mode: 0o700 });
-  writeNew(files.key, keyPem, 0o600);
-  writeNew(files.certificate, certificatePem, 0o644);
+  writeNewFile(files.key, keyPem, 0o600);
+  writeNewFile(files.certificate, certificatePem, 0o644);
   return { certificatePem, keyPem };
 }
 
@@ -201,15 +193,4 @@ function refuseOpenKey(file: string): void {
   throw new GatewayError("configuration", `${file} can be read by others than the gateway`, {
     hint: `chmod 600 ${file}; if others could read it, make a new CA`,
   });
-}
-
-/** Never over an existing file, and on disk when it returns. */
-function writeNew(file: string, text: string, mode: number): void {
-  const descriptor = openSync(file, "wx", mode);
-  try {
-    writeSync(descriptor, text);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

@@ -5,10 +5,11 @@
 // `custody init` makes in <data>/keys/seal.key: the configuration can then be kept in a repository.
 
 import { spawn } from "node:child_process";
-import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, mkdirSync, openSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 import { GatewayError } from "../base/errors.ts";
+import { writeNewFile } from "../base/new-file.ts";
 import { Secret } from "../base/secret.ts";
 import type { SecretReference } from "./reference.ts";
 
@@ -55,14 +56,8 @@ export async function sealSecret(dataDirectory: string, value: string): Promise<
 export async function createSealKey(dataDirectory: string): Promise<void> {
   const file = sealKeyFile(dataDirectory);
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  const descriptor = openSync(file, "wx", 0o600);
-  try {
-    const { generateX25519Identity } = await ageLibrary();
-    writeSync(descriptor, `${await generateX25519Identity()}\n`);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
+  const { generateX25519Identity } = await ageLibrary();
+  writeNewFile(file, `${await generateX25519Identity()}\n`, 0o600);
 }
 
 /** `env:NAME` and so on; of a sealed one only that it is sealed. */

@@ -9,9 +9,10 @@
 // Who owns the state: the files in <data>/keys. Reading gives the keys; nothing here signs.
 
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, mkdirSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { GatewayError } from "../base/errors.ts";
+import { writeNewFile } from "../base/new-file.ts";
 
 export interface SshKeys {
   readonly host: KeyObject;
@@ -76,16 +77,10 @@ function ed25519(file: string, pem: Buffer): KeyObject {
   return key;
 }
 
-// A crash in the middle leaves a file that is no key, which the next start refuses by name: a CA that
-// was made anew unseen would be worse than one that an operator has to look at.
+// What is there and is no key is refused by name: a CA that was made anew unseen would be worse than one that an
+// operator has to look at.
 function makeKey(file: string): KeyObject {
   const { privateKey } = generateKeyPairSync("ed25519");
-  const descriptor = openSync(file, "wx", 0o600);
-  try {
-    writeSync(descriptor, privateKey.export({ type: "pkcs8", format: "pem" }).toString());
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
+  writeNewFile(file, privateKey.export({ type: "pkcs8", format: "pem" }).toString(), 0o600);
   return privateKey;
 }

@@ -5,11 +5,12 @@
 import "reflect-metadata";
 
 import { createPrivateKey, KeyObject, X509Certificate } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import type { Clock } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
+import { writeNewFile } from "../base/new-file.ts";
 
 export interface SamlKeys {
   readonly privateKeyPem: string;
@@ -32,8 +33,8 @@ export async function openSamlKeys(dataDirectory: string, clock: Clock): Promise
     const made = await makeKeys(clock.nowMs());
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     // A crash in between leaves a key without certificate, which is noticed at the next start.
-    writeFileSync(files.key, made.privateKeyPem, { mode: 0o600, flag: "wx", flush: true });
-    writeFileSync(files.certificate, made.certificatePem, { flag: "wx", flush: true });
+    writeNewFile(files.key, made.privateKeyPem, 0o600);
+    writeNewFile(files.certificate, made.certificatePem, 0o644);
     return made;
   }
   try {
