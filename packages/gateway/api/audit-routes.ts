@@ -7,11 +7,9 @@
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { LogShardView } from "@custody/contract/evidence.ts";
 import { isShardName } from "@custody/evidence/core/log-shard.ts";
-import { formatKey, parseKey } from "@custody/evidence/core/note.ts";
-import { type LogShard, readShards } from "@custody/evidence/node/log-shards.ts";
 import type { FastifyReply } from "fastify";
+import { listShards } from "../audit/log-shards.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { Chain } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
@@ -87,21 +85,6 @@ export function addAuditRoutes(router: Router, deps: ApiDeps): void {
 function shardIn({ shard = "" }: Readonly<Record<string, string>>): string {
   if (!isShardName(shard)) throw new GatewayError("not_found", "there is no such shard");
   return shard;
-}
-
-function listShards(logDirectory: string, vkey: string): LogShardView[] {
-  const key = parseKey(vkey.trim());
-  let shards: readonly LogShard[];
-  try {
-    shards = readShards(logDirectory);
-  } catch (cause) {
-    throw new GatewayError("evidence_unavailable", "the log cannot be read", { cause });
-  }
-  return shards.map(({ name, checkpoint: { origin, size }, before }, at) => ({
-    ...{ name, origin, size, before },
-    vkey: formatKey(origin, key.type, key.publicKey),
-    closed: at < shards.length - 1,
-  }));
 }
 
 function assertMayRead(deps: ApiDeps, chain: Chain): void {

@@ -3,7 +3,9 @@
 
 import { join } from "node:path";
 import type { Checkpoint } from "@custody/evidence/core/checkpoint.ts";
-import { readShards } from "@custody/evidence/node/log-shards.ts";
+import { formatKey, parseKey } from "@custody/evidence/core/note.ts";
+import { type LogShard, readShards } from "@custody/evidence/node/log-shards.ts";
+import { GatewayError } from "../base/errors.ts";
 import type { ShardPeriod } from "../config/config.ts";
 import type { LogKey } from "./log-key.ts";
 
@@ -75,4 +77,32 @@ export function expectedHeads(log: LogFolder): ShardHead[] {
   const due = log.sharding && shardDue(heads.at(-1)?.name, log.sharding);
   if (due !== undefined) add(due);
   return heads;
+}
+
+export interface ListedShard {
+  /** "" for a log that is not in shards. */
+  readonly name: string;
+  readonly origin: string;
+  /** The log's key under the shard's name. */
+  readonly vkey: string;
+  readonly size: number;
+  readonly before: number;
+  /** Another has followed: it does not grow. */
+  readonly closed: boolean;
+}
+
+/** For who fetches them. Throws GatewayError "evidence_unavailable". */
+export function listShards(logDirectory: string, vkey: string): ListedShard[] {
+  const key = parseKey(vkey.trim());
+  let shards: readonly LogShard[];
+  try {
+    shards = readShards(logDirectory);
+  } catch (cause) {
+    throw new GatewayError("evidence_unavailable", "the log cannot be read", { cause });
+  }
+  return shards.map(({ name, checkpoint: { origin, size }, before }, at) => ({
+    ...{ name, origin, size, before },
+    vkey: formatKey(origin, key.type, key.publicKey),
+    closed: at < shards.length - 1,
+  }));
 }
