@@ -349,6 +349,7 @@ const VIOLATIONS: Readonly<Record<string, readonly [readonly Buffer[], string]>>
   ],
   "a window too large": [[message(MSG.channelWindowAdjust, uint32Field(0xffffffff))], "limit"],
   "no room for data": [[openMessage("session", 10, 0)], "limit"],
+  "a packet for every few bytes": [[openMessage("session", 10, 255)], "limit"],
   "bytes behind a session's open": [[openMessage("session", 1, 1, Buffer.of(0))], "trailing"],
   "too many requests without replies": [
     [1, 2, 3, 4].map(() => requestMessage("shell", true)),

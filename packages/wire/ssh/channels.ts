@@ -409,7 +409,8 @@ export class Channels {
     const sendWindow = reader.uint32();
     const maxSendBytes = reader.uint32();
     const open = decodeChannelOpen(name, reader);
-    if (maxSendBytes === 0) throw new SshError("limit", "a channel without room for data");
+    if (maxSendBytes < MIN_PACKET_DATA_BYTES)
+      throw new SshError("limit", "a channel without room for data");
     if (this.#channels.size >= this.#transport.limits.maxChannels) {
       this.#refuse(remoteId, CHANNEL_OPEN_FAILURES.resourceShortage, "too many channels");
       return undefined;
@@ -433,9 +434,8 @@ export class Channels {
     channel.sendWindow = reader.uint32();
     channel.maxSendBytes = reader.uint32();
     reader.rest(); // Of the channel's type; none of ours has any.
-    if (channel.maxSendBytes === 0) {
+    if (channel.maxSendBytes < MIN_PACKET_DATA_BYTES)
       throw new SshError("limit", "a channel without room for data");
-    }
     channel.phase = "open";
     if (channel.sentClose) {
       this.#send(MSG.channelClose, uint32Field(channel.remoteId));
@@ -480,5 +480,10 @@ const MAX_WINDOW_BYTES = 0xffffffff;
  * of what is left of the budget.
  */
 const WINDOW_PARTS = 8;
+/**
+ * Whoever takes less in one packet wants a packet for every few bytes, each as dear as one of 32 KiB. Real
+ * clients and hosts take thousands.
+ */
+const MIN_PACKET_DATA_BYTES = 256;
 /** Two of the largest packets. */
 const MIN_WINDOW_BYTES = 64 * 1024;

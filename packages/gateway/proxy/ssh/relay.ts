@@ -34,6 +34,8 @@ export class Relay {
   readonly #ofTarget = new Map<number, ChannelHandler>();
   readonly #sessions = new Set<SessionChannel>();
   #active = false;
+  /** The client said that it opens no more of them. */
+  #areSessionsOver = false;
   #draining: GatewayError | undefined;
   #hasEnded = false;
   #why: string | undefined;
@@ -123,6 +125,8 @@ export class Relay {
         this.#onClientOpen(event.channel, event.open);
         return;
       case "global-request":
+        // PROTOCOL section 2.2: so that who takes the client over later opens none.
+        this.#areSessionsOver ||= event.request.kind === "no-more-sessions@openssh.com";
         this.#forwarding.onClientRequest(event.request, (success, data) => {
           if (event.reply !== undefined)
             this.#client.connection.replyGlobal(event.reply, success, data);
@@ -174,6 +178,10 @@ export class Relay {
       this.#refuse(this.#client, channel);
       return;
     }
+    if (open.kind === "session" && this.#areSessionsOver) {
+      this.#refuse(this.#client, channel, "there were to be no more sessions");
+      return;
+    }
     const end = { peer: this.#client, channel };
     if (open.kind !== "session") {
       this.#forwarding.onClientOpen(end, open, (handler) => this.#ofClient.set(channel, handler));
@@ -202,9 +210,9 @@ export class Relay {
     return { peer: this.#client, channel };
   }
 
-  #refuse(peer: SshPeer, channel: number): void {
+  #refuse(peer: SshPeer, channel: number, why = "the gateway is stopping"): void {
     const { administrativelyProhibited } = CHANNEL_OPEN_FAILURES;
-    peer.connection.refuseChannel(channel, administrativelyProhibited, "the gateway is stopping");
+    peer.connection.refuseChannel(channel, administrativelyProhibited, why);
     peer.touch();
   }
 

@@ -9,6 +9,7 @@ import { type ChannelRequest, STDERR } from "@custody/wire/ssh/requests.ts";
 import type { Permit } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Detection } from "../../masking/nets.ts";
+import { createScreen, type Screen } from "../../recording/screen.ts";
 import { whyNotExec } from "./exec.ts";
 import type { ChannelEnd } from "./flow.ts";
 import { OutputMasks } from "./output-masks.ts";
@@ -45,6 +46,8 @@ export class RunningChannel implements ChannelHandler {
   readonly #masks: OutputMasks | undefined;
   /** Of a shell, for others who take part in it. */
   #shared: SharedTerminal | undefined;
+  /** Of a terminal that is recorded whole. */
+  #screen: Screen | undefined;
   readonly #slips: SlipGuard | undefined;
   #exit: Extract<ChannelRequest, { kind: "exit-status" | "exit-signal" }> | undefined;
   #outputBytes = 0;
@@ -107,6 +110,7 @@ export class RunningChannel implements ChannelHandler {
       case "window-change":
         if (this.#client.terminal === undefined) return false;
         this.#recordTerminal(request.size, undefined);
+        this.#screen?.resized(request.size);
         this.#shared?.resized(request.size);
         break;
       case "signal":
@@ -263,7 +267,14 @@ export class RunningChannel implements ChannelHandler {
       this.#record(stream === STDERR ? "stderr" : "stdout", data);
       this.#shared?.output(data);
     }
-    this.#client.toClient.push(stream, data, owed);
+    const screen = this.#screen;
+    if (screen === undefined || data.length === 0) {
+      this.#client.toClient.push(stream, data, owed);
+      return;
+    }
+    // What its source waits for comes with the screen's room.
+    this.#client.toClient.push(stream, data, 0);
+    screen.output(data, () => this.#client.toClient.push(0, NOTHING, owed));
   }
 
   /** The last of the output, and that it is not what the command wrote. */
@@ -301,6 +312,7 @@ export class RunningChannel implements ChannelHandler {
     clearTimeout(this.#timer);
     clearTimeout(this.#eofTimer);
     this.#shared?.close();
+    this.#screen?.close();
     const { recorder, judge } = this.#context;
     const { requestId } = this.#start;
     this.#sftp?.over();
@@ -321,9 +333,17 @@ export class RunningChannel implements ChannelHandler {
   #share(): void {
     const { level, mode, requestId } = this.#start;
     const { end, terminal, toClient, toTarget } = this.#client;
-    if (mode !== "shell" || terminal === undefined || (level ?? "full") !== "full") return;
+    if (terminal === undefined || (level ?? "full") !== "full") return;
+    this.#screen = createScreen(terminal.size, {
+      keep: ({ bytes, columns, rows }) =>
+        this.#context.recorder.typed({
+          ...{ kind: "screen", request: requestId, channel: end.channel, columns, rows },
+          bytes: bytes.toString("base64"),
+        }),
+    });
+    if (mode !== "shell") return;
     this.#shared = this.#context.terminals.open({
-      ...{ requestId, size: terminal.size },
+      ...{ requestId, size: terminal.size, screen: this.#screen },
       type(bytes) {
         // Of participants nothing is held back: what the host does not take now is not typed.
         if (!toTarget.isFree) return false;
@@ -355,11 +375,18 @@ export class RunningChannel implements ChannelHandler {
 
 const NOTHING = Buffer.alloc(0);
 
+/** RFC 4254 section 6.10. A leaf is for ever: a host writes no text of its own into it. */
+const SIGNALS: ReadonlySet<string> = new Set([
+  ...["ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL"],
+  ...["PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2"],
+]);
+
 /** `ok`, `exit 3`, `signal TERM`; without either the target's connection was lost. */
 function outcomeOf(
   exit: Extract<ChannelRequest, { kind: "exit-status" | "exit-signal" }> | undefined,
 ): string {
   if (exit === undefined) return "lost";
-  if (exit.kind === "exit-signal") return `signal ${exit.signal}`;
+  if (exit.kind === "exit-signal")
+    return `signal ${SIGNALS.has(exit.signal) ? exit.signal : "of another name"}`;
   return exit.status === 0 ? "ok" : `exit ${exit.status}`;
 }

@@ -77,7 +77,7 @@ export function shown(lines: Lines, inTerminal: boolean): Buffer {
 }
 
 export function plain(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}]/gu, "?");
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, "?");
 }
 
 /** SSH_DISCONNECT reasons (RFC 4253 section 11.1), one for every fault. */
