@@ -143,3 +143,22 @@ test("a delete that goes on into other tables is a delete there", () => {
   assert.match(effects, /update table public\.marks/);
   assert.equal(effectsOf(planOf("DELETE FROM parts")), "delete table public.parts");
 });
+
+/** Short, and without end to whoever follows it. */
+test("a statement whose names take too long to look up is refused", () => {
+  const nested = (levels: number): string =>
+    levels === 0 ? "orders" : `(SELECT *, *, *, *, *, *, * FROM ${nested(levels - 1)} a)`;
+  const refusal = (text: string) => {
+    const plan = shop.classify(text);
+    return "unclassified" in plan ? plan.sqlState : "";
+  };
+  assert.equal(refusal(`SELECT 1 FROM ${nested(2)} z`), "");
+  assert.equal(refusal(`SELECT 1 FROM ${nested(60)} z`), "54011");
+  const joined = `orders o CROSS JOIN ${Array.from({ length: 150 }, (_, index) => `${nested(3)} n${index}`).join(" CROSS JOIN ")}`;
+  const references = Array.from({ length: 200 }, () => "o.id = 1").join(" OR ");
+  assert.equal(refusal(`SELECT 1 FROM ${joined} WHERE ${references}`), "54001");
+  const many = Array.from({ length: 3_000 }, (_, index) => `orders n${index}`).join(", ");
+  assert.equal(refusal(`SELECT nothing FROM ${many}`), "42703");
+  const all = Array.from({ length: 2_000 }, () => "n0.id = 1").join(" OR ");
+  assert.equal(refusal(`SELECT 1 FROM ${many} WHERE ${all}`), "54001");
+});

@@ -105,6 +105,8 @@ export interface Context {
   /** Code of the database's own runs by itself (triggers, checks, row security): what it says may be anything. */
   runsCode: boolean;
   depth: number;
+  /** What was looked at so far: columns, items, parts. */
+  steps: number;
   readonly query: AnalyseQuery;
 }
 
@@ -154,6 +156,7 @@ export function createContext(
     changesSettings: false,
     runsCode: false,
     depth: definition?.depth ?? 0,
+    steps: 0,
     query,
   };
 }
@@ -169,6 +172,18 @@ export function nested<T>(context: Context, body: () => T): T {
   } finally {
     context.depth--;
   }
+}
+
+/** Well under a second. Everyday statements of hundreds of columns take some thousands. */
+const MAX_STEPS = 5_000_000;
+
+/**
+ * Looking up names takes references × items × columns. A short text can make that any number, and all
+ * sessions of the process would wait for it. Throws Unsupported.
+ */
+export function spend(context: Context, steps: number): void {
+  context.steps += steps;
+  if (context.steps > MAX_STEPS) throw new Unsupported("the statement is too complex", "54001");
 }
 
 export function computed(name: string, typeOid = 0): Column {
@@ -230,6 +245,7 @@ export function addRelationEffect(
   }
   if (context.within === "view" && action === "select") return;
   const { whole, parents, parts } = relativesOf(snapshot, relation);
+  spend(context, parts.length);
   const resourceOf = ({ kind, schema, name }: RelationInfo) =>
     tableResource(place, KIND_WORDS.get(kind) ?? "table", schema, name, judged === "harmless");
   for (const one of whole) context.effects.add(action, resourceOf(one));

@@ -14,6 +14,7 @@ import {
   type Rows,
   renamed,
   type Scope,
+  spend,
   touchInner,
 } from "./lineage-context.ts";
 import { columnName, EQUALS, evaluate, isConstant } from "./lineage-expression.ts";
@@ -306,6 +307,7 @@ function join(context: Context, place: Place, body: Tree): FromItem {
   const right = fromItem(context, { outer: place.outer, left: seen }, body.rarg);
   const names = joinNames(left, right, body);
   const kind = text(body, "jointype") ?? "";
+  spend(context, (left.columns.length + right.columns.length) * (names.length + 1));
   const merged = names.map((name) => mergeColumn(context, left, right, name, kind));
   const rest = (rows: Rows) => rows.columns.filter((column) => !names.includes(column.name));
   const rows: Rows = {

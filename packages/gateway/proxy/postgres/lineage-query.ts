@@ -11,6 +11,7 @@ import {
   type Rows,
   renamed,
   type Scope,
+  spend,
   TouchList,
   touchInner,
   touchRow,
@@ -85,7 +86,8 @@ export function targetList(
     const value = target.val;
     const star = starRows(context, scope, value);
     if (star !== undefined) {
-      columns.push(...star.columns);
+      for (const column of star.columns) columns.push(column);
+      requireRoom(columns.length);
       open ||= star.open;
       continue;
     }
@@ -99,6 +101,14 @@ export function targetList(
   // With columns whose place is not known no mask could be put on the others.
   if (open) touchRow(context, rows);
   return rows;
+}
+
+/** As PostgreSQL has it (MaxTupleAttributeNumber): a row of a row of stars grows with each level. */
+const MAX_TARGETS = 1664;
+
+function requireRoom(columns: number): void {
+  if (columns > MAX_TARGETS)
+    throw new Unsupported(`target lists can have at most ${MAX_TARGETS} entries`, "54011");
 }
 
 /** `(expression).*`: as many columns as the row type has. */
@@ -187,6 +197,7 @@ function byName(
     type === "ColumnRef" && list(body, "fields").length === 1
       ? stringOf(list(body, "fields")[0])
       : undefined;
+  spend(context, rows.columns.length);
   const outputs = name === undefined ? [] : rows.columns.filter((column) => column.name === name);
   if (outputs.length === 0) {
     evaluate(context, scope, node);

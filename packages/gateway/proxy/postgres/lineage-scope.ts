@@ -12,6 +12,7 @@ import {
   type Item,
   type Rows,
   type Scope,
+  spend,
   touchInner,
 } from "./lineage-context.ts";
 import { list, locationOf, stringOf, type Tree, Unsupported } from "./parse.ts";
@@ -45,7 +46,7 @@ export function resolveReference(context: Context, scope: Scope, reference: Tree
   const qualifiers = qualifier as string[];
   if (last === undefined) {
     if (qualifiers.length === 0)
-      return { kind: "star", rows: allColumns(scope, location), rowType: undefined };
+      return { kind: "star", rows: allColumns(context, scope, location), rowType: undefined };
     const rows = findItem(context, scope, qualifiers, location);
     return { kind: "star", rows, rowType: rows.relation?.rowType };
   }
@@ -77,8 +78,9 @@ export function extend(parent: Scope, items: readonly Item[]): Scope {
   return { items, parent, ctes: parent.ctes };
 }
 
-function allColumns(scope: Scope, location: number | undefined): Rows {
+function allColumns(context: Context, scope: Scope, location: number | undefined): Rows {
   const visible = scope.items.filter((item) => item.columnsVisible);
+  for (const item of visible) spend(context, item.columns.length);
   if (visible.length === 0)
     throw new Unsupported("SELECT * with no tables specified is not valid", "42601", location);
   return {
@@ -112,7 +114,7 @@ function unqualified(
     }
     open ||= at.items.some((item) => item.columnsVisible && item.open);
   }
-  const rows = findByName(scope, name);
+  const rows = findByName(context, scope, name);
   if (rows !== undefined) return { kind: "row", rows, rowType: rows.relation?.rowType };
   if (open) return { kind: "column", column: computed(name) };
   throw new Unsupported(`column "${name}" does not exist`, "42703", location);
@@ -126,7 +128,7 @@ function findItem(
 ): Item {
   const [first, second, third] = qualifiers;
   if (qualifiers.length === 1 && first !== undefined) {
-    const item = findByName(scope, first);
+    const item = findByName(context, scope, first);
     if (item !== undefined) return item;
     throw new Unsupported(`missing FROM-clause entry for table "${first}"`, "42P01", location);
   }
@@ -137,7 +139,8 @@ function findItem(
     (qualifiers.length === 3 && first !== context.catalogue.place.database)
   )
     throw new Unsupported("cross-database references are not implemented", "0A000", location);
-  for (let at: Scope | undefined = scope; at !== undefined; at = at.parent)
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
+    spend(context, at.items.length);
     for (const item of at.items)
       if (
         item.nameVisible &&
@@ -146,11 +149,13 @@ function findItem(
         item.relation?.name === name
       )
         return item;
+  }
   throw new Unsupported(`missing FROM-clause entry for table "${name}"`, "42P01", location);
 }
 
-function findByName(scope: Scope, name: string): Item | undefined {
+function findByName(context: Context, scope: Scope, name: string): Item | undefined {
   for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
+    spend(context, at.items.length);
     const found = at.items.filter((item) => item.nameVisible && item.name === name);
     if (found.length > 1) throw new Unsupported(`table reference "${name}" is ambiguous`, "42P09");
     if (found[0] !== undefined) return found[0];
@@ -159,11 +164,13 @@ function findByName(scope: Scope, name: string): Item | undefined {
 }
 
 function columnOf(
-  { catalogue }: Context,
+  context: Context,
   item: Item,
   name: string,
   location: number | undefined,
 ): Column | undefined {
+  const { catalogue } = context;
+  spend(context, item.columns.length + 1);
   const found = item.columns.filter((column) => column.name === name);
   if (found.length > 1)
     throw new Unsupported(`column reference "${name}" is ambiguous`, "42702", location);

@@ -55,6 +55,9 @@ test("time-outs and read-only may only be tightened", () => {
 
 test("the gateway's own settings are answered by the gateway", () => {
   assert.equal(kindOf("custody.justification", "because"), "custody");
+  assert.equal(kindOf("custody.justification", undefined), "custody");
+  assert.equal(kindOf("custody.justification", "x".repeat(501)), "refused");
+  assert.equal(kindOf("custody.justification", "two\nlines"), "refused");
   assert.equal(kindOf("custody.other", "x"), "refused");
 });
 

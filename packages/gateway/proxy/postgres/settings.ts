@@ -121,6 +121,7 @@ const FREE = new Set([
 const FREE_PREFIXES = ["enable_"];
 
 const CUSTODY = new Set(["custody.justification"]);
+const MAX_JUSTIFICATION_LENGTH = 500;
 
 /** Settings whose value is a secret or a command line of the server's: not to be shown either. */
 const SECRET = new Set([
@@ -154,7 +155,7 @@ export function judgeSetting(
 ): SettingJudgement {
   const key = canonical(name);
   if (key === APPLICATION_NAME) return { ok: true, name: key, kind: "renamed" };
-  if (CUSTODY.has(key)) return { ok: true, name: key, kind: "custody" };
+  if (CUSTODY.has(key)) return judgeJustification(key, value);
   if (key === "all" && value === undefined) return { ok: true, name: key, kind: "free" };
   const pinned = PINNED.get(key);
   if (pinned !== undefined) {
@@ -211,6 +212,14 @@ export function parseOptions(
 
 function canonical(name: string): string {
   return name.toLowerCase();
+}
+
+/** Policies compare it with patterns, and people read it. */
+function judgeJustification(name: string, value = ""): SettingJudgement {
+  if (value.length <= MAX_JUSTIFICATION_LENGTH && !/\p{Cc}/u.test(value))
+    return { ok: true, name, kind: "custody" };
+  const reason = `"${name}" is one line of at most ${MAX_JUSTIFICATION_LENGTH} characters`;
+  return { ok: false, reason };
 }
 
 function judgeTimeout(
