@@ -3,8 +3,8 @@
 // random.
 
 import { randomInt } from "node:crypto";
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { decodeBundle, encodeBundle } from "@custody/evidence/core/tile.ts";
 import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import { readPieces } from "@custody/evidence/node/recording-format.ts";
@@ -18,6 +18,7 @@ import { openRecorder } from "@custody/gateway/recording/recorder.ts";
 import { loadRecordingKeys } from "@custody/gateway/recording/recording-keys.ts";
 import { readRecording } from "@custody/gateway/recording/replay.ts";
 import { report } from "./report.ts";
+import { makeTwoShards, SHARDS, type TwoShards } from "./two-shards.ts";
 
 const SESSION = "s-1";
 const COMMANDS = 3;
@@ -34,6 +35,9 @@ export async function flipEveryBit(directory: string): Promise<void> {
   const isFull = process.env.CUSTODY_CI_SIZE === "full";
   await flipLog(small, directory, isFull);
   await rearrangeLog(small, directory);
+  const shards = await makeTwoShards(join(directory, "small-shards"), 2);
+  await flipLog({ data: join(directory, "small-shards"), vkey: shards.vkey }, directory, isFull);
+  await rearrangeShards(shards, directory);
   // The journal still has the pieces, and gives what a damaged file has not.
   rmSync(join(small.data, "journal"), { recursive: true });
   await flipRecording(small, isFull);
@@ -85,8 +89,13 @@ function flipped(intact: Buffer, bit: number): Buffer {
   return altered;
 }
 
-async function flipLog({ data, vkey }: Small, directory: string, all: boolean): Promise<void> {
+async function flipLog(
+  { data, vkey }: Pick<Small, "data" | "vkey">,
+  directory: string,
+  all: boolean,
+): Promise<void> {
   const copy = join(directory, "flipped");
+  rmSync(copy, { recursive: true, force: true });
   cpSync(join(data, "log"), copy, { recursive: true });
   const missed: string[] = [];
   let unnamed = 0;
@@ -108,13 +117,15 @@ async function flipLog({ data, vkey }: Small, directory: string, all: boolean): 
       writeFileSync(path, flipped(intact, bit));
       const { problems } = await verifyLog(copy, { keys: [vkey] });
       if (problems.length === 0) missed.push(`${path}: bit ${bit}`);
-      else if (!problems.some(({ message }) => /^(record \d|checkpoint|tile\/)/.test(message)))
+      else if (
+        !problems.some(({ message }) => /^(record \d|(\d{4}\/)?(checkpoint|tile\/))/.test(message))
+      )
         unnamed++;
     }
     writeFileSync(path, intact);
   }
   report(
-    `${count} bits of a log of ${total} bytes changed: each found`,
+    `${count} bits of a log of ${total} bytes changed (${basename(data)}): each found`,
     missed.length === 0,
     missed.join("\n"),
   );
@@ -154,6 +165,57 @@ async function rearrangeLog({ data, vkey }: Small, directory: string): Promise<v
     missed.length === 0,
     missed.join("\n"),
   );
+}
+
+/** Every file of a log in shards removed, and each in the place of its like in the other shard. */
+async function rearrangeShards({ log, vkey }: TwoShards, directory: string): Promise<void> {
+  const copy = join(directory, "rearranged-shards");
+  const missed: string[] = [];
+  let count = 0;
+  const check = async (what: string, change: () => void): Promise<void> => {
+    count++;
+    rmSync(copy, { recursive: true, force: true });
+    cpSync(log, copy, { recursive: true });
+    change();
+    const { problems } = await verifyLog(copy, { keys: [vkey] });
+    if (!problems.some(({ message }) => /^(record \d{4}\/\d|\d{4}\/)/.test(message)))
+      missed.push(what);
+  };
+  const [first, second] = SHARDS;
+  for (const [shard, other] of [
+    [first, second],
+    [second, first],
+  ] as const) {
+    for (const kind of ["checkpoint", "tile/entries/000.p", "tile/0/000.p"]) {
+      const file = join(shard, widest(log, shard, kind));
+      await check(`${file} removed`, () => rmSync(join(copy, file)));
+      await check(`${file} with what ${other} has`, () =>
+        cpSync(join(log, other, widest(log, other, kind)), join(copy, file)),
+      );
+    }
+    await check(`${shard} removed`, () => rmSync(join(copy, shard), { recursive: true }));
+    await check(`${shard} in the place of ${other}`, () => {
+      rmSync(join(copy, other), { recursive: true });
+      cpSync(join(log, shard), join(copy, other), { recursive: true });
+    });
+  }
+  await check("exchanged", () => {
+    renameSync(join(copy, first), join(copy, "0000"));
+    renameSync(join(copy, second), join(copy, first));
+    renameSync(join(copy, "0000"), join(copy, second));
+  });
+  report(
+    `${count} times a file or a shard removed or exchanged: each found and named`,
+    missed.length === 0,
+    missed.join("\n"),
+  );
+}
+
+/** Of the forms of a tile that was not full yet, the one that the checkpoint is over. */
+function widest(log: string, shard: string, kind: string): string {
+  if (kind === "checkpoint") return kind;
+  const widths = readdirSync(join(log, shard, kind)).map(Number);
+  return join(kind, String(Math.max(...widths)));
 }
 
 async function replays({ data, summary }: Small): Promise<string | undefined> {

@@ -18,12 +18,14 @@ import { openLog } from "@custody/gateway/audit/log.ts";
 import { systemClock } from "@custody/gateway/base/clock.ts";
 import { runAgeKit } from "./age-kit.ts";
 import { flipEveryBit } from "./bits.ts";
+import { flipEveryBitOfBundle } from "./bundle-bits.ts";
 import { injectFaults } from "./faults.ts";
 import { killAtRandom } from "./kills.ts";
 import { compareWithMerkle } from "./merkle.ts";
 import { anchorInBucket } from "./object-lock.ts";
 import { closingLine, has, hasFailed, report, skip } from "./report.ts";
 import { openWithStockTools } from "./stock-tools.ts";
+import { makeTwoShards, SHARDS } from "./two-shards.ts";
 
 interface Made {
   readonly data: string;
@@ -106,6 +108,7 @@ async function run(directory: string): Promise<void> {
     const { problems } = await verifyLog(copy, { keys: [made.vkey] });
     report(`we refuse it: ${problems[0]?.message}`, problems.length > 0);
   }
+  await runOnShards(directory, go);
   const text = "log.example/go\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
   const signed = go("sign", "log.example/go", text).output;
   const end = signed.indexOf("\n");
@@ -131,11 +134,37 @@ const PARTS: Readonly<Record<string, (directory: string) => Promise<void>>> = {
   stock: openWithStockTools,
   bucket: anchorInBucket,
   bits: flipEveryBit,
+  bundle: flipEveryBitOfBundle,
   faults: injectFaults,
   kills: killAtRandom,
 };
 
 const words = process.argv.slice(2);
+/** Each shard is a log of its own to Go, with the one key under the shard's name; the seams are ours. */
+async function runOnShards(
+  directory: string,
+  go: (...args: string[]) => { status: number | null; output: string },
+): Promise<void> {
+  const { log, vkey, vkeys } = await makeTwoShards(join(directory, "shards"), 300);
+  const { ok, size, problems } = await verifyLog(log, { keys: [vkey] });
+  report(`our verifier accepts two shards of ${size} records`, ok, JSON.stringify(problems));
+  for (const [at, shard] of SHARDS.entries()) {
+    const { output } = go(join(log, shard), vkeys[at]!);
+    for (const line of output.trim().split("\n"))
+      report(`Go, shard ${shard}: ${line}`, line.startsWith("ok "));
+  }
+  const other = go(join(log, SHARDS[1]), vkeys[0]);
+  report("Go refuses a shard under the name of another", other.status === 1, other.output);
+  const path = join(log, SHARDS[0], "tile", "entries", "000");
+  const bytes = readFileSync(path);
+  bytes[100]! ^= 0x01;
+  writeFileSync(path, bytes);
+  report(
+    "Go refuses the first with one bit changed",
+    go(join(log, SHARDS[0]), vkeys[0]).status === 1,
+  );
+}
+
 const directory = mkdtempSync(join(tmpdir(), "custody-conformance-evidence-"));
 try {
   for (const [name, part] of Object.entries(PARTS))
