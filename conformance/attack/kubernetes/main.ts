@@ -1,6 +1,7 @@
 // Attempts to get past the gateway to a real API server, every one of which must fail, and a hunt for canaries
 // by random requests: `npm run attack:kubernetes [-- --runs 300 --seed 1]`; with words as arguments only the
-// attempts whose ids contain one of them, and the hunt for the word `hunt`. The last line is `N passed, N failed, N skipped`.
+// attempts whose ids contain one of them, the hunt for the word `hunt`, and for `connections` and `steps` those whose
+// ids contain one of the others. The last line is `N passed, N failed, N skipped`.
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -9,6 +10,7 @@ import { openKubernetesStage } from "../../kubernetes/stage.ts";
 import { clusterProblem, type TestCluster } from "../../support/kubernetes-server.ts";
 import { attack } from "./attack.ts";
 import { BY_HAND } from "./by-hand.ts";
+import { runConnections } from "./connections.ts";
 import { generatedAttempts } from "./generated.ts";
 import { hunt } from "./hunt.ts";
 import { runSteps } from "./steps.ts";
@@ -96,6 +98,16 @@ if (words.length === 0 || words.includes("hunt")) {
   failed += report.wrong.length;
   for (const sentence of report.wrong) console.log(`FAILED   ${sentence}`);
   console.log(report.summary);
+}
+if (words.length === 0 || words.includes("connections")) {
+  const report = await runConnections(
+    stage,
+    at,
+    words.filter((word) => word !== "connections"),
+  );
+  checks += report.checks;
+  failed += report.wrong.length;
+  for (const sentence of report.wrong) console.log(`FAILED   ${sentence}`);
 }
 if (words.length === 0 || words.includes("steps")) {
   const report = await runSteps(words.filter((word) => word !== "steps"));
