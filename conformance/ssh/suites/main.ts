@@ -1,7 +1,7 @@
 // OpenSSH's own regression scripts (Debian's openssh-tests) with their ssh pointed at the gateway, under
 // policies that permit everything: `npm run conformance:ssh:suites`, with names of scripts only these.
-// scripts.json has every script there is: `pointed`, which have to pass, and `left`, each with the reason
-// why it is not run. A script that is in neither fails, so that another version is looked at. The last line
+// scripts.json has every script there is: `pointed`, which have to pass (of `parts` what comes before the loop
+// that is named), and `left`, each with the reason why it is not run. A script that is in neither fails, so that another version is looked at. The last line
 // is `N passed, N failed, N skipped`.
 
 import { spawnSync } from "node:child_process";
@@ -25,6 +25,9 @@ import { runScript } from "./run-script.ts";
 
 interface Scripts {
   readonly pointed: readonly string[];
+  readonly parts: Readonly<
+    Record<string, { readonly before: string; readonly reason: string } | undefined>
+  >;
   readonly left: Readonly<Record<string, string>>;
 }
 
@@ -80,7 +83,10 @@ async function run(regress: string): Promise<void> {
   for (const name of names) {
     const started = performance.now();
     const before = await newestSession(stage);
-    const ran = await runScript({ regress, folder, options, algorithms: SSH_ALGORITHMS }, name);
+    const ran = await runScript(
+      { regress, folder, options, algorithms: SSH_ALGORITHMS },
+      { name, before: scripts.parts[name]?.before },
+    );
     // A script whose connections went elsewhere says nothing about the gateway.
     const wasThere = (await newestSession(stage)) !== before;
     const result = wasThere ? ran : { passed: false, said: "it never came to the gateway" };
