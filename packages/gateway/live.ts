@@ -35,5 +35,6 @@ export function needsRestart(before: Config, after: Config): string | undefined 
   if (JSON.stringify(before.hostnames) !== JSON.stringify(after.hostnames)) return "hostnames";
   if (JSON.stringify(before.limits) !== JSON.stringify(after.limits)) return "limits";
   if (JSON.stringify(before.exports) !== JSON.stringify(after.exports)) return "export";
+  if (JSON.stringify(before.log) !== JSON.stringify(after.log)) return "log";
   return undefined;
 }

@@ -391,6 +391,7 @@ test("a bundle over the end of a year verifies: records of both shards, tied tog
   };
   const about = { session: "s-aaaa", target: "orders", account: "rw", chain };
   const request = "r-aaaa-1";
+  let asked = 0;
   const collectFrom = async (): Promise<BundleParts> => {
     const records: EvidenceRecord[] = [];
     let checkpoint = "";
@@ -399,6 +400,7 @@ test("a bundle over the end of a year verifies: records of both shards, tied tog
       {
         ...{ logDirectory: join(folder, "log"), journal, published },
         openRecording: async () => {
+          asked++;
           throw new GatewayError("not_found", "there is none");
         },
         findPolicies: () => undefined,
@@ -459,9 +461,11 @@ test("a bundle over the end of a year verifies: records of both shards, tied tog
     const { ok, problems } = await check({ ...whole, manifest: changed });
     assert.ok(!ok && problems.length > 0, JSON.stringify(changed));
   }
-  // One that is kept elsewhere is said to be.
+  assert.equal(asked, 1);
+  // One that is kept elsewhere is said to be; what a session showed there is not known here.
   rmSync(join(folder, "log", "2026"), { recursive: true });
   const later = await check(await collectFrom());
   assert.match(later.notProved.join("\n"), /the first 5 are not with the gateway/);
   assert.match(later.problems.join("\n"), /the beginning of the session is missing/);
+  assert.equal(asked, 1, "a recording was opened, whose classes are in the shard that is away");
 });

@@ -313,6 +313,22 @@ async function addUnmasked(
   }
 }
 
+/**
+ * Sessions whose records are all here; undefined: every one's. What others showed is in shards that are kept
+ * elsewhere.
+ */
+async function begunHere(
+  directory: string,
+  size: number,
+): Promise<ReadonlySet<string> | undefined> {
+  if ((readShards(directory)[0]?.before ?? 0) === 0) return undefined;
+  const begun = new Set<string>();
+  const mention = Buffer.from('"event":"session.opened"', "latin1");
+  for await (const { leaf } of entriesOf(directory, 0, size, mention))
+    if (leaf.event === "session.opened") begun.add(leaf.session ?? "");
+  return begun;
+}
+
 function recordedSessions(records: readonly Entry[]): RecordedSession[] {
   const sessions = new Map<string, RecordedSession>();
   for (const { leaf } of records) {
@@ -339,8 +355,10 @@ async function createDisclosure(
 ): Promise<(session: RecordedSession) => Promise<OpenedRecording | string>> {
   const shown = new Map<string, Set<string>>();
   await addUnmasked(shown, deps.logDirectory, 0, size);
+  const begun = await begunHere(deps.logDirectory, size);
   let looked = size;
   const may = (session: RecordedSession): boolean =>
+    (begun === undefined || begun.has(session.id)) &&
     mayDisclose({ ...session, unmasked: [...(shown.get(session.id) ?? [])] });
   return async (session) => {
     const refused = "the exporter may not replay it, or not unmask what it shows";
