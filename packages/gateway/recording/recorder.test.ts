@@ -118,6 +118,20 @@ test("a command is on disk with its intent's strict barrier, and replays from th
   ]);
 });
 
+test("a request's id is recorded byte by byte up to 255 of them; a longer one is refused", async () => {
+  const { journal, record, replay } = await place();
+  const recorder = record("s-1");
+  const longest = `r-${"9".repeat(253)}`;
+  recorder.command(longest, "é".repeat(300), undefined);
+  recorder.response(longest, Buffer.from([0, 255]));
+  assert.throws(() => recorder.command(`${longest}0`, "select 1", undefined), { code: "internal" });
+  await strict(journal);
+  assert.deepEqual(withoutTime(await replay("s-1")).slice(1), [
+    { kind: "command", request: longest, bytes: b64("é".repeat(300)) },
+    { kind: "response", request: longest, bytes: Buffer.from([0, 255]).toString("base64") },
+  ]);
+});
+
 test("what is left without a barrier is durable within the time ordered records have", async () => {
   const { record, replay } = await place();
   record("s-1").command("r-1", "select 1", undefined);

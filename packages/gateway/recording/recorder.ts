@@ -126,7 +126,11 @@ const DEFAULT_MAX_AHEAD_BYTES = 1 << 20;
 const FRAME_HEAD_BYTES = 10;
 /** More at a time than any channel limit allows: a caller that does not end its data loses no memory. */
 const MAX_STREAMS = 4096;
+/** Its length is one byte. */
+const MAX_ID_BYTES = 0xff;
 const NOTHING = Buffer.alloc(0);
+/** Of the command at hand, and copied at once: one buffer serves all. */
+const commandLength = Buffer.alloc(4);
 
 const smallPool: Buffer[] = [];
 const pool: Buffer[] = [];
@@ -207,9 +211,8 @@ class SessionRecorder implements Recorder {
       this.#put(FRAME_COMMAND_DIGEST, requestId, digestPayload(bytes.length, sha256(bytes), after));
       return;
     }
-    const length = Buffer.allocUnsafe(4);
-    length.writeUInt32BE(bytes.length, 0);
-    this.#putParts(FRAME_COMMAND, requestId, length, bytes, tail);
+    putUint32(commandLength, bytes.length, 0);
+    this.#putParts(FRAME_COMMAND, requestId, commandLength, bytes, tail);
   }
 
   response(requestId: string, bytes: Buffer, level: RecordingLevel = "full"): void {
@@ -369,12 +372,16 @@ class SessionRecorder implements Recorder {
   /** Where its payload goes. */
   #beginFrame(buffer: Buffer, kind: number, requestId: string, length: number): number {
     const t = Math.max(0, Math.floor(this.#clock.monotonicMs() - this.#startedMs));
-    let end = buffer.writeUInt8(kind, this.#length);
-    end = buffer.writeUInt32BE(t, end);
-    end = buffer.writeUInt8(requestId.length, end);
-    end += buffer.write(requestId, end, "latin1");
+    const idLength = requestId.length;
+    if (idLength > MAX_ID_BYTES) throw new GatewayError("internal", "a request id is too long");
+    // Byte by byte: a few are written sooner than the C++ behind Buffer's methods is called.
+    let end = this.#length;
+    buffer[end++] = kind;
+    end = putUint32(buffer, t, end);
+    buffer[end++] = idLength;
+    for (let index = 0; index < idLength; index++) buffer[end++] = requestId.charCodeAt(index);
     this.#ahead.add(length);
-    return buffer.writeUInt32BE(length, end);
+    return putUint32(buffer, length, end);
   }
 
   /** The buffer, with room for so many more bytes where the largest has it. */
@@ -435,6 +442,15 @@ class SessionRecorder implements Recorder {
     this.#length = 0;
     release(buffer);
   }
+}
+
+/** Big-endian; returns the place after it. */
+function putUint32(buffer: Buffer, value: number, at: number): number {
+  buffer[at] = value >>> 24;
+  buffer[at + 1] = value >>> 16;
+  buffer[at + 2] = value >>> 8;
+  buffer[at + 3] = value;
+  return at + 4;
 }
 
 function release(buffer: Buffer): void {

@@ -22,7 +22,9 @@ export class CommandBook extends SessionBook {
     approvedBy: readonly string[] | undefined,
   ): void {
     const level = permit.obligations.record;
-    this.recorder.command(requestId, plan.text, portal?.bind.parameters, level);
+    // The plan of a portal runs again; that of a Query is often made for its text alone.
+    const text = portal === undefined ? plan.text : textBytes(plan);
+    this.recorder.command(requestId, text, portal?.bind.parameters, level);
     const hasParameters = portal !== undefined && portal.bind.parameters.length > 0;
     const parameters = hasParameters ? portal.parametersDigest : undefined;
     this.beginCommand({ ...booked(requestId, plan), parameters }, permit, approvedBy);
@@ -62,6 +64,19 @@ export class CommandBook extends SessionBook {
 
 function booked(requestId: string, plan: QueryPlan): BookedCommand {
   return { requestId, operation: plan.operation, digest: textDigest(plan) };
+}
+
+const textsAsBytes = new WeakMap<QueryPlan, Buffer>();
+/** Longer ones are not kept twice. */
+const MAX_KEPT_TEXT_BYTES = 4_096;
+
+function textBytes(plan: QueryPlan): Buffer {
+  let known = textsAsBytes.get(plan);
+  if (known === undefined) {
+    known = Buffer.from(plan.text, "utf8");
+    if (known.length <= MAX_KEPT_TEXT_BYTES) textsAsBytes.set(plan, known);
+  }
+  return known;
 }
 
 const textDigests = new WeakMap<QueryPlan, string>();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NameTable, NEVER_CERTAIN } from "./names.ts";
+import { NameTable, NEVER_CERTAIN, requireWholeName } from "./names.ts";
 
 const limits = { maxNames: 3 };
 
@@ -43,4 +43,10 @@ test("the number of names is bounded", () => {
   assert.equal(names.propose("d", 1, {}, 1), false);
   assert.equal(names.assign("a", undefined), true);
   assert.equal(names.propose("d", 1, {}, 1), true);
+});
+
+test("a name is whole up to 63 bytes, however many characters they are", () => {
+  for (const name of ["", "a".repeat(63), "ä".repeat(31), "語".repeat(21)]) requireWholeName(name);
+  for (const name of ["a".repeat(64), "ä".repeat(32), "語".repeat(22), "😀".repeat(16)])
+    assert.throws(() => requireWholeName(name), { code: "protocol" });
 });

@@ -16,7 +16,8 @@ const MAX_NAME_BYTES = 63;
  * would be judged and the other run. Clients' own names are short; a longer one ends the session.
  */
 export function requireWholeName(name: string): void {
-  if (Buffer.byteLength(name) <= MAX_NAME_BYTES) return;
+  // Three bytes are the most a UTF-16 unit takes in UTF-8.
+  if (name.length * 3 <= MAX_NAME_BYTES || Buffer.byteLength(name) <= MAX_NAME_BYTES) return;
   throw new GatewayError(
     "protocol",
     "a name of a statement or portal is longer than 63 bytes; the session was closed",
