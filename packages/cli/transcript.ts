@@ -67,6 +67,8 @@ export function createTranscript(
           );
         case "event":
           return closeAnswer() + eventText(palette, line);
+        case "screen":
+          return "";
         case "end":
           ended = true;
           return closeAnswer() + palette.dim(`${stamp(line.t)}the session ended\n`);

@@ -17,7 +17,8 @@ export interface AsciicastOptions {
 }
 
 type Decoder = InstanceType<typeof TextDecoder>;
-type Terminal = Extract<RecordingEvent, { kind: "terminal" }>;
+type Screen = Extract<RecordingEvent, { kind: "screen" }>;
+type Terminal = Extract<RecordingEvent, { kind: "terminal" }> | Screen;
 
 /** Lines with their newlines. Throws AsciicastError when there was no terminal. */
 export async function* toAsciicast(
@@ -36,12 +37,14 @@ export async function* toAsciicast(
   for await (const event of events) {
     if (terminal === undefined) {
       const isIt =
-        event.kind === "terminal" &&
+        (event.kind === "terminal" || event.kind === "screen") &&
         (options.request === undefined || options.request === event.request);
       if (!isIt) continue;
       terminal = event;
       lastMs = event.t;
       yield header(event, options.version);
+      // From the middle of a recording: what was there before.
+      if (event.kind === "screen") yield line(event, "o", decoded(decoders, "stdout", event.bytes));
       continue;
     }
     if (!("channel" in event) || event.channel !== terminal.channel) continue;
@@ -59,7 +62,9 @@ export async function* toAsciicast(
   if (terminal === undefined) throw new AsciicastError("there was no terminal in this session");
 }
 
-function header({ columns, rows, name }: Terminal, version: 2 | 3): string {
+function header(terminal: Terminal, version: 2 | 3): string {
+  const { columns, rows } = terminal;
+  const name = terminal.kind === "terminal" ? terminal.name : undefined;
   const type = name === undefined ? {} : { type: name };
   const about =
     version === 3

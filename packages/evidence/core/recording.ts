@@ -49,6 +49,18 @@ export type TypedEvent =
       readonly rows: number;
       readonly name?: string;
     }
+  /**
+   * What a terminal of this size shows when all before has been written to it: base64 of what draws it on one
+   * that was reset. A reader may begin with it.
+   */
+  | {
+      readonly kind: "screen";
+      readonly request: string;
+      readonly channel: number;
+      readonly columns: number;
+      readonly rows: number;
+      readonly bytes: string;
+    }
   | {
       readonly kind: "exit";
       readonly request: string;
@@ -91,6 +103,7 @@ export type TypedEvent =
 export const TYPED_KINDS = [
   "exec",
   "terminal",
+  "screen",
   "exit",
   "sftp",
   "http-request",

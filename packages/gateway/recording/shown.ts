@@ -81,6 +81,7 @@ function isBegin(event: RecordingEvent): boolean {
 function isAnswer(event: RecordingEvent): boolean {
   switch (event.kind) {
     case "response":
+    case "screen":
     case "truncated":
       return true;
     case "data":

@@ -42,6 +42,7 @@ function bytesOf(event: RecordingEvent): { stream: string; bytes: Buffer }[] {
     case "end":
     case "truncated":
     case "command-digest":
+    case "screen":
       return [];
     default:
       return [{ stream: event.kind, bytes: Buffer.from(JSON.stringify(event), "utf8") }];

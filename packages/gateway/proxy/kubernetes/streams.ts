@@ -19,6 +19,7 @@ import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import type { Grammars } from "../../command/load-grammars.ts";
+import type { RecordingLevel } from "../../policy/annotations.ts";
 import type { Control } from "../../session/control.ts";
 import { type HeldDecision, HoldWait, metBy } from "../../session/hold-wait.ts";
 import type { BookedCommand } from "../../session/session-book.ts";
@@ -32,6 +33,7 @@ import { detectionsFor, OutputMasks, undetected } from "./output-masks.ts";
 import { recorded } from "./recorded.ts";
 import { type RequestLimits, timeLimit } from "./request.ts";
 import type { PieceOf, StreamDoor, StreamTaps } from "./stream-door.ts";
+import { createStreamScreen, type StreamScreen } from "./stream-screen.ts";
 import { openSpdyDoor } from "./stream-spdy.ts";
 import { openWebSocketDoor } from "./stream-websocket.ts";
 
@@ -241,6 +243,7 @@ async function run(
   const exit = new ExitReader();
   const detections = detectionsFor(session.target, permit);
   const masks = detections.length === 0 ? undefined : new OutputMasks(detections);
+  using screen = screenOf(session, stream, obligations.record);
   const signal = timeLimit(running.signal, obligations.timeoutMs);
   try {
     signal.throwIfAborted();
@@ -270,7 +273,7 @@ async function run(
       signal.addEventListener("abort", interrupt, { once: true });
       await door.relay(
         connection,
-        tapsOf(deps, session, stream, running, permit, { exit, masks, signal }),
+        tapsOf(deps, session, stream, running, permit, { exit, masks, screen, signal }),
       );
     } finally {
       connection.destroy();
@@ -303,18 +306,26 @@ function recordBegin({ book }: HttpSession, stream: Stream, isDigest: boolean): 
     ...(isDigest ? {} : { argv, place }),
   });
   if (stream.isTerminal)
-    book.recorder.typed({
-      kind: "terminal",
-      request: requestId,
-      channel: 0,
-      columns: 80,
-      rows: 24,
-    });
+    book.recorder.typed({ kind: "terminal", request: requestId, channel: 0, ...FIRST_SIZE });
+}
+
+/** Until the client says. */
+const FIRST_SIZE = { columns: 80, rows: 24 };
+
+function screenOf(
+  { book }: HttpSession,
+  { isTerminal, requestId }: Stream,
+  level: RecordingLevel = "full",
+): StreamScreen | undefined {
+  if (!isTerminal || level !== "full") return undefined;
+  return createStreamScreen(book.recorder, requestId, FIRST_SIZE);
 }
 
 interface Passing {
   readonly exit: ExitReader;
   readonly masks: OutputMasks | undefined;
+  /** Of a terminal that is recorded whole. */
+  readonly screen: StreamScreen | undefined;
   /** Aborted when it may not go on. */
   readonly signal: AbortSignal;
 }
@@ -325,7 +336,7 @@ function tapsOf(
   stream: Stream,
   running: AbortController,
   permit: Permit,
-  { exit, masks, signal }: Passing,
+  { exit, masks, screen, signal }: Passing,
 ): StreamTaps {
   const { book, target } = session;
   const { recorder } = book;
@@ -350,10 +361,12 @@ function tapsOf(
       if (piece === "error") exit.read(data);
       else if (piece === "resize")
         resized(data, (columns, rows) => {
+          screen?.resized({ columns, rows });
           recorder.typed({ kind: "terminal", request: requestId, channel: 0, columns, rows });
         });
       else if (piece !== undefined && data.length > 0)
         recorder.data(requestId, 0, recordedAs(piece, from), data, level);
+      if (from === "server" && (piece === "stdout" || piece === "stderr")) screen?.output(data);
       return data;
     },
     async mayForward(port) {
@@ -383,7 +396,10 @@ function tapsOf(
         session.permitted(running, { operation, permit: decision.permit, met: undefined });
       return true;
     },
-    room: () => recorded(recorder, signal),
+    async room() {
+      await recorded(recorder, signal);
+      await screen?.room(signal);
+    },
   };
 }
 

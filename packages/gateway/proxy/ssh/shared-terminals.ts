@@ -5,6 +5,7 @@
 // Who owns the state: one a session. A participant belongs to the newest shell there was when they came.
 
 import type { TerminalSize } from "@custody/wire/ssh/requests.ts";
+import type { Screen } from "../../recording/screen.ts";
 import type { JoinMode, ParticipantAct, ParticipantView } from "../../session/control.ts";
 
 export interface SharedTerminalsDeps {
@@ -17,6 +18,8 @@ export interface SharedTerminalsDeps {
 export interface ShellSide {
   readonly requestId: string;
   readonly size: TerminalSize;
+  /** Of what it showed until now. */
+  readonly screen: Pick<Screen, "show">;
   /** false: it takes nothing now. */
   readonly type: (bytes: Buffer) => boolean;
   /** On the owner's terminal. */
@@ -29,16 +32,19 @@ export interface SharedTerminal {
   close(): void;
 }
 
+interface Participant {
+  readonly who: string;
+  readonly mode: JoinMode;
+  /** Was shown what was there before, and is shown what comes. */
+  isShown: boolean;
+}
+
 interface Shell {
   readonly side: ShellSide;
   size: TerminalSize;
-  /** The end of what it showed. */
-  shown: Buffer;
-  readonly participants: Map<string, { readonly who: string; readonly mode: JoinMode }>;
+  readonly participants: Map<string, Participant>;
 }
 
-/** What somebody who comes later is shown of before: a few screens. */
-const SHOWN_BYTES = 32 * 1024;
 const MODES: Readonly<Record<JoinMode, string>> = {
   observer: "watches this shell",
   peer: "takes part in this shell",
@@ -55,24 +61,23 @@ export class SharedTerminals {
 
   open(side: ShellSide): SharedTerminal {
     const shell: Shell = {
-      ...{ side, size: side.size, shown: Buffer.alloc(0), participants: new Map() },
+      ...{ side, size: side.size, participants: new Map() },
     };
     this.#shells.add(shell);
     const show = (view: ParticipantView) => {
-      for (const participant of shell.participants.keys()) this.#deps.show(participant, view);
+      for (const [participant, { isShown }] of shell.participants)
+        if (isShown) this.#deps.show(participant, view);
     };
     return {
-      output(bytes) {
-        shell.shown = Buffer.concat([shell.shown, bytes]).subarray(-SHOWN_BYTES);
-        show({ kind: "output", bytes });
-      },
+      output: (bytes) => show({ kind: "output", bytes }),
       resized(size) {
         shell.size = size;
         show(sizeView(size));
       },
       close: () => {
         if (!this.#shells.delete(shell)) return;
-        show({ kind: "end", why: "the shell has ended" });
+        for (const participant of shell.participants.keys())
+          this.#deps.show(participant, { kind: "end", why: "the shell has ended" });
         shell.participants.clear();
       },
     };
@@ -106,14 +111,16 @@ export class SharedTerminals {
     }
     this.#deps.record(shell.side.requestId, "joined", { who, mode });
     shell.side.tell(`Custody: ${who} ${MODES[mode]}`);
-    this.#deps.show(participant, sizeView(shell.size));
-    // The oldest line may be there by half.
-    const from = shell.shown.length < SHOWN_BYTES ? 0 : shell.shown.indexOf(0x0a) + 1;
-    this.#deps.show(participant, {
-      kind: "output",
-      bytes: Buffer.from(shell.shown.subarray(from)),
+    const one: Participant = { who, mode, isShown: false };
+    shell.participants.set(participant, one);
+    shell.side.screen.show((screen) => {
+      // They may have left, or the shell ended.
+      if (shell.participants.get(participant) !== one) return;
+      one.isShown = true;
+      this.#deps.show(participant, sizeView(shell.size));
+      if (screen !== undefined)
+        this.#deps.show(participant, { kind: "output", bytes: screen.bytes });
     });
-    shell.participants.set(participant, { who, mode });
   }
 }
 

@@ -1,0 +1,176 @@
+// What a terminal shows, kept from what is written to it (@xterm/headless), so that a long recording can be
+// entered in the middle and who joins a shell is drawn all of it. Output is gathered and read by the terminal
+// in one go, when a screen is due; what comes while it reads is appended as it came, so that what is given is
+// exact at that place.
+//
+// Who owns the state: one a terminal that is recorded whole, its channel's.
+
+import { type KeptTerminal, openTerminal } from "./kept-terminal.ts";
+
+export interface ScreenSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** `bytes` draw it on a terminal of this size that was reset. */
+export interface ShownScreen extends ScreenSize {
+  readonly bytes: Buffer;
+}
+
+export interface Screen {
+  /** `onRoom`: once, when more may come; at once unless it comes faster than it can be read. */
+  output(bytes: Buffer, onRoom: () => void): void;
+  resized(size: ScreenSize): void;
+  /** Calls back with all that came so far, before anything more comes; undefined: it is not kept. */
+  show(callback: (screen: ShownScreen | undefined) => void): void;
+  close(): void;
+}
+
+export interface ScreenOptions {
+  /** Called when there was output and so much of it, or of time, since the last. */
+  readonly keep: (screen: ShownScreen) => void;
+  readonly everyBytes?: number;
+  readonly everyMs?: number;
+}
+
+const EVERY_BYTES = 256 << 10;
+const EVERY_MS = 10_000;
+const MAX_PENDING_BYTES = 1 << 20;
+const MAX_APPENDED_BYTES = 32 << 10;
+/** Of cells: a terminal of any size can be asked for, and costs 12 bytes each. */
+const MAX_CELLS = 100_000;
+/** An escape sequence that may not have come to its end is not longer. */
+const MAX_SEQUENCE_BYTES = 256;
+const ESCAPE = 0x1b;
+
+export function createScreen(size: ScreenSize, options: ScreenOptions): Screen {
+  return new TerminalScreen(size, options);
+}
+
+type Came = Buffer | ScreenSize;
+
+class TerminalScreen implements Screen {
+  readonly #options: ScreenOptions;
+  #size: ScreenSize;
+  #terminal: KeptTerminal | undefined;
+  /** What the terminal has not read yet. */
+  #pending: Came[] = [];
+  #pendingBytes = 0;
+  #sinceBytes = 0;
+  #isReading = false;
+  #isOver = false;
+  #waiting: ((screen: ShownScreen | undefined) => void)[] = [];
+  #room: (() => void)[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(size: ScreenSize, options: ScreenOptions) {
+    this.#size = size;
+    this.#options = options;
+    this.#isOver = !isKept(size);
+  }
+
+  output(bytes: Buffer, onRoom: () => void): void {
+    if (this.#isOver) {
+      onRoom();
+      return;
+    }
+    this.#pending.push(bytes);
+    this.#pendingBytes += bytes.length;
+    this.#sinceBytes += bytes.length;
+    if (this.#sinceBytes >= (this.#options.everyBytes ?? EVERY_BYTES)) this.#keep();
+    else this.#timer ??= setTimeout(() => this.#keep(), this.#options.everyMs ?? EVERY_MS).unref();
+    if (this.#pendingBytes <= MAX_PENDING_BYTES) onRoom();
+    else this.#room.push(onRoom);
+  }
+
+  resized(size: ScreenSize): void {
+    if (this.#isOver) return;
+    if (isKept(size)) this.#pending.push(size);
+    else this.close();
+  }
+
+  show(callback: (screen: ShownScreen | undefined) => void): void {
+    if (this.#isOver) {
+      callback(undefined);
+      return;
+    }
+    this.#waiting.push(callback);
+    void this.#read();
+  }
+
+  close(): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    this.#pending = [];
+    this.#terminal?.close();
+    for (const callback of this.#waiting.splice(0)) callback(undefined);
+    for (const onRoom of this.#room.splice(0)) onRoom();
+  }
+
+  #keep(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#sinceBytes = 0;
+    this.show((screen) => {
+      if (screen !== undefined) this.#options.keep(screen);
+    });
+  }
+
+  /** A size cannot be, and much is better read: no more comes than there is room for. */
+  get #canBeAppended(): boolean {
+    return this.#pendingBytes <= MAX_APPENDED_BYTES && this.#pending.every(Buffer.isBuffer);
+  }
+
+  /** Never rejects: a terminal that fails is one that is not kept. */
+  async #read(): Promise<void> {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    try {
+      this.#terminal ??= await openTerminal(this.#size);
+      do {
+        const came = this.#pending;
+        const rest = takeUnfinished(came);
+        this.#pending = rest === undefined ? [] : [rest];
+        this.#pendingBytes = rest?.length ?? 0;
+        for (const one of came) if (!this.#isOver) await this.#terminal.take(one);
+      } while (!this.#isOver && !this.#canBeAppended);
+      this.#isReading = false;
+      this.#tell(this.#terminal);
+    } catch {
+      this.close();
+    }
+  }
+
+  #tell(terminal: KeptTerminal): void {
+    if (this.#isOver) {
+      terminal.close();
+      return;
+    }
+    this.#size = terminal.size;
+    const appended = this.#pending.filter((one) => Buffer.isBuffer(one));
+    const bytes = Buffer.concat([terminal.drawn(), ...appended]);
+    for (const callback of this.#waiting.splice(0)) callback({ ...this.#size, bytes });
+    for (const onRoom of this.#room.splice(0)) onRoom();
+  }
+}
+
+function isKept({ columns, rows }: ScreenSize): boolean {
+  return columns > 0 && rows > 0 && columns * rows <= MAX_CELLS;
+}
+
+/** Takes off what may be the beginning of a sequence or character: the terminal would keep it out of sight. */
+function takeUnfinished(came: Came[]): Buffer | undefined {
+  const last = came.at(-1);
+  if (!Buffer.isBuffer(last)) return undefined;
+  const tail = last.subarray(-MAX_SEQUENCE_BYTES);
+  let at = tail.lastIndexOf(ESCAPE);
+  if (at < 0) {
+    // At most three bytes of a character are there without its last.
+    const lead = tail.subarray(-3).findLastIndex((byte) => byte >= 0xc0);
+    if (lead < 0) return undefined;
+    at = Math.max(0, tail.length - 3) + lead;
+  }
+  const from = last.length - tail.length + at;
+  came[came.length - 1] = last.subarray(0, from);
+  return last.subarray(from);
+}
