@@ -36,6 +36,7 @@ export const evidencePartSchema = z.discriminatedUnion("part", [
       origin: z.string(),
       exported: recordSchema,
       seams: z.array(recordSchema).optional(),
+      records: z.array(z.tuple([z.int(), z.int()])).optional(),
       withheld: z.record(z.string(), z.string()),
     }),
   }),

@@ -47,6 +47,11 @@ export interface EvidenceManifest {
    * names the final size and root of the shard before, so they go as far as the one after the oldest record's.
    */
   readonly seams?: readonly EvidenceRecord[];
+  /**
+   * Where the records of the bundle are in the log, first and last of each row without a gap. That one is missing
+   * the exported digest tells; this tells which.
+   */
+  readonly records?: readonly (readonly [number, number])[];
   /** Recordings that are not there, and why: "erased", "not disclosed". */
   readonly withheld: Readonly<Record<string, string>>;
 }
@@ -85,6 +90,17 @@ export class ContentsDigest {
     const text = `${head}${this.#lines.map((line) => `${line}\n`).join("")}`;
     return hex(hash(new TextEncoder().encode(text)));
   }
+}
+
+/** Ascending numbers as rows without a gap. */
+export function rowsOf(indexes: readonly number[]): [number, number][] {
+  const rows: [number, number][] = [];
+  for (const index of indexes) {
+    const last = rows.at(-1);
+    if (last !== undefined && last[1] + 1 === index) last[1] = index;
+    else rows.push([index, index]);
+  }
+  return rows;
 }
 
 /** `session s-7f3k`: canonical, and readable. */

@@ -132,8 +132,12 @@ function readJson(directory: string, name: string): Record<string, unknown> {
 
 function readManifest(directory: string): EvidenceManifest {
   const value = readJson(directory, "manifest.json");
-  const { format, scope, origin, exported, seams, withheld } = value;
-  const members = `format,scope,origin,exported,${seams === undefined ? "" : "seams,"}withheld`;
+  const { format, scope, origin, exported, seams, records, withheld } = value;
+  const also = [
+    ...(seams === undefined ? [] : ["seams"]),
+    ...(records === undefined ? [] : ["records"]),
+  ];
+  const members = ["format", "scope", "origin", "exported", ...also, "withheld"].join();
   const isWhole =
     Object.keys(value).join() === members &&
     format === BUNDLE_FORMAT &&
@@ -141,6 +145,7 @@ function readManifest(directory: string): EvidenceManifest {
     isScope(scope) &&
     isRecord(exported) &&
     (seams === undefined || (Array.isArray(seams) && seams.length > 0 && seams.every(isRecord))) &&
+    (records === undefined || areRows(records)) &&
     isObject(withheld) &&
     Object.values(withheld).every((why) => typeof why === "string");
   if (!isWhole) throw new BundleError("manifest.json is not one of a bundle of this format");
@@ -196,6 +201,19 @@ function isScope(value: unknown): value is EvidenceScope {
   if (kind === "between")
     return Array.isArray(what) && what.length === 2 && what.every(Number.isSafeInteger);
   return ["session", "request", "root"].includes(kind) && typeof what === "string";
+}
+
+/** Ascending, and as few as can be. */
+function areRows(value: unknown): boolean {
+  if (!Array.isArray(value)) return false;
+  let before = -2;
+  return value.every((row) => {
+    if (!Array.isArray(row) || row.length !== 2 || !row.every(Number.isSafeInteger)) return false;
+    const [first, last] = row as [number, number];
+    const isNext = first > before + 1 && last >= first;
+    before = last;
+    return isNext;
+  });
 }
 
 function isRecord(value: unknown): value is EvidenceRecord {

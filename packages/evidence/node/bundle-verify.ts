@@ -408,8 +408,10 @@ function checkExport(
   for (const digest of parts.policies.keys()) contents.policies(digest);
   if (contents.of(nodeSha256, manifest.scope) !== exported.leaf.detail?.digest) {
     problems.push("a part is missing, altered or was added: it is not what the gateway exported");
+    nameRecords(parts, problems);
     return;
   }
+  if (nameRecords(parts, problems)) return;
   proved.push(`it is what the gateway exported, as record ${exported.index} of its log says`);
   const elsewhere = manifest.withheld["records of before"];
   if (elsewhere !== undefined)
@@ -418,6 +420,31 @@ function checkExport(
     notProved.push(
       "that the log has no further records about it: that is the gateway's word, which `custody audit verify` of the whole log checks",
     );
+}
+
+const MAX_NAMED = 20;
+
+/** Which records are not here, or are here too, as the manifest lists them; false: none. */
+function nameRecords({ manifest, records }: BundleParts, problems: string[]): boolean {
+  if (manifest.records === undefined) return false;
+  const listed = manifest.records;
+  const here = new Set(records.map(({ index }) => index));
+  const before = problems.length;
+  const say = (index: number, what: string): void => {
+    if (problems.length - before < MAX_NAMED) problems.push(`record ${index} ${what}`);
+  };
+  for (const [first, last] of listed) {
+    // Whoever altered the list may have made it endless.
+    for (let at = first; at <= last && problems.length - before < MAX_NAMED; at++)
+      if (!here.has(at)) say(at, "is missing, which manifest.json lists");
+  }
+  let at = 0;
+  for (const index of [...here].sort((a, b) => a - b)) {
+    while ((listed[at]?.[1] ?? index) < index) at++;
+    if (index < (listed[at]?.[0] ?? Number.MAX_VALUE))
+      say(index, "is here, and manifest.json does not list it");
+  }
+  return problems.length > before;
 }
 
 function checkPage({ parts, records, problems }: Checking, sessions: readonly PageSession[]): void {

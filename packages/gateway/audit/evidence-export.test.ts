@@ -329,6 +329,38 @@ describe("a bundle of which", () => {
     }
   });
 
+  test("a record is left out says which", async () => {
+    for (const [at, line] of lines(original).entries()) {
+      const { index } = JSON.parse(line) as EvidenceRecord;
+      const problems = await broken((folder) => put(folder, lines(folder).toSpliced(at, 1)));
+      assert.ok(problems.some((one) => one.startsWith(`record ${index} is missing`)));
+    }
+  });
+
+  test("the list of records is another, or endless, is refused", async () => {
+    const listed = async (records: unknown): Promise<readonly string[]> =>
+      broken((folder) => {
+        const path = join(folder, "manifest.json");
+        const manifest = { ...JSON.parse(readFileSync(path, "utf8")), records };
+        const { withheld, records: list, ...rest } = manifest;
+        const text = JSON.stringify({ ...rest, records: list, withheld }, undefined, 2);
+        writeFileSync(path, `${text}\n`);
+      });
+    const endless = await listed([[0, Number.MAX_SAFE_INTEGER]]);
+    assert.ok(endless.length < 50 && endless.some((one) => /is missing, which/.test(one)));
+    assert.ok((await listed([])).some((one) => /does not list it/.test(one)));
+    for (const records of [
+      [[3, 2]],
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      [[0]],
+      "all",
+    ])
+      assert.match((await listed(records)).join(), /manifest\.json is not one of a bundle/);
+  });
+
   test("the parts are another session's names them", async () => {
     const foreign = await broken((folder) =>
       put(folder, [...lines(folder), JSON.stringify(other.records.at(-1))]),

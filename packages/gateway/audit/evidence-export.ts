@@ -15,6 +15,7 @@ import {
   type EvidenceRecord,
   type EvidenceScope,
   membersOf,
+  rowsOf,
 } from "@custody/evidence/core/bundle.ts";
 import { decodeLeaf, type Leaf } from "@custody/evidence/core/leaf.ts";
 import { leafHash, TILE_WIDTH } from "@custody/evidence/core/merkle.ts";
@@ -162,6 +163,7 @@ function* proofs(
     ...{ format: BUNDLE_FORMAT, scope, origin: head.checkpoint.origin },
     exported: proved(exported),
     ...(seams.length === 0 ? {} : { seams }),
+    records: rowsOf(records.map(({ index }) => index)),
     withheld,
   };
   yield { part: "manifest", manifest };
