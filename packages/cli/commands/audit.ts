@@ -23,6 +23,7 @@ interface VerifyCommandOptions {
   readonly from?: string;
   readonly witness?: string[];
   readonly quorum?: string;
+  readonly cosignedSince?: string;
 }
 
 export function addAuditCommands(program: Command, io: Io): void {
@@ -41,6 +42,10 @@ export function addAuditCommands(program: Command, io: Io): void {
     .option("--from <shard>", "the first shard to look at; those before it are kept elsewhere")
     .option("--witness <vkey...>", "keys of witnesses that must have cosigned a head of it")
     .option("--quorum <count>", "how many of them; default: all")
+    .option(
+      "--cosigned-since <time>",
+      "the head they cosigned must not be older, such as 2027-01-31T12:00:00Z",
+    )
     .addHelpText(
       "after",
       `
@@ -91,7 +96,10 @@ async function verify(
   if (!Number.isInteger(quorum) || quorum < 0 || quorum > witnesses.length)
     throw new CliError("usage", "--quorum is a number, at most that of the --witness keys");
   const { from } = options;
-  const asked = { keys, retired, witnesses, quorum, ...(from === undefined ? {} : { from }) };
+  const asked = {
+    ...{ keys, retired, witnesses, quorum, cosignedSince: sinceOf(options, quorum) },
+    ...(from === undefined ? {} : { from }),
+  };
   const report = await verifyLog(directory, asked).catch((error: unknown) => {
     const said = error instanceof Error ? error.message : String(error);
     throw new CliError("usage", `the key cannot be used: ${said}`, { cause: error });
@@ -99,6 +107,15 @@ async function verify(
   invocation.print(report, () => reportText(invocation, report, given.length === 0));
   // The report has been printed: nothing more is to be said, only the exit code.
   if (!report.ok) invocation.exit("unverified");
+}
+
+/** In seconds since the Unix epoch. */
+function sinceOf({ cosignedSince }: VerifyCommandOptions, quorum: number): number {
+  if (cosignedSince === undefined) return 0;
+  const ms = Date.parse(cosignedSince);
+  if (Number.isNaN(ms)) throw new CliError("usage", "--cosigned-since is a time, in ISO 8601");
+  if (quorum === 0) throw new CliError("usage", "--cosigned-since needs --witness");
+  return ms / 1000;
 }
 
 /** The folder of the gateway's keys, where this is its log or one of its shards. */
@@ -189,12 +206,14 @@ function shardsText({ shards, beyond }: LogReport): string | undefined {
   return looked.join("; ");
 }
 
-function cosignedText({ cosigned }: LogReport): string | undefined {
+function cosignedText({ cosigned, size }: LogReport): string | undefined {
   if (cosigned === undefined) return undefined;
   const names = cosigned.witnesses.map(({ name, seconds }) => {
     return `${name} at ${new Date(seconds * 1000).toISOString()}`;
   });
-  return `the first ${cosigned.size} records, by ${names.join("; ")}`;
+  const after = size - cosigned.size;
+  const rest = after === 0 ? "" : `; the ${after} after them are the log's word alone`;
+  return `the first ${cosigned.size} records, by ${names.join("; ")}${rest}`;
 }
 
 function openText(report: LogReport): string | undefined {

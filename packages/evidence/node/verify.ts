@@ -42,6 +42,8 @@ export interface VerifyOptions {
   /** Verifier keys of witnesses; `quorum` of them (all of them by default) must have cosigned a head. */
   readonly witnesses?: readonly string[];
   readonly quorum?: number;
+  /** Seconds since the Unix epoch: the cosignatures of the last shard's head must not be older. */
+  readonly cosignedSince?: number;
   /** The first shard to look at; those before are kept elsewhere. */
   readonly from?: string;
   /** Called with every record that is intact, in order; the index counts through all shards. */
@@ -93,6 +95,7 @@ export async function verifyLog(directory: string, options: VerifyOptions): Prom
     retired: (options.retired ?? []).map(parseKey),
     witnesses: (options.witnesses ?? []).map(parseKey),
     quorum: options.quorum ?? options.witnesses?.length ?? 0,
+    since: options.cosignedSince ?? 0,
   };
   if (keys.log.length === 0) throw new NoteError("no key to verify the checkpoint with");
   const found = new Findings();
@@ -128,6 +131,7 @@ interface Keys {
   readonly retired: readonly NoteKey[];
   readonly witnesses: readonly NoteKey[];
   readonly quorum: number;
+  readonly since: number;
 }
 
 interface ToLook {
@@ -361,7 +365,7 @@ async function checkCosigned(
   found: Findings,
 ): Promise<CosignedHead | undefined> {
   const file = "cosigned";
-  const { witnesses, quorum } = keys;
+  const { witnesses, quorum, since } = keys;
   if (bytes === undefined) {
     if (quorum > 0) found.add({ file, what: "is missing: no witness has cosigned this log" });
     return undefined;
@@ -379,6 +383,9 @@ async function checkCosigned(
     if (signers.length < quorum) {
       const what = `${signers.length} witnesses have cosigned where ${quorum} are asked for`;
       found.add({ file, what });
+    } else if (isLast && signers.filter(({ seconds = 0 }) => seconds >= since).length < quorum) {
+      const wanted = new Date(since * 1000).toISOString();
+      found.add({ file, what: `is of before ${wanted}: what came after it is not witnessed` });
     }
     if (witnesses.length === 0) return undefined;
     const names = signers.map(({ key, seconds = 0 }) => ({ name: key.name, seconds }));

@@ -308,6 +308,13 @@ test("a witness that knows a log's shards cosigns the end of one and the begin o
   const report = await verify();
   assert.deepEqual(report.problems, []);
   assert.deepEqual([report.shards.length, report.cosigned?.size], [2, report.size]);
+  // A head of long ago leaves what came after it unwitnessed: how old it may be is for the auditor to say.
+  const since = (cosignedSince: number) =>
+    verifyLog(logDirectory(directory), { keys: [vkey], witnesses, cosignedSince });
+  const seconds = report.cosigned?.witnesses[0]?.seconds ?? 0;
+  assert.deepEqual((await since(seconds)).problems, []);
+  const [old] = (await since(seconds + 1)).problems;
+  assert.match(old?.message ?? "", /^2027\/cosigned: is of before .* is not witnessed/);
   assert.equal(cosigning.cosignedSize, report.size);
 
   // Restored from before the turn, whatever the clock says.
