@@ -1,6 +1,7 @@
 // What no generator thinks of: paths, verbs, headers, bodies and framings that have got past others.
 
 import { type Attempt, JSON_BODY } from "./attempt.ts";
+import { FOUND_LATER } from "./found-later.ts";
 
 const NAMESPACE = "/api/v1/namespaces/shop";
 const PATHS_AND_VERBS = "Paths and verbs";
@@ -89,6 +90,7 @@ const container = (more: unknown) => ({
 });
 
 export const BY_HAND: readonly Attempt[] = [
+  ...FOUND_LATER,
   ...WRITTEN_PATHS.map((path) => denied(`path as ${path}`, "GET", path)),
   ...["GET", "POST", "PUT", "DELETE", "PATCH"].flatMap((method) =>
     PROXIES.map((path) => denied(`${method} ${path}`, method, path)),

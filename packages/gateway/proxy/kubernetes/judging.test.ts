@@ -372,6 +372,8 @@ describe("what a body says", () => {
       undefined,
     );
     assert.equal(twice.bytes?.toString(), `{"kind":"B","n":12345678901234567890}`);
+    const pair = `{"a":"\\\\ud800 😀"}`;
+    assert.equal(readBody(Buffer.from(pair), undefined).bytes?.toString(), pair);
     const yaml = readBody(Buffer.from("kind: Pod\nspec: { a: [1, yes] }\n"), "application/yaml");
     assert.equal(yaml.contentType, "application/json");
     assert.equal(
@@ -390,6 +392,8 @@ describe("what a body says", () => {
       [`{"Kind":"Pod"}`, "application/json"],
       [`{"\\u212aind":"Pod"}`, "application/json"],
       [`{"apiVer\\u017fion":"v1"}`, "application/json"],
+      [`{"metadata":{"name":"\\ud800"}}`, "application/json"],
+      [`{"a":"\\\\\\udc00x"}`, "application/merge-patch+json"],
       ["{}", "application/json-patch+json"],
       ["\xff", "application/json"],
     ] as const)

@@ -33,6 +33,9 @@ const JSON_PATCH = "application/json-patch+json";
 const YAML_TYPES = new Set(["application/yaml", "application/apply-patch+yaml"]);
 const PROTOBUF = "application/vnd.kubernetes.protobuf";
 
+/** As JSON.stringify writes one: an escape behind an even number of backslashes. */
+const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f][0-9a-f]{2}/;
+
 /** A form of body that nobody decodes here; its code has no own Status. */
 export class UnsupportedBody extends Error {}
 
@@ -49,7 +52,11 @@ export function readBody(bytes: Buffer, contentType: string | undefined): Reques
   if (isJsonPatch !== Array.isArray(value)) throw invalid("the body is not of its type's shape");
   if (isObject(value) && Object.keys(value).some(isMiswritten))
     throw invalid("kind and apiVersion are written so");
-  const judged = Buffer.from(JSON.stringify(value));
+  const written = JSON.stringify(value);
+  // Half of a character: the server makes U+FFFD of it, and so another name or path.
+  if (written.includes("\\ud") && LONE_SURROGATE.test(written))
+    throw invalid("a text in the body is not Unicode");
+  const judged = Buffer.from(written);
   // JSON is YAML too; the type says which kind of patch it is.
   const sentType = type === "application/yaml" ? "application/json" : type;
   return { value, bytes: judged, contentType: sentType, isJsonPatch };
