@@ -264,6 +264,11 @@ export class DocumentSplitter {
     this.#gathered.add(chunk.subarray(kept));
   }
 
+  /** No event has begun that is not complete. */
+  get isBetween(): boolean {
+    return this.#position.depth === 0 && this.#gathered.isEmpty;
+  }
+
   /** Throws when an event is not complete. */
   end(): void {
     if (!this.#gathered.isEmpty) throw new KubernetesWireError("the watch ends within an event");

@@ -3,18 +3,19 @@
 // the answer broken, never cut short in a form that looks whole.
 
 import { once } from "node:events";
-import type { Readable } from "node:stream";
 import { DocumentSplitter, ListSplitter } from "@custody/wire/kubernetes/json-split.ts";
 import type { Obligations } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Recorder } from "../../recording/recorder.ts";
+import type { AnswerBody } from "./answer-body.ts";
 import type { AnswerMask } from "./answer-mask.ts";
 import { type Unchanged, withUnchanged } from "./comparing-writes.ts";
 import { isPlainError, plainWarnings, scrubbedStatus, statusInPlace } from "./error-text.ts";
 import { type ItemFilter, unfilterable } from "./item-filter.ts";
 import { isObject, type JsonObject, parseJson } from "./json-text.ts";
 import type { OutputMasks } from "./output-masks.ts";
-import { recorded } from "./recorded.ts";
+import { untilRecorded } from "./recorded.ts";
+import type { SharedMasking } from "./shared-events.ts";
 import type { UpstreamResponse } from "./upstream.ts";
 
 /** The client's side of one answer; node:http's and node:http2's both are one. */
@@ -40,6 +41,8 @@ export interface AnswerPlan {
   readonly filter?: ItemFilter | undefined;
   /** Of the one object that is answered: what it counts, as it was. */
   readonly unchanged?: Unchanged | undefined;
+  /** Of a watch that is not filtered: what others are told too is masked once. */
+  readonly shared?: SharedMasking | undefined;
   /** Of text. */
   readonly output?: OutputMasks | undefined;
   readonly obligations: Obligations;
@@ -57,7 +60,8 @@ export interface AnswerSummary {
 }
 
 const HANDED_ON = ["content-type", "audit-id", "retry-after", "warning", "etag", "last-modified"];
-const MAX_FRAME_BYTES = 1 << 20;
+/** Of what surrounds the objects of an answer. */
+export const MAX_FRAME_BYTES = 1 << 20;
 const MAX_STATUS_BYTES = 4 << 20;
 const LIST_MEMBERS = new Set(["kind", "apiVersion", "metadata", "columnDefinitions"]);
 /** ListMeta; an object that has items of its own has annotations besides. */
@@ -94,8 +98,7 @@ async function relayBody(answer: UpstreamResponse, out: Out, plan: AnswerPlan): 
   if (plan.form === "discovery" || (plan.form === "text" && answer.status < 400)) {
     const output = plan.form === "text" ? plan.output : undefined;
     if (plan.form === "text") await out.head();
-    for await (const chunk of body as AsyncIterable<Buffer>)
-      await out.send([output?.pass("stdout", chunk) ?? chunk]);
+    await body.each((chunk) => out.send([output?.pass("stdout", chunk) ?? chunk]));
     if (output !== undefined) await out.send([output.end("stdout")]);
     return;
   }
@@ -110,7 +113,7 @@ function isMaskable({ headers, status }: UpstreamResponse): boolean {
   return isEmpty || /^application\/json\s*(;|$)/.test(String(headers["content-type"] ?? ""));
 }
 
-async function relayWatch(body: Readable, out: Out, plan: AnswerPlan): Promise<void> {
+async function relayWatch(body: AnswerBody, out: Out, plan: AnswerPlan): Promise<void> {
   // A client counts on the headers before the first event.
   await out.head();
   const parts: Buffer[] = [];
@@ -123,17 +126,23 @@ async function relayWatch(body: Readable, out: Out, plan: AnswerPlan): Promise<v
     },
     { maxObjectBytes: plan.maxObjectBytes, maxFrameBytes: MAX_FRAME_BYTES },
   );
-  for await (const chunk of body as AsyncIterable<Buffer>) {
+  await body.each((chunk) => {
+    const shared = splitter.isBetween ? plan.shared : undefined;
+    const whole = shared === undefined ? undefined : asJson(() => shared.apply(chunk));
+    if (whole !== undefined) {
+      out.rows += whole.rows;
+      return out.send([whole.bytes]);
+    }
     splitter.push(chunk);
-    if (parts.length > 0) await out.send(parts.splice(0));
-  }
+    return parts.length === 0 ? undefined : out.send(parts.splice(0));
+  });
   splitter.end();
 }
 
 const NEWLINE = Buffer.from("\n");
 const COMMA = Buffer.from(",");
 
-async function relayObjects(body: Readable, out: Out, plan: AnswerPlan): Promise<void> {
+async function relayObjects(body: AnswerBody, out: Out, plan: AnswerPlan): Promise<void> {
   const parts: Buffer[] = [];
   let isFirst = true;
   const splitter = new ListSplitter(
@@ -170,17 +179,21 @@ async function relayObjects(body: Readable, out: Out, plan: AnswerPlan): Promise
     },
     { maxObjectBytes: plan.maxObjectBytes, maxFrameBytes: MAX_FRAME_BYTES },
   );
-  for await (const chunk of body as AsyncIterable<Buffer>) {
+  await body.each((chunk) => {
     splitter.push(chunk);
-    if (parts.length > 0) await out.send(parts.splice(0));
-  }
+    return parts.length === 0 ? undefined : out.send(parts.splice(0));
+  });
   splitter.end();
   await out.send(parts, true);
 }
 
 function masked(mask: AnswerMask, bytes: Buffer): Buffer {
+  return asJson(() => mask.apply(bytes));
+}
+
+function asJson<T>(read: () => T): T {
   try {
-    return mask.apply(bytes);
+    return read();
   } catch (cause) {
     throw unavailable("the API server's answer is no JSON", cause);
   }
@@ -232,11 +245,12 @@ async function relayError(answer: UpstreamResponse, out: Out, plan: AnswerPlan):
   const { body } = answer;
   const parts: Buffer[] = [];
   let length = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
+  await body.each((chunk) => {
     length += chunk.length;
     if (length > MAX_STATUS_BYTES) throw unavailable("the API server's error is too long");
     parts.push(chunk);
-  }
+    return undefined;
+  });
   const bytes = Buffer.concat(parts);
   if (isPlainError(bytes) && isMaskable(answer)) await out.send([bytes]);
   else await tellInPlace(answer, out, scrubbedStatus(bytes, plan.requestId));
@@ -260,10 +274,10 @@ class Out {
     this.#plan = plan;
   }
 
-  async head(): Promise<void> {
+  /** undefined, here and below: it went, and more may come at once. */
+  head(): Promise<void> | undefined {
     this.#noteHead();
-    await recorded(this.#plan.recorder, this.#plan.signal);
-    this.#writeHead();
+    return after(untilRecorded(this.#plan.recorder, this.#plan.signal), () => this.#writeHead());
   }
 
   /** Into the recording, once. */
@@ -274,7 +288,8 @@ class Out {
     recorder.typed({ kind: "http-response", request: requestId, status: this.#answer.status });
   }
 
-  #writeHead(): void {
+  /** `length`: of an answer that is known as a whole. */
+  #writeHead(length?: number): undefined {
     if (this.#client.headersSent || this.#client.destroyed) return;
     const headers: Record<string, string | string[]> = {};
     for (const name of HANDED_ON) {
@@ -283,6 +298,7 @@ class Out {
     }
     if (this.isOwn) headers["content-type"] = "application/json";
     if (this.isOwn || this.#plan.scrubErrors) this.#scrubWarnings(headers);
+    if (length !== undefined) headers["content-length"] = String(length);
     this.#client.writeHead(this.#answer.status, headers);
     // Whoever watches counts on it before anything happens; elsewhere it goes out with what it is about.
     if (this.#plan.form === "watch" || this.#plan.form === "text") this.#client.flushHeaders();
@@ -295,30 +311,33 @@ class Out {
   }
 
   /** `isLast`: nothing comes after it, and the answer ends with it. */
-  async send(parts: readonly Buffer[], isLast = false): Promise<void> {
-    this.#plan.signal.throwIfAborted();
+  send(parts: readonly Buffer[], isLast = false): Promise<void> | undefined {
+    const { obligations, recorder, requestId, signal } = this.#plan;
+    signal.throwIfAborted();
     if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
     const chunk = parts.length === 1 ? (parts[0] ?? EMPTY) : Buffer.concat(parts);
-    if (chunk.length === 0 && !isLast) return;
+    if (chunk.length === 0 && !isLast) return undefined;
     this.bytes += chunk.length;
-    const { obligations, recorder, requestId } = this.#plan;
     if (this.bytes > (obligations.maxBytes ?? Number.POSITIVE_INFINITY))
       throw limited(`${obligations.maxBytes} bytes`);
     this.#noteHead();
     if (chunk.length > 0) recorder.data(requestId, 0, "response", chunk, obligations.record);
-    await recorded(recorder, this.#plan.signal);
-    if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
-    this.#writeHead();
-    if (isLast) {
-      this.#hasEnded = true;
-      this.#client.end(chunk);
-    } else if (!this.#client.write(chunk)) await this.#drained();
+    return after(untilRecorded(recorder, signal), () => this.#hand(chunk, isLast));
   }
 
   async end(): Promise<void> {
     if (this.#hasEnded) return;
     await this.head();
     this.#client.end();
+  }
+
+  #hand(chunk: Buffer, isLast: boolean): Promise<void> | undefined {
+    if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
+    this.#writeHead(isLast && chunk.length > 0 ? chunk.length : undefined);
+    if (!isLast) return this.#client.write(chunk) ? undefined : this.#drained();
+    this.#hasEnded = true;
+    this.#client.end(chunk);
+    return undefined;
   }
 
   async #drained(): Promise<void> {
@@ -337,6 +356,14 @@ class Out {
     signal.throwIfAborted();
     if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
   }
+}
+
+/** At once where there is nothing to wait for: a promise for each of a thousand watches is what takes time. */
+function after(
+  wait: Promise<void> | undefined,
+  then: () => Promise<void> | undefined,
+): Promise<void> | undefined {
+  return wait === undefined ? then() : wait.then(then);
 }
 
 function limited(what: string): GatewayError {

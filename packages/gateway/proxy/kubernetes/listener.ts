@@ -29,11 +29,12 @@ import {
 } from "./http-session.ts";
 import { justificationIn, splitJustification } from "./justification.ts";
 import { answerStatus, type RequestDeps, serveRequest } from "./request.ts";
+import { EventSharing } from "./shared-events.ts";
 import { type StreamDeps, serveStream } from "./streams.ts";
 
 export interface KubernetesListenerDeps
   extends HttpSessionsDeps,
-    Omit<RequestDeps, "remembered">,
+    Omit<RequestDeps, "remembered" | "events">,
     StreamDeps {
   readonly host: string;
   readonly port: number;
@@ -115,7 +116,7 @@ class Door implements AsyncDisposable {
     );
     this.#tls.on("tlsClientError", (_error, socket) => socket.destroy());
     this.#sessions = new HttpSessions(deps);
-    this.#requests = { ...deps, remembered: new WeakMap() };
+    this.#requests = { ...deps, remembered: new WeakMap(), events: new EventSharing() };
     this.#http.on("request", (request, answer) => this.#serve(request, answer));
     this.#http.on("upgrade", (request, socket, head) => {
       const address = addressOf(request);

@@ -48,6 +48,7 @@ export async function ownRequest(
   book.beginCommand(command, permit, undefined);
   let outcome = "broken";
   let bytes = 0;
+  const parts: Buffer[] = [];
   try {
     await new Promise<void>((done) => deps.journal.barrier("strict", done));
     signal.throwIfAborted();
@@ -59,13 +60,13 @@ export async function ownRequest(
         ...(contentType === undefined ? {} : { "content-type": contentType }),
       },
     });
-    const parts: Buffer[] = [];
-    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+    await answer.body.each((chunk) => {
       bytes += chunk.length;
       if (bytes > deps.limits.maxObjectBytes)
         throw new GatewayError("limit", "the object is too large to be looked at");
       parts.push(chunk);
-    }
+      return undefined;
+    });
     outcome = answer.status < 400 ? "ok" : String(answer.status);
     return { status: answer.status, value: jsonOf(Buffer.concat(parts)) };
   } finally {

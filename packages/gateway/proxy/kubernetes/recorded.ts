@@ -4,23 +4,38 @@
 
 import type { Recorder } from "../../recording/recorder.ts";
 
+/** undefined: it may go on at once, as nearly always. Rejects with the signal's reason. */
+export function untilRecorded(
+  recorder: Pick<Recorder, "room" | "delivery">,
+  signal: AbortSignal,
+): Promise<void> | undefined {
+  const delivery = waited((done) => recorder.delivery(done), signal);
+  const room = () => waited((done) => recorder.room(done), signal);
+  return delivery === undefined ? room() : delivery.then(room);
+}
+
 /** Rejects with the signal's reason. */
 export async function recorded(
   recorder: Pick<Recorder, "room" | "delivery">,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const isFree of [
-    (done: () => void) => recorder.delivery(done),
-    (done: () => void) => recorder.room(done),
-  ])
-    await waited(isFree, signal);
+  await untilRecorded(recorder, signal);
 }
 
-async function waited(isFree: (done: () => void) => boolean, signal: AbortSignal): Promise<void> {
+function waited(
+  isFree: (done: () => void) => boolean,
+  signal: AbortSignal,
+): Promise<void> | undefined {
+  let isDone = false;
+  let tell = () => {
+    isDone = true;
+  };
+  if (isFree(() => tell())) return undefined;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  if (isFree(resolve)) return;
+  tell = resolve;
+  if (isDone) resolve();
   const end = () => reject(signal.reason);
   signal.addEventListener("abort", end, { once: true });
   if (signal.aborted) end();
-  await promise.finally(() => signal.removeEventListener("abort", end));
+  return promise.finally(() => signal.removeEventListener("abort", end));
 }

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import { KubernetesWireError } from "@custody/wire/kubernetes/errors.ts";
+import type { SplitLimits } from "@custody/wire/kubernetes/json-split.ts";
 import { type RequestInfo, requestInfo } from "@custody/wire/kubernetes/request-info.ts";
 import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { Denial, Operation, Permit } from "../../access/operation.ts";
@@ -18,8 +19,8 @@ import { type HeldDecision, HoldWait, metBy, whoMayApprove } from "../../session
 import type { BookedCommand } from "../../session/session-book.ts";
 import { ENVIRONMENT_CLASS } from "../../target/kubernetes-target.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
-import { type AnswerForm, type ClientAnswer, relayAnswer } from "./answer.ts";
-import { type AnswerMask, createAnswerMask } from "./answer-mask.ts";
+import { type AnswerForm, type ClientAnswer, MAX_FRAME_BYTES, relayAnswer } from "./answer.ts";
+import { type AnswerMaskPlan, createAnswerMask } from "./answer-mask.ts";
 import { maskedBody } from "./approver-mask.ts";
 import { bodyFacts } from "./body-facts.ts";
 import { comparisonOf, type Unchanged } from "./comparing-writes.ts";
@@ -48,6 +49,7 @@ import {
 import { detectionsFor, OutputMasks, undetected } from "./output-masks.ts";
 import { previewOf } from "./preview.ts";
 import { type RequestBody, readBody, UnsupportedBody } from "./request-body.ts";
+import { type EventSharing, shareMasking } from "./shared-events.ts";
 
 export interface RequestLimits {
   readonly holdWaitMs: number;
@@ -67,6 +69,8 @@ export interface RequestDeps {
    * target as it was configured, for its classes are part of the operation.
    */
   readonly remembered: WeakMap<KubernetesTarget, Map<string, Operation>>;
+  /** What many watches are told at once. */
+  readonly events: EventSharing;
   readonly log: (message: string, error?: unknown) => void;
 }
 
@@ -338,11 +342,18 @@ async function forward(
     isRead(info) && prepared.operation.touches.length === 0 && approvedBy === undefined;
   await new Promise<void>((done) => deps.journal.barrier(isPlainRead ? "ordered" : "strict", done));
   const limit = timeLimit(signal, obligations.timeoutMs);
-  const mask = maskFor(deps, session, info, obligations.unmask);
+  const maskPlan = maskPlanFor(deps, session, info, obligations.unmask);
+  const mask = createAnswerMask(maskPlan);
   const filter = filterFor(session, info, obligations.filter);
   const detections = detectionsFor(session.target, permit);
   const output = detections.length === 0 ? undefined : new OutputMasks(detections);
-  const masked = () => new Set([...mask.masked, ...(output?.classes ?? [])]);
+  const form = formOf(info, request.url);
+  const shared =
+    form === "watch" && filter === undefined
+      ? shareMasking(deps.events, maskPlan, splitLimits(deps.limits))
+      : undefined;
+  const masked = () =>
+    new Set([...mask.masked, ...(output?.classes ?? []), ...(shared?.masked ?? [])]);
   try {
     signal.throwIfAborted();
     if (!isPermit(permit)) throw new GatewayError("internal", "a request without a permit");
@@ -357,6 +368,7 @@ async function forward(
       },
       body: body.bytes,
       signal: limit,
+      isWatch: form === "watch",
     });
     const { status, bytes, rows } = await relayAnswer(answer, client, {
       ...{
@@ -365,11 +377,12 @@ async function forward(
         filter,
         output,
         unchanged,
+        shared,
         obligations,
         recorder: book.recorder,
         signal: limit,
       },
-      form: formOf(info, request.url),
+      form,
       scrubErrors: mayQuote(session.target, info, obligations.unmask),
       maxObjectBytes: deps.limits.maxObjectBytes,
     });
@@ -397,15 +410,19 @@ export function timeLimit(signal: AbortSignal, timeoutMs: number | undefined): A
   return AbortSignal.any([signal, over.signal]);
 }
 
-function maskFor(
+function splitLimits({ maxObjectBytes }: RequestLimits): SplitLimits {
+  return { maxObjectBytes, maxFrameBytes: MAX_FRAME_BYTES };
+}
+
+function maskPlanFor(
   deps: RequestDeps,
   { target }: HttpSession,
   info: RequestInfo,
   shown: ReadonlySet<string>,
-): AnswerMask {
+): AnswerMaskPlan {
   const isSecrets = info.isResource && info.group === "" && info.resource === "secrets";
   const fields = info.isResource ? fieldsOf(target, info) : [];
-  return createAnswerMask({ isSecrets, fields, shown, maskOf: deps.maskOf });
+  return { isSecrets, fields, shown, maskOf: deps.maskOf };
 }
 
 function filterFor(

@@ -3,7 +3,6 @@
 // itself in its extra, so that the cluster's own audit log names both.
 
 import { readFile } from "node:fs/promises";
-import { text } from "node:stream/consumers";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
@@ -13,6 +12,7 @@ import type { CredentialBroker, LeaseRequest } from "../../session/broker.ts";
 import type { ImpersonatedUser } from "../../session/control.ts";
 import type { Impersonation, KubernetesCredential } from "../../target/kubernetes-target.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
+import { wholeBody } from "./answer-body.ts";
 import { type KubernetesCredentialOf, openUpstream } from "./upstream.ts";
 
 export interface KubernetesBrokerDeps {
@@ -123,7 +123,7 @@ async function requestToken(
     answer.body.destroy();
     throw refused(serviceAccount, answer.status);
   }
-  const token = tokenOf(await text(answer.body));
+  const token = tokenOf((await wholeBody(answer.body, MAX_ANSWER_BYTES)).toString("utf8"));
   if (token === undefined) throw refused(serviceAccount, answer.status);
   return new Secret(token);
 }

@@ -5,11 +5,13 @@
 // on a connection that another session uses.
 
 import { request as httpsRequest, type RequestOptions } from "node:https";
-import type { Duplex, Readable } from "node:stream";
+import type { Duplex } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
-import { errors, Pool } from "undici";
+import { type Dispatcher, errors, Pool } from "undici";
 import { GatewayError } from "../../base/errors.ts";
 import type { UpstreamCredential } from "../../session/control.ts";
+import { type AnswerBody, FedBody } from "./answer-body.ts";
+import { createHttp2Upstream } from "./upstream-http2.ts";
 
 export type KubernetesCredentialOf = Extract<UpstreamCredential, { kind: "kubernetes" }>;
 
@@ -28,12 +30,14 @@ export interface UpstreamRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer | undefined;
   readonly signal: AbortSignal;
+  /** It goes on for long and says little: many of them share a connection where the server speaks HTTP/2. */
+  readonly isWatch?: boolean;
 }
 
 export interface UpstreamResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  readonly body: Readable;
+  readonly body: AnswerBody;
 }
 
 export interface Upstream extends AsyncDisposable {
@@ -54,6 +58,11 @@ export type Upgraded =
 
 const MAX_REFUSAL_BYTES = 64 << 10;
 const MAX_HEADER_BYTES = 64 << 10;
+/** The connection was going away when it was asked on it. */
+const HTTP2_ENDED = new Set([
+  ...["ERR_HTTP2_INVALID_SESSION", "ERR_HTTP2_GOAWAY_SESSION", "ERR_HTTP2_STREAM_ERROR"],
+  ...["ERR_HTTP2_SESSION_ERROR", "ECONNRESET", "EPIPE"],
+]);
 
 export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf): Upstream {
   const { certificate } = credential;
@@ -76,25 +85,24 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
     maxHeaderSize: MAX_HEADER_BYTES,
   });
   const own = credentialHeaders(credential);
+  const watches = createHttp2Upstream({
+    ...{ server: at.server, connectTimeoutMs: at.connectTimeoutMs },
+    tls,
+  });
   return {
-    async request({ method, path, headers, body, signal }) {
-      const ask = () =>
-        pool.request({
-          method: method as "GET",
-          path,
-          headers: headerLines({ ...headers, ...own }),
-          body: body ?? null,
-          signal,
-        });
+    async request(asked) {
+      const { method, headers, signal } = asked;
+      const whole = { ...headers, ...own };
+      const ask = async () => {
+        const shared = asked.isWatch === true ? await watches.request(asked, whole) : undefined;
+        return shared ?? (await dispatched(pool, asked, headerLines(whole)));
+      };
       try {
-        // A pooled connection may have ended just now. Only what reads is asked for again.
-        const answer = await ask().catch((error: unknown) => {
+        // A connection may have ended just now. Only what reads is asked for again.
+        return await ask().catch((error: unknown) => {
           if (method !== "GET" || signal.aborted || !hasEnded(error)) throw error;
           return ask();
         });
-        // Who reads it is told what broke it; given up unread, its error would be nobody's and end the process.
-        answer.body.on("error", () => undefined);
-        return { status: answer.statusCode, headers: answer.headers, body: answer.body };
       } catch (cause) {
         throw unavailable(cause);
       }
@@ -115,12 +123,87 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
         signal,
       );
     },
-    [Symbol.asyncDispose]: () => pool.destroy(),
+    async [Symbol.asyncDispose]() {
+      watches.destroy();
+      await pool.destroy();
+    },
   };
 }
 
 function hasEnded(error: unknown): boolean {
-  return error instanceof errors.SocketError;
+  if (error instanceof errors.SocketError) return true;
+  return error instanceof Error && "code" in error && HTTP2_ENDED.has(String(error.code));
+}
+
+function dispatched(
+  pool: Pool,
+  { method, path, body, signal }: UpstreamRequest,
+  headers: string[],
+): Promise<UpstreamResponse> {
+  return new Promise((resolve, reject) => {
+    const answering = new Answering(signal, resolve, reject);
+    pool.dispatch({ method: method as "GET", path, headers, body: body ?? null }, answering);
+  });
+}
+
+/** One answer of the pool; ends with the signal. */
+class Answering implements Dispatcher.DispatchHandler {
+  readonly #signal: AbortSignal;
+  readonly #resolve: (answer: UpstreamResponse) => void;
+  readonly #reject: (error: unknown) => void;
+  #controller: Dispatcher.DispatchController | undefined;
+  #body: FedBody | undefined;
+
+  constructor(
+    signal: AbortSignal,
+    resolve: (answer: UpstreamResponse) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#signal = signal;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    signal.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  readonly #abort = (): void => {
+    this.#controller?.abort(this.#signal.reason);
+    this.#reject(this.#signal.reason);
+  };
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#signal.aborted) this.#abort();
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: UpstreamResponse["headers"],
+  ): void {
+    if (status < 200) return;
+    const body = new FedBody({
+      pause: () => controller.pause(),
+      resume: () => controller.resume(),
+      destroy: () => controller.abort(new Error("nobody reads it any more")),
+    });
+    this.#body = body;
+    this.#resolve({ status, headers, body });
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#body?.push(chunk);
+  }
+
+  onResponseEnd(): void {
+    this.#signal.removeEventListener("abort", this.#abort);
+    this.#body?.end();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#signal.removeEventListener("abort", this.#abort);
+    this.#reject(error);
+    this.#body?.fail(error);
+  }
 }
 
 /** What shows who asks; set last, over whatever else there was. */

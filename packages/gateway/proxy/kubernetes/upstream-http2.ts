@@ -1,0 +1,211 @@
+// Watches of one session on few connections: HTTP/2 to an API server that speaks it, as many watches on each
+// connection as the server allows, so that a thousand of them are ten connections and what comes for many
+// at once is read at once. A server that speaks 1.1 only is found out by ALPN, once a session.
+//
+// Who owns the state: the session's upstream (upstream.ts), which closes them with it: a client certificate
+// or token is never on a connection that another session uses.
+
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect as connectHttp2,
+  constants,
+  type IncomingHttpHeaders,
+} from "node:http2";
+import { isIP } from "node:net";
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
+import { GatewayError } from "../../base/errors.ts";
+import { FedBody } from "./answer-body.ts";
+import type { UpstreamRequest, UpstreamResponse } from "./upstream.ts";
+
+export interface Http2At {
+  /** `https://host:port` */
+  readonly server: string;
+  readonly tls: ConnectionOptions;
+  readonly connectTimeoutMs: number;
+}
+
+export interface Http2Upstream {
+  /** undefined: the server does not speak it. Rejects with whatever broke it before there was an answer. */
+  request(
+    asked: UpstreamRequest,
+    headers: Readonly<Record<string, string | string[]>>,
+  ): Promise<UpstreamResponse | undefined>;
+  destroy(): void;
+}
+
+interface Connection {
+  readonly session: ClientHttp2Session;
+  streams: number;
+  isLeaving: boolean;
+}
+
+/** What Go's servers allow (`http2-max-streams-per-connection` of kube-apiserver is 100 by default). */
+const MAX_STREAMS = 100;
+/** Of one watch that is not read, and of a connection: more than all its watches together. */
+const STREAM_WINDOW_BYTES = 256 << 10;
+const CONNECTION_WINDOW_BYTES = MAX_STREAMS * STREAM_WINDOW_BYTES;
+const MAX_SESSION_MEMORY_MB = 64;
+const MAX_HEADER_BYTES = 64 << 10;
+const KEEP_ALIVE_MS = 30_000;
+
+export function createHttp2Upstream(at: Http2At): Http2Upstream {
+  return new Connections(at);
+}
+
+class Connections implements Http2Upstream {
+  readonly #at: Http2At;
+  readonly #open = new Set<Connection>();
+  #opening: Promise<Connection | undefined> | undefined;
+  #isSpoken = true;
+  #isOver = false;
+
+  constructor(at: Http2At) {
+    this.#at = at;
+  }
+
+  async request(
+    asked: UpstreamRequest,
+    headers: Readonly<Record<string, string | string[]>>,
+  ): Promise<UpstreamResponse | undefined> {
+    for (;;) {
+      const connection = this.#withRoom() ?? (await this.#another());
+      if (connection === undefined) return undefined;
+      asked.signal.throwIfAborted();
+      const { session } = connection;
+      if (session.closed || session.destroyed)
+        throw new GatewayError("target_unavailable", "the API server closes its connections");
+      // Somebody else may have taken the room while it was opened.
+      if (hasRoom(connection)) return await ask(connection, asked, headers);
+    }
+  }
+
+  destroy(): void {
+    this.#isOver = true;
+    for (const { session } of this.#open) session.destroy();
+  }
+
+  #withRoom(): Connection | undefined {
+    for (const connection of this.#open) {
+      const { isLeaving, session } = connection;
+      const isGone = isLeaving || session.closed || session.destroyed;
+      if (!isGone && hasRoom(connection)) return connection;
+    }
+    return undefined;
+  }
+
+  #another(): Promise<Connection | undefined> {
+    if (!this.#isSpoken) return Promise.resolve(undefined);
+    this.#opening ??= this.#connect().finally(() => {
+      this.#opening = undefined;
+    });
+    return this.#opening;
+  }
+
+  async #connect(): Promise<Connection | undefined> {
+    const { connectTimeoutMs, server, tls } = this.#at;
+    const socket = await connected(server, tls, connectTimeoutMs);
+    if (socket.alpnProtocol !== "h2") {
+      this.#isSpoken = false;
+      socket.destroy();
+      return undefined;
+    }
+    const session = connectHttp2(server, {
+      createConnection: () => socket,
+      settings: {
+        enablePush: false,
+        initialWindowSize: STREAM_WINDOW_BYTES,
+        maxHeaderListSize: MAX_HEADER_BYTES,
+      },
+      maxSessionMemory: MAX_SESSION_MEMORY_MB,
+    });
+    const connection: Connection = { session, streams: 0, isLeaving: false };
+    // Each of its streams is told by itself.
+    session.on("error", () => session.destroy());
+    session.on("close", () => this.#open.delete(connection));
+    // No more is asked on it, and what runs goes on until it ends.
+    session.on("goaway", () => {
+      connection.isLeaving = true;
+    });
+    session.once("connect", () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
+    if (this.#isOver) session.destroy();
+    else this.#open.add(connection);
+    return connection;
+  }
+}
+
+function hasRoom({ session, streams }: Connection): boolean {
+  const allowed = session.remoteSettings.maxConcurrentStreams ?? MAX_STREAMS;
+  return streams < Math.min(MAX_STREAMS, allowed);
+}
+
+function connected(server: string, tls: ConnectionOptions, timeoutMs: number): Promise<TLSSocket> {
+  const { hostname, port } = new URL(server);
+  const host = hostname.replace(/^\[(.*)\]$/, "$1");
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({
+      ...tls,
+      host,
+      port: port === "" ? 443 : Number(port),
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      ALPNProtocols: ["h2", "http/1.1"],
+    });
+    const timer = setTimeout(() => socket.destroy(new Error("timed out")), timeoutMs);
+    socket.once("error", reject);
+    socket.once("close", () => clearTimeout(timer));
+    socket.once("secureConnect", () => {
+      clearTimeout(timer);
+      socket.off("error", reject);
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true, KEEP_ALIVE_MS);
+      resolve(socket);
+    });
+  });
+}
+
+function ask(
+  connection: Connection,
+  { method, path, body, signal }: UpstreamRequest,
+  headers: Readonly<Record<string, string | string[]>>,
+): Promise<UpstreamResponse> {
+  const stream = connection.session.request(
+    { ...headers, ":method": method, ":path": path },
+    { endStream: body === undefined },
+  );
+  connection.streams++;
+  const end = () => stream.close(constants.NGHTTP2_CANCEL);
+  signal.addEventListener("abort", end, { once: true });
+  stream.once("close", () => {
+    connection.streams--;
+    signal.removeEventListener("abort", end);
+  });
+  if (body !== undefined) stream.end(body);
+  return answered(stream, signal);
+}
+
+function answered(stream: ClientHttp2Stream, signal: AbortSignal): Promise<UpstreamResponse> {
+  const answer = new FedBody({
+    pause: () => stream.pause(),
+    resume: () => stream.resume(),
+    destroy: () => stream.close(constants.NGHTTP2_CANCEL),
+  });
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown) => {
+      reject(error);
+      answer.fail(error);
+    };
+    let hasEnded = false;
+    stream.on("error", fail);
+    stream.on("close", () => {
+      if (!hasEnded) fail(signal.aborted ? signal.reason : new Error("the stream was closed"));
+    });
+    stream.on("response", (headers: IncomingHttpHeaders & { ":status"?: number }) => {
+      stream.on("data", (chunk: Buffer) => answer.push(chunk));
+      stream.on("end", () => {
+        hasEnded = stream.rstCode === constants.NGHTTP2_NO_ERROR;
+        if (hasEnded) answer.end();
+      });
+      resolve({ status: headers[":status"] ?? 502, headers, body: answer });
+    });
+  });
+}
