@@ -35,7 +35,7 @@ export interface SuiteResult {
 const DRIVE = fileURLToPath(new URL("drive.sh", import.meta.url));
 const PARTS = ["hack", "test/cmd", "test/fixtures", "test/e2e/testing-manifests"];
 const SHELL_REPORTS = "third_party/forked/shell2junit";
-const SUITE_MS = 600_000;
+const SUITE_MS = 900_000;
 const PUBLISHED = "https://raw.githubusercontent.com/kubernetes/kubernetes/master/";
 /** Parts of the script of the whole that are in no function: from one comment to the next. */
 const INLINE = {
