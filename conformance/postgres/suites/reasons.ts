@@ -46,6 +46,10 @@ const KINDS: readonly Kind[] = [
     said: /does not exist|is used before it is defined/,
     reason: "follows: what an earlier test or step would have made is not there",
   },
+  {
+    said: /from PID \d/,
+    reason: "a client's process id is the gateway's own: it is a part of its cancel key",
+  },
   { said: /text is withheld/, reason: "the text of an error is withheld" },
   { said: /nested too deeply|too long|too large/, reason: "a limit of the gateway's" },
   { said: /Custody denied/, reason: "policy: not permitted" },

@@ -132,10 +132,8 @@ async function pipelines(
   for (const name of listed.stdout.split(/\s+/).filter((word) => word !== "")) {
     const args = ["-r", String(ROWS), name, connection];
     const { code, stderr } = await run(program, args, folder, door);
-    tests.set(
-      `libpq_pipeline/${name}`,
-      code === 0 ? "ok" : (stderr.trim().split("\n")[0] ?? "failed"),
-    );
+    const said = /(?:ERROR|FATAL): .*/.exec(stderr)?.[0] ?? stderr.trim().split("\n").at(-1);
+    tests.set(`libpq_pipeline/${name}`, code === 0 ? "ok" : (said ?? "failed"));
   }
 }
 

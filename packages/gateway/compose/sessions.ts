@@ -209,7 +209,11 @@ function composeTargets(deps: SessionsDeps, stack: AsyncDisposableStack) {
       queryTimeoutMs: limits.targetConnectTimeoutMs,
     }),
   );
-  const catalogue = catalogueOver(standing);
+  // Of many thousand objects, or by a busy server, it takes longer than connecting may.
+  const catalogue = catalogueOver({
+    query: (target, login, database, sql) =>
+      standing.query(target, login, database, sql, [], limits.catalogueTimeoutMs),
+  });
   return {
     catalogue,
     broker: createPostgresBroker({

@@ -137,6 +137,12 @@ export const LIMITS = {
     DAY,
     "How old a target's catalogue may be before it is read again.",
   ),
+  catalogueTimeout: duration(
+    2 * MINUTE,
+    SECOND,
+    30 * MINUTE,
+    "Each part of reading a target's catalogue. Sessions whose statements wait for it end when it is over.",
+  ),
   apiBodyBytes: size(256 * KIB, KIB, 16 * MIB, "The largest body of a control API request."),
   apiRequestsPerMinute: count(
     1200,

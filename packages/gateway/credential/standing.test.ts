@@ -79,3 +79,15 @@ async function sleeping(): Promise<boolean> {
   );
   return JSON.stringify(rows).includes("1");
 }
+
+test("what takes longer than connecting may is given its own time", async () => {
+  const { target, login, secret } = place();
+  await using standing = openStandingConnections({
+    resolveSecret: async () => secret,
+    connectTimeoutMs: 60_000,
+    queryTimeoutMs: 1,
+  });
+  const slow = "select pg_sleep(0.2)";
+  await assert.rejects(standing.query(target, login, "shop", slow), { code: "target_unavailable" });
+  assert.equal((await standing.query(target, login, "shop", slow, [], 60_000)).length, 1);
+});

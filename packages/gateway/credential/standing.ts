@@ -19,6 +19,8 @@ export interface StandingConnections extends AsyncDisposable {
     database: string,
     sql: string,
     values?: readonly unknown[],
+    /** In place of the usual one. */
+    timeoutMs?: number,
   ): Promise<Rows>;
   /** The same on a connection of its own, in this very turn when it is open and idle. */
   urgent(
@@ -55,8 +57,8 @@ export function openStandingConnections(deps: StandingDeps): StandingConnections
     return lane;
   };
   return {
-    query: (target, login, database, sql, values = []) =>
-      laneOf("common", target, login, database).run(target.name, sql, values),
+    query: (target, login, database, sql, values = [], timeoutMs) =>
+      laneOf("common", target, login, database).run(target.name, sql, values, timeoutMs),
     urgent: (target, login, database, sql, values) =>
       laneOf("urgent", target, login, database).run(target.name, sql, values),
     prepareUrgent: (target, login, database) =>
@@ -79,11 +81,14 @@ class Lane {
     this.#connect = connectClient;
   }
 
-  run(targetName: string, sql: string, values: readonly unknown[]): Promise<Rows> {
-    const result =
-      this.#depth === 0
-        ? this.#once(targetName, sql, values)
-        : this.#last.then(() => this.#once(targetName, sql, values));
+  run(
+    targetName: string,
+    sql: string,
+    values: readonly unknown[],
+    timeoutMs?: number,
+  ): Promise<Rows> {
+    const once = () => this.#once(targetName, sql, values, timeoutMs);
+    const result = this.#depth === 0 ? once() : this.#last.then(once);
     this.#depth += 1;
     this.#last = result.catch(() => undefined).finally(() => (this.#depth -= 1));
     return result;
@@ -101,10 +106,20 @@ class Lane {
     this.#client = undefined;
   }
 
-  async #once(targetName: string, sql: string, values: readonly unknown[]): Promise<Rows> {
+  async #once(
+    targetName: string,
+    sql: string,
+    values: readonly unknown[],
+    timeoutMs: number | undefined,
+  ): Promise<Rows> {
     try {
       this.#client ??= await this.#opened();
-      const result: pg.QueryResult | pg.QueryResult[] = await this.#client.query(sql, [...values]);
+      const query =
+        timeoutMs === undefined ? { text: sql } : { text: sql, query_timeout: timeoutMs };
+      const result: pg.QueryResult | pg.QueryResult[] = await this.#client.query({
+        ...query,
+        values: [...values],
+      });
       return Array.isArray(result) ? (result.at(-1)?.rows ?? []) : result.rows;
     } catch (cause) {
       // An SQL error leaves the connection usable; anything else, and being ended, does not.
