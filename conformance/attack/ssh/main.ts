@@ -4,13 +4,14 @@
 //
 // Before that the same lines are read without a server, and those that are refused are given to shells as
 // they are, to show how many of them are tricks that work. After that what surrounds lines: early input,
-// files, and the time people take (session-attacks.ts).
+// files, and the time people take (session-attacks.ts), and the door (door-attacks.ts).
 
 import { runCases } from "../../ssh/checks.ts";
 import { openSshStage } from "../../ssh/stage.ts";
 import { hasSshServer } from "../../support/ssh-server.ts";
 import { openAttackedHost } from "./attacked-host.ts";
 import { CERTIFICATE_ATTACKS } from "./certificate-attacks.ts";
+import { DOOR_ATTACKS, DOOR_POLICIES } from "./door-attacks.ts";
 import { EXPLANATIONS } from "./explanations.ts";
 import { openLineJudge } from "./judge-lines.ts";
 import { LITERAL } from "./lines-literal.ts";
@@ -22,7 +23,13 @@ import { SESSION_ATTACKS, SESSION_POLICIES } from "./session-attacks.ts";
 const MAX_SENT_BYTES = 32_000;
 
 /** Each with a session, or several, of its own. */
-const SESSIONS = [...SESSION_ATTACKS, ...MASK_ATTACKS, ...CERTIFICATE_ATTACKS, ...EXPLANATIONS];
+const SESSIONS = [
+  ...SESSION_ATTACKS,
+  ...MASK_ATTACKS,
+  ...CERTIFICATE_ATTACKS,
+  ...DOOR_ATTACKS,
+  ...EXPLANATIONS,
+];
 
 const words = process.argv.slice(2);
 const attempts = [...LITERAL, ...PROGRAMS].filter(
@@ -58,7 +65,9 @@ if (hasSshServer()) {
     }
     console.log(`through the gateway, ${shell.name}: ${passed - before} of ${attempts.length}`);
   }
-  await using stage = await openSshStage({ policies: SESSION_POLICIES + MASK_POLICIES });
+  await using stage = await openSshStage({
+    policies: SESSION_POLICIES + MASK_POLICIES + DOOR_POLICIES,
+  });
   const tally = { passed: 0, failed: 0, skipped: 0 };
   const cases = SESSIONS.filter(
     ({ name }) => words.length === 0 || words.some((word) => name.includes(word)),
