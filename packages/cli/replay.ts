@@ -38,9 +38,13 @@ export async function replayLines(
     for await (const line of toAsciicast(events, { version })) io.stdout(line);
     return;
   }
+  if (options.terminal === true) {
+    const { all, fromMs } = terminalFrom(lines, options.from);
+    await replayTerminal(io, pace(all, options, sleep, fromMs));
+    return;
+  }
   const paced = pace(begin(lines, options.from), options, sleep);
-  if (options.terminal === true) await replayTerminal(io, paced);
-  else if (options.search === undefined) await replayTranscript(io, paced, options);
+  if (options.search === undefined) await replayTranscript(io, paced, options);
   else await replayMatches(io, paced, options, options.search);
 }
 
@@ -89,7 +93,14 @@ async function replayTerminal(
   lines: AsyncIterable<RecordingLine>,
 ): Promise<void> {
   const filters = new Map<string, (bytes: Buffer) => Buffer>();
+  let isBegun = false;
   for await (const { kind, stream, request, channel, bytes } of lines) {
+    // What was there before: where a recording is entered in the middle, it begins with it.
+    if (kind === "screen" && !isBegun) {
+      const drawn = createTerminalFilter()(Buffer.from(String(bytes), "base64"));
+      io.stdout(`\u001b[0m\u001b[?1049l\u001b[2J\u001b[H${drawn.toString("utf8")}`);
+    }
+    isBegun ||= kind === "screen" || kind === "data";
     if (kind !== "data" || (stream !== "stdout" && stream !== "stderr")) continue;
     const key = `${String(request)} ${String(channel)} ${stream}`;
     const filter = filters.get(key) ?? createTerminalFilter();
@@ -100,14 +111,21 @@ async function replayTerminal(
   io.stdout("\u001b[0m\u001b[?1049l\u001b[?25h\n");
 }
 
+/** Of a terminal everything is drawn that comes, and from this second of the session on in its time. */
+function terminalFrom(
+  lines: AsyncIterable<RecordingLine>,
+  from: string | undefined,
+): { readonly all: AsyncIterable<RecordingLine>; readonly fromMs: number } {
+  if (from === undefined || from.startsWith("r-")) return { all: begin(lines, from), fromMs: 0 };
+  return { all: lines, fromMs: secondsOf(from) * 1000 };
+}
+
 /** From this request, or this second of the session, on. */
 async function* begin(
   lines: AsyncIterable<RecordingLine>,
   from: string | undefined,
 ): AsyncGenerator<RecordingLine> {
-  const seconds = from === undefined || from.startsWith("r-") ? undefined : Number(from);
-  if (seconds !== undefined && !(seconds >= 0))
-    throw new CliError("usage", "--from is a request (r-…) or seconds since the start");
+  const seconds = from === undefined || from.startsWith("r-") ? undefined : secondsOf(from);
   let hasBegun = from === undefined;
   for await (const line of lines) {
     hasBegun ||= seconds === undefined ? line.request === from : line.t >= seconds * 1000;
@@ -121,6 +139,7 @@ async function* pace(
   lines: AsyncIterable<RecordingLine>,
   { timing, speed, maxPause }: ReplayOptions,
   sleep: Sleep,
+  fromMs = 0,
 ): AsyncGenerator<RecordingLine> {
   const factor = numberOf("--speed", speed ?? "1");
   const longestMs = numberOf("--max-pause", maxPause ?? "3") * 1000;
@@ -129,9 +148,15 @@ async function* pace(
   for await (const line of lines) {
     const pauseMs = Math.min((line.t - (lastMs ?? line.t)) / factor, longestMs);
     if (isTimed && pauseMs >= 1) await sleep(pauseMs);
-    lastMs = line.t;
+    lastMs = Math.max(line.t, fromMs);
     yield line;
   }
+}
+
+function secondsOf(from: string): number {
+  const seconds = Number(from);
+  if (seconds >= 0) return seconds;
+  throw new CliError("usage", "--from is a request (r-…) or seconds since the start");
 }
 
 function rowsOf({ rows }: ReplayOptions): number {

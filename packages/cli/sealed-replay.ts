@@ -41,12 +41,13 @@ export function sealedLines(
   path: string,
   identityFile: string,
   from: string | undefined,
+  withScreen = false,
 ): AsyncIterable<RecordingLine> {
   const identity = readIdentity(identityFile);
   const seconds = Number(from ?? "");
   const events =
     seconds > 0
-      ? seekSealedRecording(path, identity, Math.floor(seconds * 1000))
+      ? seekSealedRecording(path, identity, Math.floor(seconds * 1000), withScreen)
       : readSealedRecording(path, identity);
   return events as AsyncIterable<RecordingLine>;
 }

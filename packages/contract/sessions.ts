@@ -59,6 +59,8 @@ export const endSessionResponseSchema = z.object({
 export const recordingQuerySchema = z.strictObject({
   /** Milliseconds since the session's start to begin at. */
   from: z.coerce.number().int().min(0).optional(),
+  /** At the last screen of a terminal before that, or at the start when there is none. */
+  screen: z.literal("1").optional(),
 });
 
 /** One line of a recording: `t` milliseconds since the Unix epoch; bytes as base64. */

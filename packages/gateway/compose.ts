@@ -178,8 +178,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
         journal: journalsOf(journal, dataSides),
         logDirectory: auditLog.directory,
         vkey: () => auditLog.vkey,
-        readRecording: (sessionId, mayUnmask, fromMs) =>
-          provedRecording(recordings, sessionId, mayUnmask, fromMs),
+        readRecording: (sessionId, mayUnmask, fromMs, withScreen) =>
+          provedRecording(recordings, sessionId, mayUnmask, fromMs, withScreen),
         saidIn: (sessionId, text, mayUnmask) =>
           holdsText(provedRecording(recordings, sessionId, mayUnmask), text),
         leaves: (window, words) => leavesWithin(auditLog.directory, window, words),

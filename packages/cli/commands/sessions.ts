@@ -182,7 +182,7 @@ async function replay(
   if ((seal === undefined) !== (out === undefined))
     throw new CliError("usage", "--seal and --out go together");
   if (identity !== undefined) {
-    const lines = sealedLines(id, identity, options.from);
+    const lines = sealedLines(id, identity, options.from, isOfTerminal(options));
     if (!invocation.json) return replayLines(io, lines, options);
     for await (const line of lines) io.stdout(`${JSON.stringify(line)}\n`);
     return;
@@ -196,11 +196,17 @@ async function replay(
   await invocation.withClient(async (client) => {
     // The gateway begins in the middle by itself; a command is looked for in what comes.
     const seconds = Number(options.from ?? "");
-    const query = seconds > 0 ? { from: Math.floor(seconds * 1000) } : {};
+    const screen = isOfTerminal(options) ? { screen: "1" as const } : {};
+    const query = seconds > 0 ? { from: Math.floor(seconds * 1000), ...screen } : {};
     const lines = client.lines("recording", { params: { id }, query });
     if (!invocation.json) return replayLines(io, lines, options);
     for await (const line of lines) io.stdout(`${JSON.stringify(line)}\n`);
   });
+}
+
+/** Then the screen as it was comes first. */
+function isOfTerminal({ asciicast, terminal }: ReplayOptions): boolean {
+  return terminal === true || asciicast !== undefined;
 }
 
 async function tail(invocation: Invocation): Promise<void> {

@@ -116,6 +116,26 @@ export function beginOf(plain: Buffer): number {
   return plain.length < 5 ? 0 : plain.readUInt32BE(1);
 }
 
+/** When the screens of an opened piece were kept; and whether its last frame goes on in the next piece. */
+export function screensOf(plain: Buffer): { readonly times: number[]; readonly goesOn: boolean } {
+  const times: number[] = [];
+  let goesOn = false;
+  for (let at = 0; at + 10 <= plain.length; ) {
+    const idEnd = at + 6 + plain.readUInt8(at + 5);
+    if (idEnd + 4 > plain.length) break;
+    const kind = plain.readUInt8(at);
+    const begin = plain.subarray(idEnd + 4, idEnd + 4 + SCREEN.length);
+    if ((kind & ~FRAME_GOES_ON) === FRAME_TYPED && begin.equals(SCREEN))
+      times.push(plain.readUInt32BE(at + 1));
+    goesOn = (kind & FRAME_GOES_ON) !== 0;
+    at = idEnd + 4 + plain.readUInt32BE(idEnd);
+  }
+  return { times, goesOn };
+}
+
+/** How the recorder writes one; nothing inside a string of JSON can look so. */
+const SCREEN = Buffer.from('{"kind":"screen"', "latin1");
+
 /** Joins frames that go on; keeps what is not complete for the next call. */
 export function createFrameReader(sessionId: string): (plain: Buffer) => Frame[] {
   let parts: Buffer[] = [];

@@ -57,12 +57,14 @@ export async function* readSealedRecording(
 /**
  * The events from `fromMs` of the session on. What is before is neither read nor decrypted: the place is
  * found by the seek table and the times at which frames begin. What is read is verified as by
- * `readSealedRecording`; that nothing is missing before it is not.
+ * `readSealedRecording`; that nothing is missing before it is not. `withScreen`: from the last screen before that
+ * time on, or from the beginning when there is none.
  */
 export async function* seekSealedRecording(
   path: string,
   identity: string,
   fromMs: number,
+  withScreen = false,
 ): AsyncGenerator<RecordingEvent> {
   await using file = await openAgeFile(path, identity);
   const frames = await readSeekTable(file);
@@ -79,12 +81,27 @@ export async function* seekSealedRecording(
     else low = middle + 1;
   }
   // The frame before may hold what begins at this time.
-  for (let index = Math.max(0, low - 1); index < frames.length; index++) {
+  let first = Math.max(0, low - 1);
+  let beginMs = fromMs;
+  if (withScreen) {
+    beginMs = 0;
+    for (; first >= 0 && beginMs === 0; first--)
+      beginMs = lastScreen(await lines(first), fromMs) ?? 0;
+    first++;
+  }
+  for (let index = first; index < frames.length; index++) {
     for (const line of await lines(index)) {
       const event = parseEvent(line);
-      if (event.t >= fromMs) yield event;
+      if (event.t >= beginMs) yield event;
     }
   }
+}
+
+function lastScreen(lines: readonly string[], untilMs: number): number | undefined {
+  const found = lines.findLast(
+    (line) => line.includes('"kind":"screen"') && parseEvent(line).t <= untilMs,
+  );
+  return found === undefined ? undefined : parseEvent(found).t;
 }
 
 function linesOf(frame: Buffer): string[] {

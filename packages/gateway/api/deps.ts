@@ -143,11 +143,15 @@ export interface EvidenceParts {
   readonly logDirectory: string;
   /** The log's verifier key, one line. */
   readonly vkey: () => string;
-  /** One event a value, to be sent as JSON; from this millisecond of the session on. Throws GatewayError "not_found". */
+  /**
+   * One event a value, to be sent as JSON; from this millisecond of the session on, or from the last screen before
+   * it. Throws GatewayError "not_found".
+   */
   readonly readRecording: (
     sessionId: string,
     mayUnmask: (className: string) => boolean,
     fromMs?: number,
+    withScreen?: boolean,
   ) => AsyncIterable<object>;
   /** Whether the text is in what the reader may see of it. Rejects as reading it does. */
   readonly saidIn: (

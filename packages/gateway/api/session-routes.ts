@@ -64,7 +64,12 @@ export function addSessionRoutes(router: Router, deps: ApiDeps): void {
     });
     await deps.evidence.journal.settled();
     const mayUnmask = (name: string) => deps.authority.mayUnmask(chain, row, request.ip, name);
-    const events = deps.evidence.readRecording(row.id, mayUnmask, query.from);
+    const events = deps.evidence.readRecording(
+      row.id,
+      mayUnmask,
+      query.from,
+      query.screen !== undefined,
+    );
     return sendLines(reply, linesOf(events, deps.outside.onFault));
   });
 }

@@ -25,6 +25,7 @@ export async function* provedRecording(
   sessionId: string,
   mayUnmask: (className: string) => boolean,
   fromMs = 0,
+  withScreen = false,
 ): AsyncGenerator<RecordingEvent> {
   const row = sources.sessions.find(sessionId);
   const window = {
@@ -32,6 +33,6 @@ export async function* provedRecording(
     toMs: row?.closedAtMs ?? sources.clock.nowMs(),
   };
   const proof = await sessionProof(sources.logDirectory, sessionId, window);
-  const events = readRecording(sources, sessionId, proof, fromMs);
+  const events = readRecording(sources, sessionId, proof, fromMs, withScreen);
   yield* asSeenBy(events, proof, { mayUnmask, isWhole: fromMs <= 0 });
 }

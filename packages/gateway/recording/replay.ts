@@ -14,6 +14,7 @@ import {
   openPiece,
   pieceCounter,
   RecordingError,
+  screensOf,
 } from "@custody/evidence/node/recording-format.ts";
 import { type RecordingProof, readEvents } from "@custody/evidence/node/recording-reader.ts";
 import { isSessionId, recordingsDirectory } from "../audit/content-store.ts";
@@ -40,18 +41,21 @@ export interface ReplayDeps {
 /**
  * The events so far, in order. Throws GatewayError: "not_found" when there is no recording, or it was
  * erased; "invalid" when a piece or digest does not verify. From `fromMs` of the session on, commands are held
- * against their digests, and the whole is not: its beginning is not read.
+ * against their digests, and the whole is not: its beginning is not read. `withScreen`: from the last screen
+ * before that time on, or from the beginning when there is none.
  */
 export async function* readRecording(
   deps: ReplayDeps,
   sessionId: string,
   proof: RecordingProof = {},
   fromMs = 0,
+  withScreen = false,
 ): AsyncGenerator<RecordingEvent> {
   using stored = await openStored(deps.dataDirectory, sessionId);
   const key = deps.keys.unwrap(sessionId, stored.wrappedKey);
   try {
-    const from = fromMs <= 0 ? undefined : pieceBefore(stored, sessionId, key, fromMs);
+    const at = fromMs <= 0 ? undefined : pieceBefore(stored, sessionId, key, fromMs);
+    const from = withScreen && at !== undefined ? screenBefore(stored, sessionId, key, at) : at;
     const pieces = allFrom(stored, from?.piece ?? 1);
     yield* readEvents(sessionId, key, pieces, proof, from);
   } catch (thrown) {
@@ -148,6 +152,23 @@ function pieceBefore(
     else low = middle + 1;
   }
   return { piece: Math.max(1, low - 1), t: fromMs };
+}
+
+/** The last screen that began before the time; undefined: everything is needed. */
+function screenBefore(
+  stored: Stored,
+  sessionId: string,
+  key: Buffer,
+  at: { readonly piece: number; readonly t: number },
+): { readonly piece: number; readonly t: number } | undefined {
+  let t: number | undefined;
+  for (let piece = Math.min(at.piece + 1, stored.count); piece >= 1; piece--) {
+    const { times, goesOn } = screensOf(openPiece(key, sessionId, stored.piece(piece)));
+    // What goes on in the piece that was found begins here, and may be of the same time.
+    if (t !== undefined && !goesOn) return { piece: piece + 1, t };
+    t ??= times.findLast((time) => time <= at.t);
+  }
+  return t === undefined ? undefined : { piece: 1, t };
 }
 
 function missing(sessionId: string, number: number): GatewayError {

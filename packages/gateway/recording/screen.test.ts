@@ -9,7 +9,10 @@ import { buffer } from "node:stream/consumers";
 import { describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import headless, { type IBufferCell } from "@xterm/headless";
+import { systemClock } from "../base/clock.ts";
+import { readRecording } from "./replay.ts";
 import { createScreen, type ScreenSize, type ShownScreen } from "./screen.ts";
+import { stallingEvidence } from "./stalling-disk.fixture.ts";
 
 const SIZE = { columns: 80, rows: 24 };
 
@@ -121,6 +124,41 @@ describe("the screen at any place and the rest show what all of it shows", () =>
     });
 
   it("of what programs seldom do", () => assertSameFrom(Buffer.from(DRAWN), 40));
+});
+
+describe("a recording entered in the middle of a terminal", () => {
+  it("begins with the last screen before, and without one at the start", async () => {
+    await using evidence = await stallingEvidence(() => false);
+    let nowMs = 0;
+    const recorder = evidence.openRecorder(
+      { sessionId: "s-1", subject: "corp/ann", data: {} },
+      { nowMs: systemClock.nowMs, monotonicMs: () => nowMs },
+    );
+    const about = { request: "r-1", channel: 0 };
+    recorder.typed({ kind: "terminal", ...about, ...SIZE });
+    for (let second = 1; second <= 60; second++) {
+      nowMs = second * 1000;
+      recorder.data("r-1", 0, "stdout", Buffer.alloc(10_000, `${second}`));
+      const bytes = Buffer.from(`screen ${second}`).toString("base64");
+      if (second % 20 === 0) recorder.typed({ kind: "screen", ...about, ...SIZE, bytes });
+    }
+    recorder.end();
+    await evidence.journal.settled();
+    const firstFrom = async (fromMs: number) => {
+      const events = readRecording(evidence, "s-1", {}, fromMs, true);
+      for await (const event of events) return `${event.kind} ${event.t}`;
+      return "nothing";
+    };
+    const at = [];
+    for (const fromMs of [15_000, 20_000, 39_999, 45_000, 59_000, 61_000])
+      at.push(await firstFrom(fromMs));
+    assert.deepEqual(at, [
+      "start 0",
+      ...Array(2).fill("data 20000"),
+      ...Array(2).fill("data 40000"),
+      "data 60000",
+    ]);
+  });
 });
 
 describe("a screen", () => {

@@ -6,11 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type JournalDisk, kernelDisk } from "../audit/journal-files.ts";
 import { type OpenJournal, openJournal } from "../audit/journal-writer.ts";
-import { systemClock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { GatewayError } from "../base/errors.ts";
 import { systemRandom } from "../base/ids.ts";
 import { openRecorder, type RecordedSession, type Recorder } from "./recorder.ts";
-import { loadRecordingKeys } from "./recording-keys.ts";
+import { loadRecordingKeys, type RecordingKeys } from "./recording-keys.ts";
 
 export interface StallingDisk {
   readonly disk: JournalDisk;
@@ -54,7 +54,9 @@ export interface StallingEvidence extends AsyncDisposable {
   readonly journal: OpenJournal;
   /** Bytes of answers that were recorded. */
   readonly answerBytes: () => number;
-  openRecorder(session: RecordedSession): Recorder;
+  openRecorder(session: RecordedSession, clock?: Clock): Recorder;
+  readonly dataDirectory: string;
+  readonly keys: RecordingKeys;
 }
 
 /** `mayStall` false: not yet. */
@@ -81,8 +83,9 @@ export async function stallingEvidence(mayStall = () => true): Promise<StallingE
   const all = parts.move();
   return {
     ...{ disk: stalling, journal, answerBytes: () => bytes },
-    openRecorder(session) {
-      const deps = { journal, clock: systemClock, keys, random: systemRandom };
+    ...{ dataDirectory: directory, keys },
+    openRecorder(session, clock = systemClock) {
+      const deps = { journal, clock, keys, random: systemRandom };
       const recorder = openRecorder(deps, session);
       const response = recorder.response.bind(recorder);
       const data = recorder.data.bind(recorder);
