@@ -9,9 +9,8 @@ import { fileURLToPath } from "node:url";
 import { GatewayError } from "@custody/gateway/base/errors.ts";
 import { checkEvidence } from "../support/evidence-checker.ts";
 import { runEvidenceLoad } from "./evidence-load.ts";
-import type { Subject } from "./faults.ts";
 import { openFirst } from "./first-start.ts";
-import { acknowledgedIn, type FileKind, liveWith } from "./injection.ts";
+import { acknowledgedIn, type FileKind, liveWith, type Subject } from "./injection.ts";
 
 const LOAD = fileURLToPath(new URL("fault-load.ts", import.meta.url));
 const FIRST_START = fileURLToPath(new URL("first-start.ts", import.meta.url));

@@ -20,27 +20,10 @@ import {
   liveWith,
   observe,
   refusedIn,
+  type Subject,
 } from "./injection.ts";
 import { report, skip } from "./report.ts";
 import { storeSubject } from "./store-subject.ts";
-
-/** What is starved and killed. */
-export interface Subject {
-  readonly name: string;
-  /** A folder as it finds it; undefined: there is none. */
-  readonly template: string | undefined;
-  readonly command: (folder: string) => readonly string[];
-  /** Acknowledged by the life before, which left the template. */
-  readonly before: readonly string[];
-  /** Goes on in the folder, and says what is wrong with what is in it then. */
-  readonly goOn: (
-    folder: string,
-    acknowledged: readonly string[],
-    refused: readonly string[],
-  ) => Promise<string[]>;
-  /** Whether this call may fail and the program go on. */
-  readonly mayGoOn: (kind: FileKind, call: string) => boolean;
-}
 
 const FAULTS = [
   { fault: "error=EIO", stays: false },
@@ -77,7 +60,7 @@ export async function injectFaults(): Promise<void> {
   }
 }
 
-export async function injectInto(subject: Subject, directory: string): Promise<void> {
+async function injectInto(subject: Subject, directory: string): Promise<void> {
   mkdirSync(directory);
   const folder = prepare(subject, join(directory, "observed"));
   const kinds = await observe(subject.command(folder), folder, `${folder}.trace`);
@@ -86,7 +69,7 @@ export async function injectInto(subject: Subject, directory: string): Promise<v
   const isFull = process.env.CUSTODY_CI_SIZE === "full";
   const rows = isFull
     ? every(kinds)
-    : some(kinds, Number(process.env.CUSTODY_RUNS ?? DEFAULT_RUNS));
+    : some(kinds, Number(process.env.CUSTODY_RUNS || DEFAULT_RUNS));
   const lane = async (number: number): Promise<void> => {
     for (let row = rows.shift(); row !== undefined; row = rows.shift()) {
       for (const fault of row) {

@@ -55,6 +55,24 @@ export interface Life {
   readonly hit: boolean;
 }
 
+/** What is starved and killed. */
+export interface Subject {
+  readonly name: string;
+  /** A folder as it finds it; undefined: there is none. */
+  readonly template: string | undefined;
+  readonly command: (folder: string) => readonly string[];
+  /** Acknowledged by the life before, which left the template. */
+  readonly before: readonly string[];
+  /** Goes on in the folder, and says what is wrong with what is in it then. */
+  readonly goOn: (
+    folder: string,
+    acknowledged: readonly string[],
+    refused: readonly string[],
+  ) => Promise<string[]>;
+  /** Whether this call may fail and the program go on. */
+  readonly mayGoOn: (kind: FileKind, call: string) => boolean;
+}
+
 const LIFE_MS = 120_000;
 /** Numbers of a name that other runs may have instead. */
 const OTHER_NUMBERS = 256;

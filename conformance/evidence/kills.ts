@@ -30,7 +30,7 @@ interface Tally {
 }
 
 export async function killAtRandom(): Promise<void> {
-  const runs = Number(process.env.CUSTODY_RUNS ?? DEFAULT_RUNS);
+  const runs = Number(process.env.CUSTODY_RUNS || DEFAULT_RUNS);
   const tally: Tally = { kills: 0, acknowledged: 0, problems: [], startMs: 1_000 };
   const directory = mkdtempSync(join(tmpdir(), "custody-kills-"));
   process.env.NODE_COMPILE_CACHE ??= join(directory, "compiled");

@@ -6,7 +6,7 @@ import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 import type { Vote } from "@custody/gateway/approval/request.ts";
 import { openStore, type Store } from "@custody/gateway/store/store.ts";
-import type { Subject } from "./faults.ts";
+import type { Subject } from "./injection.ts";
 
 const LOAD = fileURLToPath(new URL("store-load.ts", import.meta.url));
 /** Later than anything the load does. */
