@@ -31,7 +31,7 @@ const FAULTS = [
   { fault: "error=ENOSPC", stays: true },
   { fault: "signal=KILL", stays: false },
 ] as const;
-const DEFAULT_RUNS = 21;
+const DEFAULT_RUNS = 14;
 /** At a time: the load is mostly waiting for strace. */
 const LANES = 2;
 
