@@ -130,7 +130,7 @@ export const OTHERS: readonly SshCase[] = [
     },
   },
   {
-    name: "ansible: raw for agents, modules for people who may run code",
+    name: "ansible: raw for agents, modules for people who may run code and for agents by the whole line",
     needs: ["/usr/bin/ansible"],
     async run(stage) {
       const { config } = (await stage.engineer(["ssh-config"])) as { config: string };
@@ -139,14 +139,15 @@ export const OTHERS: readonly SshCase[] = [
       const own = (await stage.agent(stage.handles.data, home, ["ssh-config"])) as {
         config: string;
       };
-      const ansible = (file: string, ...words: string[]) =>
+      const ansible = (file: string, ...words: string[]) => ansibleWith({}, file, ...words);
+      const ansibleWith = (more: Record<string, string>, file: string, ...words: string[]) =>
         stage.run("", ["ansible", "all", "-i", "web-1,", ...words], {
           env: {
             ...{ ANSIBLE_SSH_ARGS: `-F ${file}`, ANSIBLE_HOST_KEY_CHECKING: "true" },
             ...{ ANSIBLE_PYTHON_INTERPRETER: "/usr/bin/python3", ANSIBLE_LOCALHOST_WARNING: "0" },
-            ...{ ANSIBLE_PIPELINING: "false", ANSIBLE_NOCOLOR: "1" },
+            ...{ ANSIBLE_PIPELINING: "false", ANSIBLE_NOCOLOR: "1", ...more },
           },
-          timeoutMs: 60_000,
+          timeoutMs: 120_000,
         });
       const raw = await ansible(own.config, "-m", "raw", "-a", "id -un");
       assert.match(raw.stdout.toString(), new RegExp(stage.server.user), raw.stderr);
@@ -155,6 +156,17 @@ export const OTHERS: readonly SshCase[] = [
       const person = await ansible(config, "-m", "command", "-a", "id -un");
       assert.equal(person.code, 0, person.stdout.toString() + person.stderr);
       assert.match(person.stdout.toString(), new RegExp(stage.server.user));
+      // A policy names the line that starts a module, and the delegation that code may be run.
+      const coder = await stage.delegate("ansible", "ssh:data,ssh:exec_code");
+      const coderHome = join(stage.folder, "ansible-coder");
+      mkdirSync(coderHome);
+      const named = (await stage.agent(coder, coderHome, ["ssh-config"])) as { config: string };
+      const pipelined = { ANSIBLE_PIPELINING: "true" };
+      const module = await ansibleWith(pipelined, named.config, "-m", "command", "-a", "id -un");
+      assert.equal(module.code, 0, module.stdout.toString() + module.stderr);
+      assert.match(module.stdout.toString(), new RegExp(stage.server.user));
+      const unnamed = await ansible(named.config, "-m", "command", "-a", "id -un");
+      assert.notEqual(unnamed.code, 0, "another line is another line");
     },
   },
   {

@@ -85,6 +85,8 @@ export interface StageOptions {
   /** More YAML for the account `deploy`. */
   readonly shell?: string;
   readonly limits?: string;
+  /** A grammar file of the gateway's, `grammars.yaml` in the stage's folder. */
+  readonly grammars?: string;
   /** Of the gateway. */
   readonly env?: Readonly<Record<string, string>>;
   /** More of custody.yaml. */
@@ -114,6 +116,8 @@ export async function openSshStage(options: StageOptions): Promise<SshStage> {
       ],
     }),
   );
+  const grammars = join(folder, "grammars.yaml");
+  if (options.grammars !== undefined) writeFileSync(grammars, options.grammars);
   const providerCa = join(folder, "provider-ca.pem");
   writeFileSync(providerCa, provider.ca);
   const gateway = parts.use(
@@ -145,7 +149,7 @@ targets:
           holdToRun: true
           credential: { certificate: {} }
     tags: { env: test }
-limits: { holdWait: 40s, holdRepeat: 2s${options.limits ?? ""} }
+${options.grammars === undefined ? "" : `grammars: [${grammars}]\n`}limits: { holdWait: 40s, holdRepeat: 2s${options.limits ?? ""} }
 ${options.more ?? ""}`,
     }),
   );
