@@ -34,6 +34,7 @@ const LINES: readonly RecordingLine[] = [
 
 async function replayed(
   options: Partial<ReplayOptions>,
+  recorded: readonly RecordingLine[] = LINES,
 ): Promise<{ text: string; pauses: number[] }> {
   let text = "";
   const pauses: number[] = [];
@@ -45,7 +46,7 @@ async function replayed(
     },
   };
   async function* lines(): AsyncGenerator<RecordingLine> {
-    yield* LINES;
+    yield* recorded;
   }
   await replayLines(io, lines(), { rows: "20", ...options }, async (ms) => void pauses.push(ms));
   return { text, pauses };
@@ -119,4 +120,35 @@ test("an asciicast of either version: times, sizes, characters cut in two", asyn
       [0.1, "x"],
     ],
   );
+});
+
+const screen = (t: number, text: string): RecordingLine => ({
+  ...{ t, kind: "screen", request: "r-1", channel: 0, columns: 80, rows: 24 },
+  bytes: base64(text),
+});
+const MIDDLE: readonly RecordingLine[] = [
+  screen(40_000, "as it was\x1b]52;c;ZXZpbA==\x07"),
+  data(41_000, "stdout", "before "),
+  data(47_000, "stdout", "asked for "),
+  screen(50_000, "again"),
+  data(51_000, "stdout", "after"),
+];
+
+test("a terminal that is entered in the middle begins with its screen, and takes its time from there on", async () => {
+  const { pauses, text } = await replayed({ terminal: true, timing: true, from: "46" }, MIDDLE);
+  assert.ok(
+    text.startsWith("\x1b[0m\x1b[?1049l\x1b[2J\x1b[Has it wasbefore asked for after"),
+    text,
+  );
+  // Up to the second that was asked for nothing takes time.
+  assert.deepEqual(pauses, [1000, 3000, 1000]);
+});
+
+test("an asciicast of the middle begins with the screen", async () => {
+  const lines = (await replayed({ asciicast: "2" }, MIDDLE)).text.trim().split("\n");
+  assert.deepEqual(lines.map((one) => JSON.parse(one)).slice(0, 3), [
+    { version: 2, width: 80, height: 24, env: {} },
+    [0, "o", "as it was\u001b]52;c;ZXZpbA==\u0007"],
+    [1, "o", "before "],
+  ]);
 });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -38,6 +39,32 @@ test("a recording is sealed into a file and read from it, from the beginning or 
   );
   await assert.rejects(sealLines(lines(), recipients, path), /is there already/);
   assert.ok(existsSync(path), "it was not ours to remove");
+});
+
+test("a sealed terminal is entered at the last screen before a second, however far that is", async () => {
+  const identity = await generateIdentity();
+  const keys = join(directory, "terminal-key.txt");
+  writeFileSync(keys, `${identity}\n`);
+  const path = join(directory, "terminal.age");
+  const about = { request: "r-1", channel: 0 };
+  async function* terminal(): AsyncGenerator<RecordingLine> {
+    for (let t = 0; t < 60_000; t += 1000) {
+      const bytes = randomBytes(30_000).toString("base64");
+      if (t === 5000 || t === 50_000)
+        yield { t, kind: "screen", ...about, columns: 80, rows: 24, bytes: "" };
+      yield { t, kind: "data", ...about, stream: "stdout", bytes };
+    }
+  }
+  await sealLines(terminal(), [await identityToRecipient(identity)], path);
+  for (const [from, first] of [
+    ["49", "screen 5000"],
+    ["50", "screen 50000"],
+    ["59", "screen 50000"],
+    ["4", "data 0"],
+  ] as const) {
+    const [line] = await all(sealedLines(path, keys, from, true));
+    assert.equal(`${line?.kind} ${line?.t}`, first);
+  }
 });
 
 test("of a recording that was cut off nothing is left", async () => {

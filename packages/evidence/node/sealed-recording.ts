@@ -68,16 +68,14 @@ export async function* seekSealedRecording(
 ): AsyncGenerator<RecordingEvent> {
   await using file = await openAgeFile(path, identity);
   const frames = await readSeekTable(file);
-  const lines = async (index: number): Promise<string[]> => {
-    const { position, length } = frames[index]!;
-    return linesOf(await file.read(position, length));
-  };
+  const frame = ({ position, length }: { position: number; length: number }) =>
+    file.read(position, length);
+  const lines = async (index: number): Promise<string[]> => linesOf(await frame(frames[index]!));
   let low = 0;
   let high = frames.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    const [first = ""] = await lines(middle);
-    if (parseEvent(first).t >= fromMs) high = middle;
+    if (beginOf(await frame(frames[middle]!)) >= fromMs) high = middle;
     else low = middle + 1;
   }
   // The frame before may hold what begins at this time.
@@ -104,8 +102,18 @@ function lastScreen(lines: readonly string[], untilMs: number): number | undefin
   return found === undefined ? undefined : parseEvent(found).t;
 }
 
+/** Of its first event, which is all that is made text of. */
+function beginOf(frame: Buffer): number {
+  const plain = opened(frame);
+  return parseEvent(plain.toString("utf8", 0, plain.indexOf("\n"))).t;
+}
+
+function opened(frame: Buffer): Buffer {
+  return zstdDecompressSync(frame, { maxOutputLength: MAX_FRAME_BYTES });
+}
+
 function linesOf(frame: Buffer): string[] {
-  const text = zstdDecompressSync(frame, { maxOutputLength: MAX_FRAME_BYTES }).toString("utf8");
+  const text = opened(frame).toString("utf8");
   if (!text.endsWith("\n")) throw new SealedRecordingError("a line is cut off");
   return text.slice(0, -1).split("\n");
 }

@@ -22,7 +22,9 @@ function staged() {
       size: { columns: 80, rows: 24, widthPixels: 0, heightPixels: 0 },
       screen: {
         show: (callback) =>
-          void asked.push(() => callback({ columns: 80, rows: 24, bytes: Buffer.from("$ before") })),
+          void asked.push(() =>
+            callback({ columns: 80, rows: 24, bytes: Buffer.from("$ before") }),
+          ),
       },
       type(bytes) {
         if (takes) typed.push(`${requestId} ${bytes}`);
