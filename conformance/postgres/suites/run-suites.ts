@@ -15,13 +15,16 @@ export interface SuiteResult {
   readonly seconds: number;
 }
 
+export const SUITES = ["regress", "isolation", "libpq_pipeline"] as const;
+export type Suite = (typeof SUITES)[number];
+
 const CONCURRENT = 20;
 const ROWS = 700;
 
 export async function runSuites(
   build: SuiteBuild,
   door: SuiteDoor,
-  words: readonly string[],
+  suites: readonly string[],
 ): Promise<SuiteResult> {
   const startedMs = performance.now();
   const folder = mkdtempSync(join(tmpdir(), "custody-suite-output-"));
@@ -29,7 +32,7 @@ export async function runSuites(
   const account = serverAccount();
   if (account !== undefined) chownSync(folder, account.uid, account.gid);
   const tests = new Map<string, string>();
-  const wants = (suite: string) => words.length === 0 || words.includes(suite);
+  const wants = (suite: Suite) => suites.includes(suite);
   try {
     if (wants("regress")) {
       const schedule = ["--schedule", join(build.source, "src/test/regress/parallel_schedule")];
