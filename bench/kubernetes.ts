@@ -210,7 +210,7 @@ async function memory(): Promise<Row> {
   };
   const value = randomBytes(600_000).toString("base64");
   await cluster.call("POST", "/api/v1/namespaces", { metadata: { name: "large" } });
-  for (let index = 0; index < 96; index++)
+  for (let index = 0; index < 126; index++)
     await cluster.call("POST", "/api/v1/namespaces/large/secrets", {
       metadata: { name: `o${index}` },
       data: { value },
