@@ -93,6 +93,8 @@ export const postgresJs: Client = {
       name: "cancel of a running query; the connection lives on",
       run: async (peer) =>
         await withClient(peer, async (sql) => {
+          // A cancel before there is a connection is lost, and asked for once.
+          await sql`select 1`;
           const query = sql`select count(*) from many a, many b, many c`.execute();
           const failed = failing(query);
           await delay(300);
