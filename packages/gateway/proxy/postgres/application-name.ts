@@ -13,9 +13,8 @@ import {
   parameterStatus,
   rowDescription,
 } from "@custody/wire/postgres/backend.ts";
-import type { OwnName } from "./lineage-context.ts";
 import { constantText, flag, list, type Tree, text, Unsupported } from "./parse.ts";
-import type { RenamedStatement } from "./plan.ts";
+import type { OwnName, RenamedStatement } from "./plan.ts";
 
 export const APPLICATION_NAME = "application_name";
 

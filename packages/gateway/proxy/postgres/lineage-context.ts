@@ -8,7 +8,7 @@ import { countedClasses, keyClasses, relativesOf } from "./catalogue-resolve.ts"
 import { COUNTS, judgeSystemRelation } from "./catalogue-system.ts";
 import { EffectList, type SqlAction, tableResource } from "./effects.ts";
 import { type Tree, Unsupported } from "./parse.ts";
-import type { NullStore } from "./plan.ts";
+import type { NullStore, OwnName } from "./plan.ts";
 
 /** Where the server's RowDescription says a column comes from. */
 export interface Origin {
@@ -70,13 +70,6 @@ export type AnalyseQuery = (
   outer: Scope,
   options: QueryOptions,
 ) => Rows;
-
-/** The constant of set_config() or current_setting(). */
-export interface OwnName {
-  /** In bytes, from the beginning of the text. */
-  readonly location: number;
-  readonly sets: boolean;
-}
 
 export interface Context {
   readonly catalogue: Catalogue;

@@ -51,6 +51,13 @@ export interface RenamedStatement {
   readonly reports: { readonly value: string } | "start" | undefined;
 }
 
+/** Where a text names application_name: the constant of set_config() or current_setting(). */
+export interface OwnName {
+  /** In bytes, from the beginning of the text. */
+  readonly location: number;
+  readonly sets: boolean;
+}
+
 export interface NullStore {
   readonly class: string;
   /** 1-based; undefined: NULL itself. */
