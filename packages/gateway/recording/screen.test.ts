@@ -202,6 +202,15 @@ describe("a screen", () => {
     assert.equal(waits, 0);
   });
 
+  it("of no size is one of 80 by 24", async () => {
+    const screen = createScreen({ columns: 0, rows: 0 }, { keep: () => undefined });
+    screen.output(Buffer.from("ready"), () => undefined);
+    const shown = await new Promise<ShownScreen | undefined>((resolve) => screen.show(resolve));
+    assert.deepEqual([shown?.columns, shown?.rows], [80, 24]);
+    assert.match(String(shown?.bytes), /ready/);
+    screen.close();
+  });
+
   it("of a size nobody has is not kept, and nothing waits for it", async () => {
     const screen = createScreen({ columns: 1e6, rows: 1e6 }, { keep: () => assert.fail() });
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -209,4 +218,14 @@ describe("a screen", () => {
     await promise;
     assert.equal(await new Promise((done) => screen.show(done)), undefined);
   });
+});
+
+it("a terminal whose client knows no size is kept as one of the usual size", async () => {
+  const screen = createScreen({ columns: 0, rows: 0 }, { keep: () => undefined });
+  screen.output(Buffer.from("ready\r\n"), () => undefined);
+  screen.resized({ columns: 0, rows: 0 });
+  const shown = await new Promise<ShownScreen | undefined>((resolve) => screen.show(resolve));
+  screen.close();
+  assert.deepEqual([shown?.columns, shown?.rows], [80, 24]);
+  assert.match(shown?.bytes.toString() ?? "", /ready/);
 });

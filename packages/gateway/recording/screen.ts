@@ -42,6 +42,7 @@ const MAX_CELLS = 100_000;
 /** An escape sequence that may not have come to its end is not longer. */
 const MAX_SEQUENCE_BYTES = 256;
 const ESCAPE = 0x1b;
+const USUAL_SIZE: ScreenSize = { columns: 80, rows: 24 };
 
 export function createScreen(size: ScreenSize, options: ScreenOptions): Screen {
   return new TerminalScreen(size, options);
@@ -64,9 +65,9 @@ class TerminalScreen implements Screen {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(size: ScreenSize, options: ScreenOptions) {
-    this.#size = size;
+    this.#size = sized(size);
     this.#options = options;
-    this.#isOver = !isKept(size);
+    this.#isOver = !isKept(this.#size);
   }
 
   output(bytes: Buffer, onRoom: () => void): void {
@@ -83,7 +84,8 @@ class TerminalScreen implements Screen {
     else this.#room.push(onRoom);
   }
 
-  resized(size: ScreenSize): void {
+  resized(given: ScreenSize): void {
+    const size = sized(given);
     if (this.#isOver) return;
     if (isKept(size)) this.#pending.push(size);
     else this.close();
@@ -154,8 +156,18 @@ class TerminalScreen implements Screen {
   }
 }
 
+/** Who has no terminal and asks for one all the same (ssh -tt) names no size: programs take it for this. */
+function sized({ columns, rows }: ScreenSize): ScreenSize {
+  return columns > 0 && rows > 0 ? { columns, rows } : { columns: 80, rows: 24 };
+}
+
+/** RFC 4254 section 6.2: zero is a size that the client does not know (ssh -tt without a terminal). */
+function knownSize({ columns, rows }: ScreenSize): ScreenSize {
+  return columns === 0 || rows === 0 ? USUAL_SIZE : { columns, rows };
+}
+
 function isKept({ columns, rows }: ScreenSize): boolean {
-  return columns > 0 && rows > 0 && columns * rows <= MAX_CELLS;
+  return columns * rows <= MAX_CELLS;
 }
 
 /** Takes off what may be the beginning of a sequence or character: the terminal would keep it out of sight. */
