@@ -30,6 +30,7 @@ export async function joinShell(
   const leave = () => left.resolve({ done: true, value: undefined });
   const keys = json ? undefined : keysOf(io, client, { session, mode }, leave);
   const filter = createTerminalFilter();
+  let isDrawn = false;
   try {
     for (;;) {
       const next = lines.next();
@@ -41,14 +42,22 @@ export async function joinShell(
       if (!("kind" in value)) continue;
       if (value.kind === "joined") keys?.begin(value.participant);
       if (value.kind === "end") return harmless(value.why);
-      if (value.kind === "output" && !json)
-        io.stdout(filter(Buffer.from(value.bytes, "base64")).toString("utf8"));
+      if (value.kind !== "output" || json) continue;
+      // The first is the screen as it is, drawn on an empty one.
+      if (!isDrawn) io.stdout(CLEARED);
+      isDrawn = true;
+      io.stdout(filter(Buffer.from(value.bytes, "base64")).toString("utf8"));
     }
   } finally {
+    if (isDrawn) io.stdout(LEFT_BEHIND);
     keys?.stop();
     await client.abandon();
   }
 }
+
+const CLEARED = "\u001b[0m\u001b[?1049l\u001b[2J\u001b[H";
+/** Colours, the alternate screen and a hidden cursor end with the visit. */
+const LEFT_BEHIND = "\u001b[0m\u001b[?1049l\u001b[r\u001b[?25h\r\n";
 
 function keysOf(
   io: Pick<Io, "typed">,

@@ -84,7 +84,7 @@ export const joinBodySchema = z.strictObject({
   mode: z.enum(JOIN_MODES).default("observer"),
 });
 
-/** One line of what a participant sees; the first `output` is the end of what was there before. */
+/** One line of what a participant sees; the first `output` draws the screen as it is on an empty one. */
 export const terminalLineSchema = z.union([
   z.object({ kind: z.literal("joined"), participant: z.string() }),
   z.object({ kind: z.literal("size"), columns: z.number(), rows: z.number() }),

@@ -202,15 +202,6 @@ describe("a screen", () => {
     assert.equal(waits, 0);
   });
 
-  it("of no size is one of 80 by 24", async () => {
-    const screen = createScreen({ columns: 0, rows: 0 }, { keep: () => undefined });
-    screen.output(Buffer.from("ready"), () => undefined);
-    const shown = await new Promise<ShownScreen | undefined>((resolve) => screen.show(resolve));
-    assert.deepEqual([shown?.columns, shown?.rows], [80, 24]);
-    assert.match(String(shown?.bytes), /ready/);
-    screen.close();
-  });
-
   it("of a size nobody has is not kept, and nothing waits for it", async () => {
     const screen = createScreen({ columns: 1e6, rows: 1e6 }, { keep: () => assert.fail() });
     const { promise, resolve } = Promise.withResolvers<void>();

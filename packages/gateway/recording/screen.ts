@@ -65,7 +65,7 @@ class TerminalScreen implements Screen {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(size: ScreenSize, options: ScreenOptions) {
-    this.#size = sized(size);
+    this.#size = knownSize(size);
     this.#options = options;
     this.#isOver = !isKept(this.#size);
   }
@@ -85,7 +85,7 @@ class TerminalScreen implements Screen {
   }
 
   resized(given: ScreenSize): void {
-    const size = sized(given);
+    const size = knownSize(given);
     if (this.#isOver) return;
     if (isKept(size)) this.#pending.push(size);
     else this.close();
@@ -154,11 +154,6 @@ class TerminalScreen implements Screen {
     for (const callback of this.#waiting.splice(0)) callback({ ...this.#size, bytes });
     for (const onRoom of this.#room.splice(0)) onRoom();
   }
-}
-
-/** Who has no terminal and asks for one all the same (ssh -tt) names no size: programs take it for this. */
-function sized({ columns, rows }: ScreenSize): ScreenSize {
-  return columns > 0 && rows > 0 ? { columns, rows } : { columns: 80, rows: 24 };
 }
 
 /** RFC 4254 section 6.2: zero is a size that the client does not know (ssh -tt without a terminal). */
