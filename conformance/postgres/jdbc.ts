@@ -4,18 +4,18 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Program, programClient } from "./programs.ts";
 
 const JARS = process.env.CUSTODY_JAVA_SHARE ?? "/usr/share/java";
 
-function compiled(): Program | { readonly why: string } {
+/** A class with the name of its file, on the driver's path. */
+export function compiledJava(source: string): Program | { readonly why: string } {
   if (!existsSync(join(JARS, "postgresql.jar"))) return { why: "the JDBC driver is not installed" };
   if (spawnSync("javac", ["-version"]).status !== 0) return { why: "there is no Java compiler" };
   const classes = mkdtempSync(join(tmpdir(), "custody-jdbc-"));
   process.on("exit", () => rmSync(classes, { recursive: true, force: true }));
-  const source = fileURLToPath(new URL("JdbcCases.java", import.meta.url));
   const path = ["postgresql", "scram-client", "scram-common", "saslprep", "stringprep"]
     .map((name) => join(JARS, `${name}.jar`))
     .join(":");
@@ -23,8 +23,11 @@ function compiled(): Program | { readonly why: string } {
   if (done.status !== 0) return { why: done.stderr };
   return {
     command: "java",
-    args: ["-XX:TieredStopAtLevel=1", "-cp", `${path}:${classes}`, "JdbcCases"],
+    args: ["-XX:TieredStopAtLevel=1", "-cp", `${path}:${classes}`, basename(source, ".java")],
   };
 }
 
-export const jdbc = programClient("JDBC", compiled());
+export const jdbc = programClient(
+  "JDBC",
+  compiledJava(fileURLToPath(new URL("JdbcCases.java", import.meta.url))),
+);

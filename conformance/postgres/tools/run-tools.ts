@@ -3,7 +3,7 @@
 // Django 3.2, JDBC 42.5's metadata and Active Record 6.1 were recorded from a server's log; those of pgAdmin's
 // start-up, DBeaver, DataGrip and Prisma are put together after what these ask for; pgadmin.ts brings all that
 // pgAdmin's own templates browse with. Statements with parameters are prepared and described, not run. What must
-// differ is listed, with its reason.
+// differ is listed, with its reason. Then tools and frameworks themselves, where they are installed (real-tools.ts).
 
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,7 +14,10 @@ import { startGateway } from "../../support/gateway.ts";
 import { startOidcProvider } from "../../support/oidc-provider.ts";
 import { startPostgres, type TestPostgres } from "../../support/postgres-server.ts";
 import { providerConfiguration } from "../../support/provider-configuration.ts";
+import { runCases } from "../cases.ts";
+import type { Peers } from "../peers.ts";
 import { pgadminStatements } from "./pgadmin.ts";
+import { realTools } from "./real-tools.ts";
 
 const QUERIES = new URL("queries/", import.meta.url);
 const DATABASE = "test";
@@ -59,7 +62,7 @@ export async function runTools(words: readonly string[]) {
     }));
   texts.set("pgadmin-templates", pgadminStatements);
   for (const [tool, textOf] of texts) {
-    if (words.length > 0 && !words.some((word) => tool.includes(word))) continue;
+    if (!isChosen(tool, words)) continue;
     const text = textOf();
     if ("why" in text) {
       tally.skipped++;
@@ -80,7 +83,17 @@ export async function runTools(words: readonly string[]) {
     );
     for (const sentence of wrong) console.log(`           ${sentence}`);
   }
-  return tally;
+  const clients = realTools().filter(({ name }) => isChosen(name.toLowerCase(), words));
+  const real = await runCases(clients, gateway.peers);
+  return {
+    passed: tally.passed + real.passed,
+    failed: tally.failed + real.failed,
+    skipped: tally.skipped + real.skipped,
+  };
+}
+
+function isChosen(tool: string, words: readonly string[]): boolean {
+  return words.length === 0 || words.some((word) => tool.includes(word));
 }
 
 function isDifferent(statement: string): boolean {
@@ -173,13 +186,30 @@ ${providerConfiguration(provider, file("provider-ca.pem", provider.ca))}targets:
     ...["delegate", "--actor", "tool", "--target", "tools", "--account", "app"],
     ...["--actions", "sql:data", "--resources", `${DATABASE}/*`, "--ttl", "1h", "--handle"],
   ]);
+  const password = String((issued as { access_token: string }).access_token);
+  const { host, port } = server;
   const all = parts.move();
+  const own = { database: DATABASE, password: secret };
   return {
+    peers: {
+      direct: { name: "direct", host, port, user: "direct", caFile: server.caFile ?? "", ...own },
+      gateway: {
+        name: "gateway",
+        ...gateway.postgres,
+        ...own,
+        user: "tools",
+        password,
+        caFile: gateway.caFile,
+      },
+      server,
+      process: gateway,
+      [Symbol.asyncDispose]: () => all.disposeAsync(),
+    } satisfies Peers,
     direct: { ...server.connection(DATABASE), user: "direct", password: secret },
     through: {
       ...gateway.postgres,
       user: "tools",
-      password: String((issued as { access_token: string }).access_token),
+      password,
       database: DATABASE,
       ssl: { ca: readFileSync(gateway.caFile, "utf8"), servername: "localhost" },
     },
