@@ -21,8 +21,10 @@ const all = [...OPENSSH, ...OTHERS, ...PEERS, ...SHELLS, ...DOOR, ...HELD, ...SF
 const chosen = (cases: readonly SshCase[]) =>
   cases.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
 const wanted = chosen(all);
-/** Where the session is in one process and what changes comes from another. */
-const shared = chosen(HELD.map((one) => ({ ...one, name: `two processes: ${one.name}` })));
+/** Where the session is in one process and who joins it, or what changes, comes from another. */
+const shared = chosen(
+  [...SHELLS, ...HELD].map((one) => ({ ...one, name: `two processes: ${one.name}` })),
+);
 /** The gateway has to have stopped for it: always the last. */
 const EVIDENCE: SshCase = {
   name: "the whole log verifies, with an end for everything, and every recording opens",
