@@ -16,7 +16,7 @@ import { isObject, type JsonObject, parseJson } from "./json-text.ts";
 import type { OutputMasks } from "./output-masks.ts";
 import { untilRecorded } from "./recorded.ts";
 import type { SharedMasking } from "./shared-events.ts";
-import type { UpstreamResponse } from "./upstream.ts";
+import type { UpstreamResponse } from "./upstream-request.ts";
 
 /** The client's side of one answer; node:http's and node:http2's both are one. */
 export interface ClientAnswer {

@@ -16,7 +16,7 @@ import { isIP } from "node:net";
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
 import { GatewayError } from "../../base/errors.ts";
 import { FedBody } from "./answer-body.ts";
-import type { UpstreamRequest, UpstreamResponse } from "./upstream.ts";
+import type { UpstreamRequest, UpstreamResponse } from "./upstream-request.ts";
 
 export interface Http2At {
   /** `https://host:port` */

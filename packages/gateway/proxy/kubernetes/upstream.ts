@@ -10,8 +10,9 @@ import type { ConnectionOptions } from "node:tls";
 import { type Dispatcher, errors, Pool } from "undici";
 import { GatewayError } from "../../base/errors.ts";
 import type { UpstreamCredential } from "../../session/control.ts";
-import { type AnswerBody, FedBody } from "./answer-body.ts";
+import { FedBody } from "./answer-body.ts";
 import { createHttp2Upstream } from "./upstream-http2.ts";
+import type { UpstreamRequest, UpstreamResponse } from "./upstream-request.ts";
 
 export type KubernetesCredentialOf = Extract<UpstreamCredential, { kind: "kubernetes" }>;
 
@@ -21,23 +22,6 @@ export interface UpstreamAt {
   /** PEM; undefined: the system's authorities. */
   readonly ca: string | undefined;
   readonly connectTimeoutMs: number;
-}
-
-export interface UpstreamRequest {
-  readonly method: string;
-  /** Path and query exactly as they are sent. */
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Buffer | undefined;
-  readonly signal: AbortSignal;
-  /** It goes on for long and says little: many of them share a connection where the server speaks HTTP/2. */
-  readonly isWatch?: boolean;
-}
-
-export interface UpstreamResponse {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  readonly body: AnswerBody;
 }
 
 export interface Upstream extends AsyncDisposable {
