@@ -107,6 +107,17 @@ test("a command's last words count although it has its outcome", async () => {
   assert.equal(delivered(recorder).now, true, "no mode is left");
 });
 
+test("a session of more commands at once than modes are kept of is strict, not free", async () => {
+  const { disk, recorder } = await place();
+  for (let n = 0; n <= 10_000; n++)
+    recorder.begin(`r-${n}`, { mode: "bounded", aheadMs: 60_000, aheadBytes: 1 << 20 });
+  disk.stall();
+  say(recorder, "r-10000", "of the last");
+  assert.equal(delivered(recorder).now, false);
+  disk.release();
+  await delivered(recorder).ever;
+});
+
 test("what commands without a mode record is delivered while the disk stalls", async () => {
   const { disk, recorder } = await place();
   disk.stall();

@@ -46,7 +46,7 @@ interface Waiting {
 
 type Bounded = Extract<RecordingMode, { mode: "bounded" }>;
 
-/** A session has few commands at a time; a caller that ends none loses no memory, and stays bound. */
+/** A session has few commands at a time; one with more than these at once is strict from there on. */
 const MAX_MODES = 10_000;
 
 export function createAhead(deps: AheadDeps): Ahead {
@@ -56,6 +56,8 @@ export function createAhead(deps: AheadDeps): Ahead {
 class AheadOfDisk implements Ahead {
   readonly #deps: AheadDeps;
   readonly #modes = new Map<string, RecordingMode>();
+  /** Modes of more commands than are kept: nobody knows any more which is whose. */
+  #isOverfull = false;
   #recorded = 0;
   /** Known to be on disk. */
   #durable = 0;
@@ -78,6 +80,7 @@ class AheadOfDisk implements Ahead {
 
   begin(requestId: string, mode: RecordingMode): void {
     if (this.#modes.size < MAX_MODES) this.#modes.set(requestId, mode);
+    else this.#isOverfull = true;
   }
 
   finish(requestId: string): void {
@@ -89,9 +92,9 @@ class AheadOfDisk implements Ahead {
   }
 
   mark(requestId: string): void {
-    if (this.#modes.size === 0) return;
+    if (this.#modes.size === 0 && !this.#isOverfull) return;
     const mode = this.#modes.get(requestId);
-    if (mode?.mode === "strict") this.#strictPlace = this.#recorded;
+    if (this.#isOverfull || mode?.mode === "strict") this.#strictPlace = this.#recorded;
     else if (mode !== undefined) this.#markBounded(mode);
   }
 
