@@ -38,6 +38,8 @@ interface Leased {
   readonly login: StandingLogin;
   readonly user: string;
   processId: number | undefined;
+  /** Its backend is being ended: it is known by its role, which is dropped after that. */
+  ending: Promise<void> | undefined;
 }
 
 interface RoleMaker extends SessionRoleDeps {
@@ -72,18 +74,13 @@ export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
         const password = await deps.resolveSecret(credential.password);
         const { user } = credential;
         const login = target.catalogue;
-        leased.set(sessionId, { target, login, user, processId: undefined });
+        leased.set(sessionId, leasedOf(target, login, user));
         return lease(leased, sessionId, user, password, async () => undefined);
       }
       const user = await createRole(maker, request, credential);
       if (maker.uncleared.has(placeOf(target, credential)))
         void clearLeftovers(maker, target, credential);
-      leased.set(sessionId, {
-        target,
-        login: credential.admin,
-        user: user.name,
-        processId: undefined,
-      });
+      leased.set(sessionId, leasedOf(target, credential.admin, user.name));
       return lease(leased, sessionId, user.name, user.password, () =>
         drop(target, credential, user.name),
       );
@@ -97,7 +94,12 @@ export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
         if (list === undefined) byTarget.set(one.target.name, [one]);
         else list.push(one);
       }
-      await Promise.all([...byTarget.values()].map((batch) => terminate(deps, batch)));
+      const endings = [...byTarget.values()].map((batch) => {
+        const ending = terminate(deps, batch);
+        for (const one of batch) one.ending = ending;
+        return ending;
+      });
+      await Promise.all(endings);
     },
     async clearLeftovers(targets) {
       for (const target of targets)
@@ -105,6 +107,10 @@ export function createPostgresBroker(deps: SessionRoleDeps): PostgresBroker {
           if (credential.kind === "session-role") await clearLeftovers(maker, target, credential);
     },
   };
+}
+
+function leasedOf(target: PostgresTarget, login: StandingLogin, user: string): Leased {
+  return { target, login, user, processId: undefined, ending: undefined };
 }
 
 function lease(
@@ -122,8 +128,9 @@ function lease(
       if (one !== undefined) one.processId = processId;
     },
     release() {
+      const ending = leased.get(sessionId)?.ending;
       leased.delete(sessionId);
-      released ??= release();
+      released ??= ending === undefined ? release() : ending.then(release);
       return released;
     },
   };
