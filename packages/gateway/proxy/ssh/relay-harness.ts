@@ -56,7 +56,7 @@ export async function staged(
       ...{ hostAuthorities: [], hostNames: [], accounts: [], tags: {} },
     },
     { kind: "password", user: "web", password: new Secret("geheim") },
-    { clock: systemClock, connectTimeoutMs: 5000, software: "OpenSSH_test", log },
+    { clock: systemClock, connectTimeoutMs: 60_000, software: "OpenSSH_test", log },
   );
   const [door, wire] = await pairOfSockets();
   parts.defer(() => void wire.destroy());
