@@ -176,7 +176,7 @@ const PARAMETERS: readonly Raw[] = [
   "exec?command=id&user=root",
   "exec",
   "exec?command",
-  "exec?command=sh&command=-c&command=id",
+  "exec?command=sh&command=-c&command=%24(id)",
   "exec/?command=%00",
   "exec/x?command=id",
   "attach?command=id",
