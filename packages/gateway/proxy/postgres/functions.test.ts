@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { startPostgres } from "../../../../conformance/support/postgres-server.ts";
+import {
+  startPostgres,
+  type TestPostgres,
+} from "../../../../conformance/support/postgres-server.ts";
 import { openShop, type Shop } from "./classify-fixture.ts";
 import { PURE_FUNCTIONS, SESSION_FUNCTIONS, VOLATILE_FUNCTIONS } from "./functions-builtin.ts";
 
+let server: TestPostgres;
 let shop: Shop;
 before(async () => {
-  shop = await openShop(await startPostgres({ databases: ["shop"] }));
+  server = await startPostgres({ databases: ["shop"] });
+  shop = await openShop(server);
 });
 after(async () => {
   await shop[Symbol.asyncDispose]();
@@ -73,4 +78,25 @@ test("a function of the system that is on no list is refused, whatever it is", a
     judged++;
   }
   assert.ok(judged > 100);
+});
+
+test("compiled functions of extensions that run text as SQL, elsewhere or later, are unsafe", async () => {
+  // As the extensions declare them, but for what they do.
+  await server.query(
+    "shop",
+    `create schema cron;
+     create function cron.schedule(int, int) returns int language internal as 'int4pl';
+     create function pg_background_launch(int, int) returns int language internal as 'int4pl';
+     create function pgr_dijkstra(int, int) returns int language internal as 'int4pl';
+     create function plain(int, int) returns int language internal as 'int4pl';`,
+  );
+  await shop.classifier.refresh();
+  const unsafe = (call: string) => {
+    const plan = shop.classify(`SELECT ${call}(1, 2)`);
+    assert.ok(!("unclassified" in plan), call);
+    return plan.operation.effects.some((effect) => effect.action === "sql:unsafe_io");
+  };
+  for (const call of ["cron.schedule", "pg_background_launch", "pgr_dijkstra"])
+    assert.equal(unsafe(call), true, call);
+  assert.equal(unsafe("plain"), false);
 });

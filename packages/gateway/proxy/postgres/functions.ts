@@ -33,7 +33,9 @@ import { judgeSetting, mayShow } from "./settings.ts";
 
 /** Extensions' functions that reach files, networks or run text as SQL, whatever their schema. */
 const UNSAFE_ANYWHERE =
-  /^(dblink|lo_|lowrite$|loread$|pg_file_|pg_read_|pg_ls_|postgres_fdw_|crosstab|connectby|query_to_|cursor_to_xml|table_to_xml|schema_to_xml|database_to_xml|xpath_table|get_raw_page|heap_page|tuple_data_split|bt_page|pg_get_wal_|pg_walinspect|ts_stat|ts_rewrite|http_|pg_logdir)/;
+  /^(dblink|lo_|lowrite$|loread$|pg_file_|pg_read_|pg_ls_|postgres_fdw_|crosstab|connectby|query_to_|cursor_to_xml|table_to_xml|schema_to_xml|database_to_xml|xpath_table|get_raw_page|heap_page|tuple_data_split|bt_page|pg_get_wal_|pg_walinspect|ts_stat|ts_rewrite|http_|http$|pg_logdir|_?pgr_|pg_background_|run_command_on_|master_run_on_|aws_)/;
+/** Extensions that keep theirs, by names that say little, in a schema of their own. */
+const UNSAFE_SCHEMAS = new Set(["cron", "net", "pglogical", "spock", "aws_s3", "aws_lambda"]);
 
 /** FirstNormalObjectId: below it are the server's own objects. */
 const FIRST_NORMAL_OID = 16_384;
@@ -102,7 +104,8 @@ function addExecuteEffect(context: Context, candidate: FunctionInfo): void {
   }
   context.volatile = true;
   context.effects.add("execute", resource);
-  if (UNSAFE_ANYWHERE.test(candidate.name)) context.effects.add("unsafe_io", resource);
+  if (UNSAFE_ANYWHERE.test(candidate.name) || UNSAFE_SCHEMAS.has(candidate.schema))
+    context.effects.add("unsafe_io", resource);
   if (COMPILED.has(candidate.language)) return;
   touchEverything(context);
   context.changesSettings = true;
