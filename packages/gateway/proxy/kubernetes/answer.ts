@@ -21,7 +21,7 @@ import type { UpstreamResponse } from "./upstream-request.ts";
 /** The client's side of one answer; node:http's and node:http2's both are one. */
 export interface ClientAnswer {
   writeHead(status: number, headers: Record<string, string | string[]>): unknown;
-  write(chunk: Buffer): boolean;
+  write(chunk: Buffer, written?: () => void): boolean;
   end(chunk?: Buffer): unknown;
   destroy(error?: Error): unknown;
   once(event: "drain" | "close", listener: () => void): unknown;
@@ -67,6 +67,11 @@ const LIST_MEMBERS = new Set(["kind", "apiVersion", "metadata", "columnDefinitio
 /** ListMeta; an object that has items of its own has annotations besides. */
 const LIST_META = new Set(["resourceVersion", "continue", "remainingItemCount", "selfLink"]);
 const EMPTY = Buffer.alloc(0);
+/**
+ * Of a list, on its way to a client: a wait for each chunk would leave the API server idle while the client
+ * reads, and the client while the API server is asked for more. Watches stay by node's 16 KiB: there are many.
+ */
+const LIST_AHEAD_BYTES = 256 << 10;
 
 /** Throws GatewayError "target_unavailable" while nothing was sent, and whatever broke it afterwards. */
 export async function relayAnswer(
@@ -267,6 +272,8 @@ class Out {
   readonly #plan: AnswerPlan;
   #isNoted = false;
   #hasEnded = false;
+  /** Written, and not with the kernel yet. */
+  #ahead = 0;
 
   constructor(answer: UpstreamResponse, client: ClientAnswer, plan: AnswerPlan) {
     this.#answer = answer;
@@ -334,10 +341,20 @@ class Out {
   #hand(chunk: Buffer, isLast: boolean): Promise<void> | undefined {
     if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
     this.#writeHead(isLast && chunk.length > 0 ? chunk.length : undefined);
-    if (!isLast) return this.#client.write(chunk) ? undefined : this.#drained();
+    if (!isLast) return this.#write(chunk);
     this.#hasEnded = true;
     this.#client.end(chunk);
     return undefined;
+  }
+
+  #write(chunk: Buffer): Promise<void> | undefined {
+    if (this.#plan.form !== "objects")
+      return this.#client.write(chunk) ? undefined : this.#drained();
+    this.#ahead += chunk.length;
+    const isTaken = this.#client.write(chunk, () => {
+      this.#ahead -= chunk.length;
+    });
+    return isTaken || this.#ahead <= LIST_AHEAD_BYTES ? undefined : this.#drained();
   }
 
   async #drained(): Promise<void> {
