@@ -1,8 +1,8 @@
 // Kubernetes through the gateway against the API server direct, `kubectl proxy` and nginx where this machine
 // has one (Debian's, or the one CUSTODY_NGINX names), all in one run: `npm run bench:kubernetes [-- --json]`;
 // the words gets, lists, memory, watches and execs choose, `--watches=` how many. nginx speaks TLS to both sides, as
-// the gateway does. Figures
-// of a small machine on which the API server, the gateway and the clients share the cores; the ratios count.
+// the gateway does. Figures of a small machine on which the API server, the gateway and the clients share the cores;
+// the ratios count.
 // CUSTODY_PROFILE names a folder for a profile of the gateway (`--cpu-prof`).
 
 import { randomBytes } from "node:crypto";

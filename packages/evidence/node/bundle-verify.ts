@@ -207,7 +207,9 @@ function checkRecords(
     if (record.index <= last) problems.push(`${name}: it comes twice or out of order`);
     last = record.index;
     if (!isMember(placed.leaf) && !namesPolicies(placed.leaf, versions))
-      problems.push(`${name}: it does not belong to ${scopeText(scope)}`);
+      problems.push(
+        `${name}: it does not belong to ${scopeText(scope)}, which manifest.json is about`,
+      );
     if (trees === undefined) continue;
     if (isIncluded(record, trees)) included += 1;
     else problems.push(`${name}: it was altered, or is not of this log: its proof does not hold`);

@@ -76,7 +76,7 @@ test("bytes count as they come from the server", async () => {
 
 test("COPY TO is a result too", async () => {
   await using client = await open();
-  const copy = `copy (${series(100_000, "rows=2")}) to stdout`;
+  const copy = `copy (${series(2_000_000, "rows=2")}) to stdout`;
   const seen = await converse(client, [query(copy)], 1);
   assert.deepEqual(seen, ["H", "d", "d", "E:53400", "Z:I"]);
 });
