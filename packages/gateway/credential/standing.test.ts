@@ -72,6 +72,17 @@ test("what is urgent waits for nothing that the common connection does, and its 
   assert.equal(one, 1);
 });
 
+test("its statements are never compiled: the catalogue's would take ten times as long", async () => {
+  const { target, login, secret } = place();
+  await using standing = openStandingConnections({
+    resolveSecret: async () => secret,
+    connectTimeoutMs: 10_000,
+    queryTimeoutMs: 10_000,
+  });
+  const [row] = await standing.query(target, login, "shop", "show jit");
+  assert.deepEqual(row, { jit: "off" });
+});
+
 async function sleeping(): Promise<boolean> {
   const rows = await postgres.query(
     "shop",
