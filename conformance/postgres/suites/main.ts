@@ -6,7 +6,9 @@
 // Transparent must come out as direct does, test by test. Permissive, with everything permitted that policies
 // can permit, and enforcing, under the policies as shipped, both with a class on a column, must differ where
 // expected-<profile>.json says so and for the kind of reason it says (reasons.ts), and no more. `--write` writes
-// what the suites that are run come to anew; one of which nothing is written is skipped. Builds the programs first (build.ts). The last line is `N passed, N failed, N skipped`.
+// what the suites that are run come to anew; one of which nothing is written is skipped. `--keep` leaves what
+// the programs wrote, their differences too. Builds the programs first (build.ts). The last line is `N passed,
+// N failed, N skipped`.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { buildSuites, missingForSuites } from "./build.ts";
@@ -20,6 +22,7 @@ const suites = SUITES.filter(
   (suite) => words.includes(suite) || !SUITES.some((one) => words.includes(one)),
 );
 const isWriting = process.argv.includes("--write");
+const keepsOutput = process.argv.includes("--keep");
 const expectedFile = (profile: Profile) => new URL(`expected-${profile}.json`, import.meta.url);
 
 const missing = missingForSuites();
@@ -32,7 +35,7 @@ console.log(`PostgreSQL ${build.version}, programs in ${build.source}`);
 
 async function through(profile: Profile, chosen: readonly string[]): Promise<SuiteResult> {
   await using stage = await openSuiteStage(profile, build.installation);
-  const result = await runSuites(build, stage.door, chosen);
+  const result = await runSuites(build, stage.door, chosen, keepsOutput);
   const ok = [...result.tests.values()].filter((said) => said === "ok").length;
   console.log(`${profile}: ${ok} of ${result.tests.size} as expected, ${result.seconds} s`);
   return result;

@@ -25,6 +25,8 @@ export async function runSuites(
   build: SuiteBuild,
   door: SuiteDoor,
   suites: readonly string[],
+  /** What the programs wrote stays, to be read. */
+  keepsOutput: boolean,
 ): Promise<SuiteResult> {
   const startedMs = performance.now();
   const folder = mkdtempSync(join(tmpdir(), "custody-suite-output-"));
@@ -52,7 +54,8 @@ export async function runSuites(
     }
     if (wants("libpq_pipeline")) await pipelines(build, door, tests);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    if (keepsOutput) console.log(`what the programs wrote is kept in ${folder}`);
+    else rmSync(folder, { recursive: true, force: true });
   }
   return { tests, seconds: Math.round((performance.now() - startedMs) / 1000) };
 }
