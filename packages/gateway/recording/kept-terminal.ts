@@ -2,7 +2,11 @@
 // screens cell by cell, then what sequences still to come depend on: modes, scrolling region, character set,
 // colours, saved cursor. Of these what the library does not tell is watched on its way.
 //
-// Who owns the state: one a screen (screen.ts).
+// What it reads was written by whoever runs a program at the target, and few bytes may ask for much: it reads in
+// a thread of its own (terminal-thread.ts), in pieces between which other terminals have their turn, and nothing
+// is repeated more often than the screen has cells.
+//
+// Who owns the state: one a screen, in the thread.
 
 import type { IBuffer, IBufferCell, Terminal } from "@xterm/headless";
 
@@ -11,10 +15,13 @@ export interface TerminalSize {
   readonly rows: number;
 }
 
+export type Came = Uint8Array | TerminalSize;
+
 export interface KeptTerminal {
   readonly size: TerminalSize;
-  take(came: Buffer | TerminalSize): Promise<void>;
-  drawn(): Buffer;
+  /** Rejects when there is no end to what the screen shows. */
+  take(came: Came): Promise<void>;
+  drawn(): string;
   close(): void;
 }
 
@@ -30,27 +37,82 @@ const SHOWN_MODES = [
 const MOUSE = { none: "", x10: "?9h", vt200: "?1000h", drag: "?1002h", any: "?1003h" } as const;
 /** Colours and looks set one by one; a program that goes on for ever sets all of them anew. */
 const MAX_LOOKS = 256;
+/** What is read in one turn. Clearing a large screen costs a millisecond, and is asked for by four bytes. */
+const PIECE_BYTES = 2048;
+/** A cell holds any number of accents. */
+const MAX_DRAWN_CHARACTERS = 8 << 20;
+/** Repeated so often as their first parameter says, 2,147,483,647 times if it says so. */
+const REPEATED = ["b", "I", "L", "M", "S", "T", "Z"].map((final) => ({ final }));
+/** Columns put in, taken out and moved. */
+const COLUMNS = [
+  ...["@", "A"].map((final) => ({ intermediates: " ", final })),
+  ...["}", "~"].map((final) => ({ intermediates: "'", final })),
+];
 
-export async function openTerminal({ columns, rows }: TerminalSize): Promise<KeptTerminal> {
+/** `progressed`: after each piece. */
+export async function openTerminal(
+  { columns, rows }: TerminalSize,
+  progressed: () => void,
+): Promise<KeptTerminal> {
   // CommonJS, whose names cannot be imported; and megabytes that most processes never need.
   const { default: headless } = await import("@xterm/headless");
   const options = { cols: columns, rows, scrollback: 0, allowProposedApi: true };
   const terminal = new headless.Terminal({ ...options, logLevel: "off" });
+  boundRepeats(terminal);
   const unseen = watchUnseen(terminal);
   return {
     get size() {
       return { columns: terminal.cols, rows: terminal.rows };
     },
     async take(came) {
-      if (Buffer.isBuffer(came)) await new Promise<void>((done) => terminal.write(came, done));
+      if (came instanceof Uint8Array) await write(terminal, came, progressed);
       else {
         terminal.resize(came.columns, came.rows);
         unseen.resized();
       }
     },
-    drawn: () => Buffer.from(draw(terminal, unseen), "utf8"),
+    drawn() {
+      const text = draw(terminal, unseen);
+      if (text.length > MAX_DRAWN_CHARACTERS) throw new RangeError("the screen is too large");
+      return text;
+    },
     close: () => terminal.dispose(),
   };
+}
+
+/** All pieces at once: the library gives up its turn between them when it has taken long enough. */
+function write(terminal: Terminal, bytes: Uint8Array, progressed: () => void): Promise<void> {
+  return new Promise((done) => {
+    for (let at = 0; at < bytes.length; at += PIECE_BYTES)
+      terminal.write(bytes.subarray(at, at + PIECE_BYTES), progressed);
+    terminal.write("", done);
+  });
+}
+
+/** The library's own parser. Its public one gives handlers a copy of the parameters, which changes nothing. */
+interface OwnParser {
+  readonly _core: {
+    readonly _inputHandler: {
+      readonly _parser: {
+        registerCsiHandler(
+          sequence: { readonly intermediates?: string; readonly final: string },
+          handler: (parameters: { readonly params: Int32Array }) => boolean,
+        ): void;
+      };
+    };
+  };
+}
+
+/** More than fills the screen shows no more than that. */
+function boundRepeats(terminal: Terminal): void {
+  const parser = (terminal as unknown as OwnParser)._core._inputHandler._parser;
+  for (const sequence of [...REPEATED, ...COLUMNS])
+    parser.registerCsiHandler(sequence, ({ params }) => {
+      const { cols, rows } = terminal;
+      const most = sequence.final === "b" ? cols * rows : Math.max(cols, rows);
+      params[0] = Math.min(params[0] ?? 0, most);
+      return false;
+    });
 }
 
 interface SavedCursor {

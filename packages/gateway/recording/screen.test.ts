@@ -211,6 +211,68 @@ describe("a screen", () => {
   });
 });
 
+describe("what is written by who means no good", () => {
+  const MOST = "2147483647";
+  const repeats = [..."bILMSTZ", " @", " A", "'}", "'~"];
+
+  for (const final of repeats)
+    it(`shows what fills the screen and no more: CSI ${MOST} ${final}`, async () => {
+      const around = (count: string) => [
+        Buffer.from(`abc\r\n\td${CSI}${count}${final}${"e".repeat(300)}`),
+      ];
+      const shown = await shownAt(around(MOST));
+      assert.ok(shown !== undefined, "it is kept");
+      const most = final === "b" ? SIZE.columns * SIZE.rows : SIZE.columns;
+      assert.deepEqual(await seen(SIZE, [shown.bytes]), await seen(SIZE, around(String(most))));
+    });
+
+  it("keeps nothing of a screen without an end: a cell takes any number of accents", async () => {
+    const screen = createScreen(SIZE, { keep: () => undefined, everyBytes: 1 << 30 });
+    screen.output(Buffer.from("e"), () => undefined);
+    for (let mebibyte = 0; mebibyte < 17; mebibyte++) {
+      screen.output(Buffer.from("\u0301".repeat(512 << 10)), () => undefined);
+      await new Promise((done) => screen.show(done));
+    }
+    assert.equal(await new Promise((done) => screen.show(done)), undefined);
+    const other = await shownAt([Buffer.from("others are")]);
+    assert.match(String(other?.bytes), /others are/);
+  });
+
+  it("takes a size that changes all the time, and pieces of a byte, as what they come to", async () => {
+    const screen = createScreen(SIZE, { keep: () => undefined, everyBytes: 1 << 30 });
+    for (let rows = 10; rows < 400_010; rows++)
+      screen.resized({ columns: 40, rows: 10 + (rows % 11) });
+    let waits = 0;
+    for (let byte = 0; byte < 30_000; byte++) {
+      waits++;
+      screen.output(Buffer.from("y"), () => void waits--);
+    }
+    assert.ok(waits > 0, "pieces are counted, not their bytes alone");
+    const shown = await new Promise<ShownScreen | undefined>((resolve) => screen.show(resolve));
+    assert.deepEqual([shown?.columns, shown?.rows], [40, 10 + (400_009 % 11)]);
+    assert.equal(waits, 0);
+    screen.close();
+  });
+
+  it("is kept less often where a screen takes more than what was written", async () => {
+    let kept = 0;
+    const screen = createScreen(SIZE, {
+      ...{ everyBytes: 1000, everyMs: 1 << 30 },
+      keep: () => void kept++,
+    });
+    const looks = Array.from({ length: 1900 }, (_, at) => `${CSI}48;2;${at % 256};7;9m#`).join("");
+    const read = async (text: string) => {
+      screen.output(Buffer.from(text), () => undefined);
+      await new Promise((done) => screen.show(done));
+    };
+    await read(looks);
+    assert.equal(kept, 1);
+    for (let at = 0; at < 20; at++) await read("z\r".repeat(500));
+    assert.equal(kept, 1, "twenty thousand bytes, and a screen of thirty thousand");
+    screen.close();
+  });
+});
+
 it("a terminal whose client knows no size is kept as one of the usual size", async () => {
   const screen = createScreen({ columns: 0, rows: 0 }, { keep: () => undefined });
   screen.output(Buffer.from("ready\r\n"), () => undefined);

@@ -3,14 +3,15 @@
 // in one go, when a screen is due; what comes while it reads is appended as it came, so that what is given is
 // exact at that place.
 //
+// What is shown is bounded by what was written, whoever writes it: sizes nobody has are not kept, a screen is not
+// kept more often than it is worth, and a terminal that fails or takes for ever is one that is not kept.
+//
 // Who owns the state: one a terminal that is recorded whole, its channel's.
 
-import { type KeptTerminal, openTerminal } from "./kept-terminal.ts";
+import type { Came, TerminalSize } from "./kept-terminal.ts";
+import { openTerminal, type ReadTerminal } from "./terminals.ts";
 
-export interface ScreenSize {
-  readonly columns: number;
-  readonly rows: number;
-}
+export type ScreenSize = TerminalSize;
 
 /** `bytes` draw it on a terminal of this size that was reset. */
 export interface ShownScreen extends ScreenSize {
@@ -36,9 +37,14 @@ export interface ScreenOptions {
 const EVERY_BYTES = 256 << 10;
 const EVERY_MS = 10_000;
 const MAX_PENDING_BYTES = 1 << 20;
+const MAX_PENDING_PIECES = 8192;
 const MAX_APPENDED_BYTES = 32 << 10;
 /** Of cells: a terminal of any size can be asked for, and costs 12 bytes each. */
 const MAX_CELLS = 100_000;
+/** Lines are put in and taken out one by one. */
+const MAX_ROWS = 500;
+/** A screen that takes more than what came since the last is not worth its place in the recording. */
+const WORTH = 16;
 /** An escape sequence that may not have come to its end is not longer. */
 const MAX_SEQUENCE_BYTES = 256;
 const ESCAPE = 0x1b;
@@ -48,12 +54,11 @@ export function createScreen(size: ScreenSize, options: ScreenOptions): Screen {
   return new TerminalScreen(size, options);
 }
 
-type Came = Buffer | ScreenSize;
-
 class TerminalScreen implements Screen {
   readonly #options: ScreenOptions;
   #size: ScreenSize;
-  #terminal: KeptTerminal | undefined;
+  #terminal: ReadTerminal | undefined;
+  #lastBytes = 0;
   /** What the terminal has not read yet. */
   #pending: Came[] = [];
   #pendingBytes = 0;
@@ -78,17 +83,23 @@ class TerminalScreen implements Screen {
     this.#pending.push(bytes);
     this.#pendingBytes += bytes.length;
     this.#sinceBytes += bytes.length;
-    if (this.#sinceBytes >= (this.#options.everyBytes ?? EVERY_BYTES)) this.#keep();
-    else this.#timer ??= setTimeout(() => this.#keep(), this.#options.everyMs ?? EVERY_MS).unref();
-    if (this.#pendingBytes <= MAX_PENDING_BYTES) onRoom();
+    const most = Math.max(this.#options.everyBytes ?? EVERY_BYTES, 4 * this.#lastBytes);
+    if (this.#sinceBytes >= most || this.#pending.length > MAX_PENDING_PIECES) this.#keep();
+    else this.#timer ??= setTimeout(() => this.#due(), this.#options.everyMs ?? EVERY_MS).unref();
+    if (this.#pendingBytes <= MAX_PENDING_BYTES && this.#pending.length <= MAX_PENDING_PIECES)
+      onRoom();
     else this.#room.push(onRoom);
   }
 
   resized(given: ScreenSize): void {
     const size = knownSize(given);
     if (this.#isOver) return;
-    if (isKept(size)) this.#pending.push(size);
-    else this.close();
+    if (!isKept(size)) this.close();
+    else {
+      // Of sizes that nothing was written at the last is as good as all.
+      if (isSize(this.#pending.at(-1))) this.#pending.pop();
+      this.#pending.push(size);
+    }
   }
 
   show(callback: (screen: ShownScreen | undefined) => void): void {
@@ -109,6 +120,11 @@ class TerminalScreen implements Screen {
     for (const onRoom of this.#room.splice(0)) onRoom();
   }
 
+  #due(): void {
+    this.#timer = undefined;
+    if (this.#sinceBytes * WORTH >= this.#lastBytes) this.#keep();
+  }
+
   #keep(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -120,7 +136,7 @@ class TerminalScreen implements Screen {
 
   /** A size cannot be, and much is better read: no more comes than there is room for. */
   get #canBeAppended(): boolean {
-    return this.#pendingBytes <= MAX_APPENDED_BYTES && this.#pending.every(Buffer.isBuffer);
+    return this.#pendingBytes <= MAX_APPENDED_BYTES && !this.#pending.some(isSize);
   }
 
   /** Never rejects: a terminal that fails is one that is not kept. */
@@ -128,30 +144,29 @@ class TerminalScreen implements Screen {
     if (this.#isReading) return;
     this.#isReading = true;
     try {
-      this.#terminal ??= await openTerminal(this.#size);
+      this.#terminal ??= openTerminal(this.#size);
+      let shown: ShownScreen;
       do {
         const came = this.#pending;
         const rest = takeUnfinished(came);
         this.#pending = rest === undefined ? [] : [rest];
         this.#pendingBytes = rest?.length ?? 0;
-        for (const one of came) if (!this.#isOver) await this.#terminal.take(one);
+        shown = await this.#terminal.read(came);
       } while (!this.#isOver && !this.#canBeAppended);
       this.#isReading = false;
-      this.#tell(this.#terminal);
+      this.#tell(shown);
     } catch {
       this.close();
     }
   }
 
-  #tell(terminal: KeptTerminal): void {
-    if (this.#isOver) {
-      terminal.close();
-      return;
-    }
-    this.#size = terminal.size;
-    const appended = this.#pending.filter((one) => Buffer.isBuffer(one));
-    const bytes = Buffer.concat([terminal.drawn(), ...appended]);
-    for (const callback of this.#waiting.splice(0)) callback({ ...this.#size, bytes });
+  #tell({ bytes, columns, rows }: ShownScreen): void {
+    if (this.#isOver) return;
+    this.#size = { columns, rows };
+    this.#lastBytes = bytes.length;
+    const appended = this.#pending.filter((one) => one instanceof Uint8Array);
+    const shown = { ...this.#size, bytes: Buffer.concat([bytes, ...appended]) };
+    for (const callback of this.#waiting.splice(0)) callback(shown);
     for (const onRoom of this.#room.splice(0)) onRoom();
   }
 }
@@ -162,13 +177,17 @@ function knownSize({ columns, rows }: ScreenSize): ScreenSize {
 }
 
 function isKept({ columns, rows }: ScreenSize): boolean {
-  return columns * rows <= MAX_CELLS;
+  return columns * rows <= MAX_CELLS && rows <= MAX_ROWS;
+}
+
+function isSize(came: Came | undefined): came is ScreenSize {
+  return came !== undefined && !(came instanceof Uint8Array);
 }
 
 /** Takes off what may be the beginning of a sequence or character: the terminal would keep it out of sight. */
-function takeUnfinished(came: Came[]): Buffer | undefined {
+function takeUnfinished(came: Came[]): Uint8Array | undefined {
   const last = came.at(-1);
-  if (!Buffer.isBuffer(last)) return undefined;
+  if (last === undefined || isSize(last)) return undefined;
   const tail = last.subarray(-MAX_SEQUENCE_BYTES);
   let at = tail.lastIndexOf(ESCAPE);
   if (at < 0) {
