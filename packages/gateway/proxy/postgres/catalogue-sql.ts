@@ -1,4 +1,4 @@
-// What is asked of a target's catalogue: one statement a part of the snapshot (catalogue.ts), and the mark
+// What is asked of a target's catalogue: one statement for all parts of the snapshot (catalogue.ts), and the mark
 // that is another text whenever somebody defined something.
 
 import { BOUND_SETTINGS } from "./settings.ts";
@@ -24,7 +24,10 @@ const CODE_TYPES = `WITH RECURSIVE made(oid) AS (
         WHERE a.atttypid = made.oid AND a.attnum > 0 AND k.reltype <> 0) n
   )`;
 
-export const CATALOGUE_SQL = {
+export type Part = keyof typeof WHOLE | HalvedPart;
+export type HalvedPart = keyof typeof HALVED;
+
+const WHOLE = {
   // A role's own settings are the gateway's: session roles have none but their role.
   bounds: `SELECT s.name, coalesce((SELECT substr(c, strpos(c, '=') + 1)
         FROM pg_catalog.pg_db_role_setting d JOIN pg_catalog.pg_database b ON b.oid = d.setdatabase
@@ -35,24 +38,6 @@ export const CATALOGUE_SQL = {
     WHERE s.name IN (${BOUND_SETTINGS.map((name) => `'${name}'`).join(", ")}) ORDER BY 1`,
   settings: `SELECT current_setting('server_version_num')::int4 AS version, current_database()::text AS database`,
   schemas: `SELECT nspname::text AS name FROM pg_catalog.pg_namespace ORDER BY oid`,
-  relations: `SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
-      c.relkind::text AS kind, c.reltype::int8 AS row_type, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
-      c.relispartition AS partition,
-      CASE WHEN c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog','information_schema')
-        THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
-      CASE WHEN c.relkind IN ('v','m') AND c.oid >= 16384 THEN (SELECT string_agg(r.xmin::text, ',' ORDER BY r.oid)
-        FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) END AS mark,
-      (SELECT count(*)::int4 FROM pg_catalog.pg_trigger t
-        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS triggers
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind <> 't' ORDER BY c.oid`,
-  columns: `SELECT a.attrelid::int8 AS relation, a.attnum::int4 AS attribute, a.attname::text AS name,
-      a.atttypid::int8 AS type,
-      CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS generated
-    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('t','i','I')
-    ORDER BY a.attrelid, a.attnum`,
   inheritance: `SELECT inhrelid::int8 AS child, inhparent::int8 AS parent
     FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno`,
   references: `SELECT confrelid::int8 AS referenced, conrelid::int8 AS referencing,
@@ -95,7 +80,59 @@ export const CATALOGUE_SQL = {
           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid > 0
     ) u(attribute)
     WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid >= 16384 GROUP BY 1, 2 ORDER BY 1, 2`,
-  functions: `SELECT p.oid::int8 AS oid, n.nspname::text AS schema, p.proname::text AS name,
+  operators: `SELECT n.nspname::text AS schema, o.oprname::text AS name,
+      pn.nspname::text AS function_schema, p.proname::text AS function_name
+    FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+    JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE o.oid >= 16384 ORDER BY o.oid`,
+  casts: `SELECT n.nspname::text AS schema, t.typname::text AS name,
+      pn.nspname::text AS function_schema, p.proname::text AS function_name,
+      c.castsource::int8 AS source, c.castcontext <> 'e' AS unasked, p.oid::int8 AS function
+    FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE c.oid >= 16384 ORDER BY c.oid`,
+} as const;
+
+type Half = (oid: string) => string;
+
+/** Of the system's objects and of those somebody made. */
+const HALVES: Readonly<Record<"system" | "own", Half>> = {
+  system: (oid) => `${oid} < ${OWN}`,
+  own: (oid) => `${oid} >= ${OWN}`,
+};
+
+/**
+ * The large parts, of which most rows are the system's and stay what they are while SYSTEM_MARK does: those are
+ * kept (catalogue.ts).
+ */
+const HALVED = {
+  relations: (
+    half,
+  ) => `SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
+      c.relkind::text AS kind, c.reltype::int8 AS row_type, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
+      c.relispartition AS partition,
+      CASE WHEN c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog','information_schema')
+        THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
+      CASE WHEN c.relkind IN ('v','m') AND c.oid >= 16384 THEN (SELECT string_agg(r.xmin::text, ',' ORDER BY r.oid)
+        FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) END AS mark,
+      (SELECT count(*)::int4 FROM pg_catalog.pg_trigger t
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS triggers
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind <> 't' AND ${half("c.oid")} ORDER BY c.oid`,
+  columns: (
+    half,
+  ) => `SELECT a.attrelid::int8 AS relation, a.attnum::int4 AS attribute, a.attname::text AS name,
+      a.atttypid::int8 AS type,
+      CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS generated
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('t','i','I')
+      AND ${half("a.attrelid")}
+    ORDER BY a.attrelid, a.attnum`,
+  functions: (
+    half,
+  ) => `SELECT p.oid::int8 AS oid, n.nspname::text AS schema, p.proname::text AS name,
       coalesce(f.language, l.lanname)::text AS language, p.provolatile::text AS volatility, p.prokind::text AS kind,
       p.prosecdef AS definer, p.pronargs::int4 AS inputs, p.pronargdefaults::int4 AS defaults,
       p.provariadic <> 0 AS variadic, p.proretset AS set,
@@ -116,23 +153,32 @@ export const CATALOGUE_SQL = {
       JOIN pg_catalog.pg_proc i ON i.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
         a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[])
       JOIN pg_catalog.pg_language il ON il.oid = i.prolang AND il.lanname NOT IN ('internal', 'c')
-      WHERE a.aggfnoid = p.oid AND p.oid >= 16384) f ON p.prokind = 'a' ORDER BY p.oid`,
-  types: `SELECT t.oid::int8 AS oid, n.nspname::text AS schema, t.typname::text AS name,
+      WHERE a.aggfnoid = p.oid AND p.oid >= 16384) f ON p.prokind = 'a'
+    WHERE ${half("p.oid")} ORDER BY p.oid`,
+  types: (half) => `SELECT t.oid::int8 AS oid, n.nspname::text AS schema, t.typname::text AS name,
       t.typtype::text AS kind
-    FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace ORDER BY t.oid`,
-  operators: `SELECT n.nspname::text AS schema, o.oprname::text AS name,
-      pn.nspname::text AS function_schema, p.proname::text AS function_name
-    FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-    JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
-    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE o.oid >= 16384 ORDER BY o.oid`,
-  casts: `SELECT n.nspname::text AS schema, t.typname::text AS name,
-      pn.nspname::text AS function_schema, p.proname::text AS function_name,
-      c.castsource::int8 AS source, c.castcontext <> 'e' AS unasked, p.oid::int8 AS function
-    FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
-    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-    JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
-    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.pronamespace WHERE c.oid >= 16384 ORDER BY c.oid`,
-} as const;
+    FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    WHERE ${half("t.oid")} ORDER BY t.oid`,
+} satisfies Record<string, (half: Half) => string>;
+
+/**
+ * One statement of one row, with JSON in texts: `catalogue`, `mark` (of the system's objects) and, when asked for,
+ * `system`, their half of the parts that have halves.
+ */
+export function catalogueSql(withSystem: boolean): string {
+  const halves = (half: Half) =>
+    Object.entries(HALVED).map(([part, sql]) => [part, sql(half)] as const);
+  const own = jsonOf([...Object.entries(WHOLE), ...halves(HALVES.own)]);
+  const system = withSystem ? jsonOf(halves(HALVES.system)) : "NULL";
+  return `SELECT ${own} AS catalogue, ${SYSTEM_MARK} AS mark, ${system} AS system`;
+}
+
+function jsonOf(parts: readonly (readonly [string, string])[]): string {
+  const fields = parts.map(
+    ([part, sql]) => `'${part}', (SELECT json_agg(part) FROM (${sql}) part)`,
+  );
+  return `json_build_object(${fields.join(",\n")})::text`;
+}
 
 /** Who wrote each row of the catalogue: a change of whatever kind gives another sum. */
 export const MARK = `SELECT concat_ws(' ', ${[
@@ -153,8 +199,24 @@ export const MARK = `SELECT concat_ws(' ', ${[
   ["pg_inherits", "inhrelid", "true"],
   ["pg_namespace", "oid", "true"],
 ]
-  .map(
-    ([table, key, own]) =>
-      `(SELECT sum(pg_catalog.hashint8extended(xmin::text::int8, (${key})::int8)) FROM pg_catalog.${table} WHERE ${own})`,
-  )
+  .map(([table = "", key = "", own = ""]) => writersOf(table, key, own))
   .join(", ")})::text AS mark`;
+
+/** The same of the system's objects, with all that the parts which are kept of them are made of. */
+const SYSTEM_MARK = `concat_ws(' ', current_setting('server_version_num'),
+  (SELECT string_agg(DISTINCT pg_catalog.pg_get_userbyid(relowner)::text, ',') FROM pg_catalog.pg_class WHERE oid < ${OWN}),
+  ${[
+    ["pg_class", "oid", `oid < ${OWN}`],
+    ["pg_attribute", "attrelid::int8 * 2048 + attnum", `attrelid < ${OWN}`],
+    ["pg_proc", "oid", `oid < ${OWN}`],
+    ["pg_type", "oid", `oid < ${OWN}`],
+    ["pg_trigger", "oid", `tgrelid < ${OWN}`],
+    ["pg_namespace", "oid", `oid < ${OWN}`],
+    ["pg_language", "oid", "true"],
+  ]
+    .map(([table = "", key = "", system = ""]) => writersOf(table, key, system))
+    .join(", ")})`;
+
+function writersOf(table: string, key: string, where: string): string {
+  return `(SELECT sum(pg_catalog.hashint8extended(xmin::text::int8, (${key})::int8)) FROM pg_catalog.${table} WHERE ${where})`;
+}

@@ -1,13 +1,14 @@
 // A snapshot of one database's catalogue: everything the classifier needs to resolve names as the
-// server would. Plain Maps, read in a handful of queries by the gateway's own standing login, replaced
-// as a whole (classify.ts owns the current one).
+// server would. Plain Maps, read in one statement by the gateway's own standing login, replaced as a whole
+// (classify.ts owns the current one); made of rows in catalogue-rows.ts.
 //
 // Definitions of views and generated columns come as text (pg_get_viewdef, pg_get_expr) under a
 // search_path of pg_catalog only, so that every other name in them is qualified.
 
 import { createHash } from "node:crypto";
-import { CATALOGUE_SQL, MARK } from "./catalogue-sql.ts";
-import { type SettingBounds, settingBounds } from "./settings.ts";
+import { assemble, type Row, type SystemObjects, str, systemObjects } from "./catalogue-rows.ts";
+import { catalogueSql, MARK } from "./catalogue-sql.ts";
+import type { SettingBounds } from "./settings.ts";
 
 export type RelationKind =
   | "table"
@@ -199,283 +200,42 @@ export function marksOf(
   ].join(" ");
 }
 
-type Part = keyof typeof CATALOGUE_SQL;
-type Row = Record<string, unknown>;
+/**
+ * Reads a snapshot. `read` runs a text of two statements in one message, so that nothing of others comes
+ * between them, and gives the rows of the last. One SELECT reads everything: one state of the catalogue.
+ */
+export type SnapshotReader = (read: ReadRows) => Promise<Snapshot>;
 
 /**
- * `read` runs a text of two statements in one message, so that nothing of others comes between them,
- * and gives the rows of the last. One SELECT reads everything: one state of the catalogue.
+ * Keeps the system's own objects, which most rows of most catalogues are, while their mark stays what it was,
+ * and gives the same snapshot again while nothing changed.
  */
-export async function readSnapshot(read: ReadRows): Promise<Snapshot> {
-  const parts = Object.entries(CATALOGUE_SQL).map(
-    ([part, sql]) => `'${part}', (SELECT json_agg(part) FROM (${sql}) part)`,
-  );
+export function snapshotReader(): SnapshotReader {
+  let system: SystemObjects | undefined;
+  let last: Snapshot | undefined;
+  return async (read) => {
+    let row = await readCatalogue(read, system === undefined);
+    if (system === undefined || system.mark !== str(row, "mark")) {
+      if (row.system == null) row = await readCatalogue(read, true);
+      system = systemObjects(str(row, "mark"), str(row, "system"));
+    }
+    const text = str(row, "catalogue");
+    if (text.length > MAX_CATALOGUE_CHARACTERS)
+      throw new RangeError("the target's catalogue is too large");
+    const fingerprint = createHash("sha256").update(system.fingerprint).update(text).digest("hex");
+    if (last?.fingerprint !== fingerprint) last = assemble(text, system, fingerprint);
+    return last;
+  };
+}
+
+/** By a reader that is used once. */
+export function readSnapshot(read: ReadRows): Promise<Snapshot> {
+  return snapshotReader()(read);
+}
+
+async function readCatalogue(read: ReadRows, withSystem: boolean): Promise<Row> {
   const [row] = await read(
-    `SELECT pg_catalog.set_config('search_path', 'pg_catalog', true);
-     SELECT json_build_object(${parts.join(",\n")})::text AS catalogue`,
+    `SELECT pg_catalog.set_config('search_path', 'pg_catalog', true); ${catalogueSql(withSystem)}`,
   );
-  const catalogue = str(row ?? {}, "catalogue");
-  if (catalogue.length > MAX_CATALOGUE_CHARACTERS)
-    throw new RangeError("the target's catalogue is too large");
-  const rows = JSON.parse(catalogue) as Record<Part, Row[] | null>;
-  const found = {} as Record<Part, Row[]>;
-  for (const part of Object.keys(CATALOGUE_SQL) as Part[]) found[part] = rows[part] ?? [];
-  return assemble(found, createHash("sha256").update(catalogue).digest("base64url"));
-}
-
-function assemble(rows: Record<Part, Row[]>, fingerprint: string): Snapshot {
-  const relations = assembleRelations(rows);
-  const relationNames = new Map<string, Map<string, number>>();
-  for (const relation of relations.values())
-    nested(relationNames, relation.schema).set(relation.name, relation.oid);
-  const functions = new Map<string, Map<string, FunctionInfo[]>>();
-  for (const row of rows.functions) {
-    const info = functionInfo(row);
-    const byName = nested(functions, info.schema);
-    const overloads = byName.get(info.name);
-    if (overloads === undefined) byName.set(info.name, [info]);
-    else overloads.push(info);
-  }
-  const types = new Map<string, Map<string, TypeInfo>>();
-  for (const row of rows.types) {
-    const info = { oid: num(row, "oid"), schema: str(row, "schema"), name: str(row, "name") };
-    nested(types, info.schema).set(info.name, { ...info, kind: str(row, "kind") });
-  }
-  return {
-    serverVersion: num(rows.settings[0] ?? {}, "version"),
-    database: str(rows.settings[0] ?? {}, "database"),
-    relations,
-    relationNames,
-    functions,
-    types,
-    schemas: new Set(rows.schemas.map((row) => str(row, "name"))),
-    operators: rows.operators.map(userOperator),
-    casts: rows.casts.map((row) => ({
-      ...userOperator(row),
-      source: num(row, "source"),
-      unasked: row.unasked === true,
-      functionOid: num(row, "function"),
-    })),
-    codeTypes: new Set(rows.codeTypes.map((row) => num(row, "type"))),
-    hasEventTriggers: rows.eventTriggers.length > 0,
-    settingBounds: settingBounds(
-      rows.bounds.map((row) => [str(row, "name"), str(row, "value")] as const),
-    ),
-    fingerprint,
-  };
-}
-
-function assembleRelations(rows: Record<Part, Row[]>): Map<number, RelationInfo> {
-  const columns = new Map<number, ColumnInfo[]>();
-  for (const row of rows.columns)
-    append(columns, num(row, "relation"), {
-      attribute: num(row, "attribute"),
-      name: str(row, "name"),
-      typeOid: num(row, "type"),
-      generated: row.generated == null ? undefined : str(row, "generated"),
-    });
-  const parents = pairs(rows.inheritance, "child", "parent");
-  const referencedBy = pairs(rows.references, "referenced", "referencing");
-  const deletesWith = new Map<number, RelationInfo["deletesWith"][number][]>();
-  for (const row of rows.references) {
-    const action = DELETE_ACTIONS.get(str(row, "deleting"));
-    if (action !== undefined)
-      append(deletesWith, num(row, "referenced"), { oid: num(row, "referencing"), action });
-  }
-  const updatesWith = new Map<number, number[]>();
-  for (const row of rows.references)
-    if (DELETE_ACTIONS.has(str(row, "updating")))
-      append(updatesWith, num(row, "referenced"), num(row, "referencing"));
-  const foreignKeys = new Map<number, ForeignKey[]>();
-  for (const row of rows.references)
-    append(foreignKeys, num(row, "referencing"), {
-      attributes: numbers(row, "attributes"),
-      table: num(row, "referenced"),
-      referenced: numbers(row, "referenced_attributes"),
-    });
-  const uniques = lists(rows.unique);
-  const checks = lists(rows.checks);
-  const runsCode = codeByRelation(rows, columns);
-  const partitionKeys = new Map(
-    rows.partitionKeys.map((row) => [num(row, "relation"), numbers(row, "attributes")]),
-  );
-  const rules = new Map<number, string[]>();
-  for (const row of rows.rules) append(rules, num(row, "relation"), str(row, "event"));
-  const relations = new Map<number, RelationInfo>();
-  for (const row of rows.relations) {
-    const oid = num(row, "oid");
-    relations.set(oid, {
-      oid,
-      schema: str(row, "schema"),
-      name: str(row, "name"),
-      kind: RELATION_KINDS.get(str(row, "kind")) ?? "other",
-      owner: str(row, "owner"),
-      rowType: num(row, "row_type"),
-      isPartition: row.partition === true,
-      columns: columns.get(oid) ?? [],
-      parents: parents.get(oid) ?? [],
-      referencedBy: referencedBy.get(oid) ?? [],
-      deletesWith: deletesWith.get(oid) ?? [],
-      definition: row.definition == null ? undefined : str(row, "definition"),
-      definitionMark: row.mark == null ? undefined : str(row, "mark"),
-      rules: rules.get(oid) ?? [],
-      uniques: uniques.get(oid) ?? [],
-      checks: checks.get(oid) ?? [],
-      foreignKeys: foreignKeys.get(oid) ?? [],
-      triggers: num(row, "triggers"),
-      updatesWith: updatesWith.get(oid) ?? [],
-      runsCode: runsCode.get(oid) ?? "never",
-      partitionKey: partitionKeys.get(oid) ?? [],
-    });
-  }
-  return relations;
-}
-
-function codeByRelation(
-  rows: Record<Part, Row[]>,
-  columns: ReadonlyMap<number, readonly ColumnInfo[]>,
-): Map<number, RelationInfo["runsCode"]> {
-  const found = new Map<number, RelationInfo["runsCode"]>();
-  const types = new Set(rows.codeTypes.map((row) => num(row, "type")));
-  for (const [oid, list] of types.size === 0 ? [] : columns)
-    if (list.some(({ typeOid }) => types.has(typeOid))) found.set(oid, "always");
-  for (const row of rows.attached) {
-    const oid = num(row, "relation");
-    if (row.reads === true) found.set(oid, "always");
-    else if (!found.has(oid)) found.set(oid, "writes");
-  }
-  return found;
-}
-
-const RELATION_KINDS = new Map<string, RelationKind>([
-  ["r", "table"],
-  ["p", "partitioned"],
-  ["v", "view"],
-  ["m", "materialized"],
-  ["f", "foreign"],
-  ["S", "sequence"],
-  ["i", "index"],
-  ["I", "index"],
-  ["t", "toast"],
-  ["c", "composite"],
-]);
-
-/** ON DELETE, ON UPDATE: CASCADE; SET NULL and SET DEFAULT. */
-const DELETE_ACTIONS = new Map<string, "delete" | "update">([
-  ["c", "delete"],
-  ["n", "update"],
-  ["d", "update"],
-]);
-
-const VOLATILITIES = new Map<string, FunctionInfo["volatility"]>([
-  ["i", "immutable"],
-  ["s", "stable"],
-]);
-
-const FUNCTION_KINDS = new Map<string, FunctionInfo["kind"]>([
-  ["p", "procedure"],
-  ["a", "aggregate"],
-  ["w", "window"],
-]);
-
-function functionInfo(row: Row): FunctionInfo {
-  const modes = strings(row, "modes");
-  const names = strings(row, "names");
-  const outNames: string[] = [];
-  const inputNames: string[] = [];
-  const inputCount = num(row, "inputs");
-  for (let index = 0; index < (modes.length || inputCount); index++) {
-    const name = String(names[index] ?? "");
-    const mode = modes[index] ?? "i";
-    // i IN, o OUT, b INOUT, v VARIADIC, t TABLE
-    if (mode === "o" || mode === "b" || mode === "t") outNames.push(name);
-    if (mode === "i" || mode === "b" || mode === "v") inputNames.push(name);
-  }
-  return {
-    oid: num(row, "oid"),
-    schema: str(row, "schema"),
-    name: str(row, "name"),
-    language: str(row, "language"),
-    volatility: VOLATILITIES.get(str(row, "volatility")) ?? "volatile",
-    kind: FUNCTION_KINDS.get(str(row, "kind")) ?? "function",
-    securityDefiner: row.definer === true,
-    inputCount,
-    defaultCount: num(row, "defaults"),
-    variadic: row.variadic === true,
-    returnsSet: row.set === true,
-    returnsRow: row.row === true,
-    outNames,
-    inputNames,
-    mark: row.mark == null ? undefined : str(row, "mark"),
-    body:
-      row.body == null
-        ? undefined
-        : {
-            form: row.parsed === true ? "parsed" : "text",
-            sql: str(row, "body"),
-            defaults: row.default_values == null ? undefined : str(row, "default_values"),
-            settings: strings(row, "config"),
-          },
-  };
-}
-
-/** A text[] that came as JSON. */
-function strings(row: Row, field: string): readonly string[] {
-  const parsed: unknown = JSON.parse(row[field] == null ? "[]" : str(row, field));
-  if (!Array.isArray(parsed)) throw new TypeError(`catalogue field ${field} is no array`);
-  return parsed.map((one) => String(one ?? ""));
-}
-
-function userOperator(row: Row): UserOperator {
-  return {
-    schema: str(row, "schema"),
-    name: str(row, "name"),
-    functionSchema: str(row, "function_schema"),
-    functionName: str(row, "function_name"),
-  };
-}
-
-function lists(rows: readonly Row[]): Map<number, (readonly number[])[]> {
-  const map = new Map<number, (readonly number[])[]>();
-  for (const row of rows) append(map, num(row, "relation"), numbers(row, "attributes"));
-  return map;
-}
-
-function numbers(row: Row, field: string): readonly number[] {
-  const value = row[field];
-  if (!Array.isArray(value)) throw new TypeError(`catalogue field ${field} is no array`);
-  return value.map(Number);
-}
-
-function pairs(rows: readonly Row[], key: string, value: string): Map<number, number[]> {
-  const map = new Map<number, number[]>();
-  for (const row of rows) append(map, num(row, key), num(row, value));
-  return map;
-}
-
-function append<K, V>(map: Map<K, V[]>, key: K, value: V): void {
-  const values = map.get(key);
-  if (values === undefined) map.set(key, [value]);
-  else values.push(value);
-}
-
-function nested<V>(map: Map<string, Map<string, V>>, key: string): Map<string, V> {
-  let inner = map.get(key);
-  if (inner === undefined) {
-    inner = new Map();
-    map.set(key, inner);
-  }
-  return inner;
-}
-
-function num(row: Row, field: string): number {
-  const value = Number(row[field]);
-  if (!Number.isSafeInteger(value)) throw new TypeError(`catalogue field ${field} is no integer`);
-  return value;
-}
-
-function str(row: Row, field: string): string {
-  const value = row[field];
-  if (typeof value !== "string") throw new TypeError(`catalogue field ${field} is no text`);
-  return value;
+  return row ?? {};
 }

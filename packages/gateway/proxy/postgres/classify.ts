@@ -96,6 +96,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   let codeTypes: ReadonlySet<number> | undefined;
   let epoch = 1;
   let reading: Promise<void> | undefined;
+  let following: Promise<void> | undefined;
   const cache = createPlanCache(deps.limits.cacheBytes);
   /** Large texts that were parsed elsewhere; whoever waited for one takes it out at once. */
   const parsed = new Map<string, Parsed | Unclassified>();
@@ -111,11 +112,23 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     parsed.clear();
   }
 
-  function refresh(): Promise<void> {
-    reading ??= readAgain().finally(() => {
+  function startReading(): Promise<void> {
+    reading = readAgain().finally(() => {
       reading = undefined;
     });
     return reading;
+  }
+
+  /** One under way may have begun before the change that this is asked for: then another follows it. */
+  function refresh(): Promise<void> {
+    if (reading === undefined) return startReading();
+    following ??= reading
+      .catch(() => undefined)
+      .then(() => {
+        following = undefined;
+        return reading ?? startReading();
+      });
+    return following;
   }
 
   async function look({ mark: read, clock }: NonNullable<ClassifierDeps["watch"]>): Promise<void> {
@@ -123,8 +136,6 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     const seen = await read();
     verifyEveryMs = Math.max(VERIFY_EVERY_MS, (clock.monotonicMs() - startedMs) / VERIFY_SHARE);
     if (seen !== mark) {
-      // One under way may have begun before the change.
-      await reading;
       await refresh();
       mark = seen;
     }

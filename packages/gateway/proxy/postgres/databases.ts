@@ -13,8 +13,9 @@ import {
   type DefinitionIds,
   readDefinitionMarks,
   readMark,
-  readSnapshot,
   type Snapshot,
+  type SnapshotReader,
+  snapshotReader,
 } from "./catalogue.ts";
 import { entryName } from "./catalogue-resolve.ts";
 import type { ClassMemory } from "./class-memory.ts";
@@ -55,12 +56,25 @@ export interface DatabasesDeps {
   readonly log: (message: string, error?: unknown) => void;
 }
 
+/** Databases of which the system's objects are kept; of one more, the one that was read longest ago is forgotten. */
+const MAX_READERS = 32;
+
 /** Reads with the target's own login for it. */
 export function catalogueOver(standing: Pick<StandingConnections, "query">): CatalogueReader {
   const reading = (target: PostgresTarget, database: string) => (sql: string) =>
     standing.query(target, target.catalogue, database, sql);
+  const readers = new Map<string, SnapshotReader>();
+  const readerOf = ({ name, host, port }: PostgresTarget, database: string): SnapshotReader => {
+    const key = JSON.stringify([name, host, port, database]);
+    const reader = readers.get(key) ?? snapshotReader();
+    readers.delete(key);
+    readers.set(key, reader);
+    const [oldest] = readers.keys();
+    if (readers.size > MAX_READERS && oldest !== undefined) readers.delete(oldest);
+    return reader;
+  };
   return {
-    snapshot: (target, database) => readSnapshot(reading(target, database)),
+    snapshot: (target, database) => readerOf(target, database)(reading(target, database)),
     mark: (target, database) => readMark(reading(target, database)),
     definitions: (target, database, of) => readDefinitionMarks(reading(target, database), of),
   };
