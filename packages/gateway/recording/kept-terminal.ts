@@ -15,6 +15,11 @@ export interface TerminalSize {
   readonly rows: number;
 }
 
+/** `bytes` draw it on a terminal of this size that was reset. */
+export interface ShownScreen extends TerminalSize {
+  readonly bytes: Buffer;
+}
+
 export type Came = Uint8Array | TerminalSize;
 
 export interface KeptTerminal {

@@ -10,8 +10,9 @@ import { describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import headless, { type IBufferCell } from "@xterm/headless";
 import { systemClock } from "../base/clock.ts";
+import type { ShownScreen } from "./kept-terminal.ts";
 import { readRecording } from "./replay.ts";
-import { createScreen, type ScreenSize, type ShownScreen } from "./screen.ts";
+import { createScreen, type ScreenSize } from "./screen.ts";
 import { stallingEvidence } from "./stalling-disk.fixture.ts";
 
 const SIZE = { columns: 80, rows: 24 };

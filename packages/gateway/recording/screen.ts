@@ -8,15 +8,10 @@
 //
 // Who owns the state: one a terminal that is recorded whole, its channel's.
 
-import type { Came, TerminalSize } from "./kept-terminal.ts";
+import type { Came, ShownScreen, TerminalSize } from "./kept-terminal.ts";
 import { openTerminal, type ReadTerminal } from "./terminals.ts";
 
 export type ScreenSize = TerminalSize;
-
-/** `bytes` draw it on a terminal of this size that was reset. */
-export interface ShownScreen extends ScreenSize {
-  readonly bytes: Buffer;
-}
 
 export interface Screen {
   /** `onRoom`: once, when more may come; at once unless it comes faster than it can be read. */

@@ -5,8 +5,7 @@
 // that has not come on for a long time is ended with all its terminals, whose screens are not kept any more.
 
 import { Worker } from "node:worker_threads";
-import type { Came, TerminalSize } from "./kept-terminal.ts";
-import type { ShownScreen } from "./screen.ts";
+import type { Came, ShownScreen, TerminalSize } from "./kept-terminal.ts";
 import type { TerminalAnswer, TerminalRequest } from "./terminal-thread.ts";
 
 export interface ReadTerminal {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { KubernetesWireError } from "./errors.ts";
+import { readJson } from "./json-read.ts";
 import { DocumentSplitter, ListSplitter } from "./json-split.ts";
 
 const LIMITS = { maxObjectBytes: 1 << 20, maxFrameBytes: 1 << 16 };
@@ -42,6 +43,11 @@ function chunks(text: string, cuts: readonly number[]): Buffer[] {
   return [...places, bytes.length].map((end, index) => bytes.subarray(places[index - 1] ?? 0, end));
 }
 
+/** Read by readJson: V8 may take one name for another (json-read.ts). */
+function compact(text: string): string {
+  return JSON.stringify(readJson(text));
+}
+
 const nasty = fc.oneof(
   fc.constantFrom('"', "\\", '\\"', "}{", "][", '"items":[', ",", "\u00e9", "\ud83d\ude00", "\\\\"),
   fc.string(),
@@ -69,14 +75,14 @@ describe("lists", () => {
           const text = JSON.stringify(list, null, pretty ? 2 : 0);
           const seen = splitList(text, at);
           assert.deepEqual(
-            seen.elements.map((one) => JSON.parse(one)),
-            JSON.parse(JSON.stringify(items)),
+            seen.elements.map(compact),
+            items.map((one) => JSON.stringify(one)),
           );
           assert.equal(seen.document, undefined);
           assert.match(seen.head, /"items": ?\[$/);
-          assert.deepEqual(
-            JSON.parse(`${seen.head}${seen.elements.join(",")}${seen.tail}`),
-            JSON.parse(text),
+          assert.equal(
+            compact(`${seen.head}${seen.elements.join(",")}${seen.tail}`),
+            JSON.stringify(list),
           );
         },
       ),

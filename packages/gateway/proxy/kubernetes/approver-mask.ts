@@ -2,6 +2,7 @@
 // mask clients get. A value that a body writes is marked as written, so that it stands in a difference
 // whether or not it is what is there already: that it is would tell the value.
 
+import { readJson } from "@custody/wire/kubernetes/json-read.ts";
 import type { ResourceRequest } from "@custody/wire/kubernetes/request-info.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
 import { createAnswerMask } from "./answer-mask.ts";
@@ -60,7 +61,7 @@ export function classesWritten(
 
 function masked(target: KubernetesTarget, info: ResourceRequest, value: Json): Json {
   const mask = maskOf(target, info, new Set());
-  return JSON.parse(mask.apply(Buffer.from(JSON.stringify(value))).toString("utf8")) as Json;
+  return readJson(mask.apply(Buffer.from(JSON.stringify(value))).toString("utf8")) as Json;
 }
 
 function maskOf(target: KubernetesTarget, info: ResourceRequest, shown: ReadonlySet<string>) {

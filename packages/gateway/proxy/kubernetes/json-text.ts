@@ -1,6 +1,8 @@
 // JSON out and in again without a loss: what a double cannot hold keeps its own digits. Members given
 // twice come out once, as whoever reads them last has them, so that what was judged is what is sent.
 
+import { readJson } from "@custody/wire/kubernetes/json-read.ts";
+
 export type Json = string | number | boolean | null | readonly Json[] | JsonObject;
 export interface JsonObject {
   readonly [name: string]: Json;
@@ -11,8 +13,7 @@ const DELICATE = /[-0-9](?:\d{15,}|\d*\.\d|\d*[eE][+-]?\d)/;
 
 /** Throws SyntaxError or RangeError. */
 export function parseJson(text: string): Json {
-  if (!DELICATE.test(text)) return JSON.parse(text) as Json;
-  return JSON.parse(text, keepDigits) as Json;
+  return readJson(text, DELICATE.test(text) ? keepDigits : undefined) as Json;
 }
 
 export function isObject(value: unknown): value is JsonObject {
@@ -29,8 +30,6 @@ interface WithRaw {
   isRawJSON(value: unknown): boolean;
 }
 
-function keepDigits(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
-  if (typeof value !== "number" || context?.source === undefined) return value;
-  if (String(value) === context.source) return value;
-  return (JSON as unknown as WithRaw).rawJSON(context.source);
+function keepDigits(value: number, source: string): unknown {
+  return String(value) === source ? value : (JSON as unknown as WithRaw).rawJSON(source);
 }

@@ -281,6 +281,14 @@ describe("a dry run", () => {
 describe("what a body says", () => {
   const facts = (value: unknown, type = "application/json") =>
     bodyFacts(readBody(Buffer.from(JSON.stringify(value)), type));
+  it("is what is written there, whatever names were in bodies before", () => {
+    const read = (own: string) =>
+      readBody(Buffer.from(`{"kind":"Pod","spec":{"zz":1,${own}:true}}`), "application/json").value;
+    read(String.raw`"host\\u004ee"`);
+    const spec = { zz: 1, hostNetwork: true };
+    assert.deepEqual(read(String.raw`"host\u004eetwork"`), { kind: "Pod", spec });
+  });
+
   const spec = {
     serviceAccountName: "robot",
     hostNetwork: true,

@@ -3,6 +3,7 @@
 // and never handed on as it is.
 
 import { commandDigest } from "@custody/evidence/node/command-digest.ts";
+import { readJson } from "@custody/wire/kubernetes/json-read.ts";
 import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { Operation, Permit } from "../../access/operation.ts";
 import { isPermit } from "../../access/permit.ts";
@@ -78,7 +79,7 @@ export async function ownRequest(
 /** For people to read and for yes or no: numbers may lose digits. */
 function jsonOf(bytes: Buffer): Json | undefined {
   try {
-    return JSON.parse(bytes.toString("utf8")) as Json;
+    return readJson(bytes.toString("utf8")) as Json;
   } catch {
     return undefined;
   }

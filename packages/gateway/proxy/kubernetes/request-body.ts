@@ -2,6 +2,7 @@
 // as the JSON that was judged, so that no second reading of them can differ; a binary body has one reading
 // only (wire/kubernetes/protobuf.ts) and is sent on as it came.
 
+import { readJson } from "@custody/wire/kubernetes/json-read.ts";
 import { decodeProtobuf, type ProtobufValue } from "@custody/wire/kubernetes/protobuf.ts";
 import { parseDocument } from "yaml";
 import { GatewayError } from "../../base/errors.ts";
@@ -107,7 +108,7 @@ function fromYaml(text: string): Json {
     if (error !== undefined) throw error;
     // Once round, so that nothing is in it that JSON does not have. Without aliases: each of a hundred may
     // stand for a text as long as the body.
-    return JSON.parse(JSON.stringify(document.toJS({ maxAliasCount: 0 }))) as Json;
+    return readJson(JSON.stringify(document.toJS({ maxAliasCount: 0 }))) as Json;
   } catch (cause) {
     throw invalid("the body is not one YAML document", cause);
   }
