@@ -2,8 +2,9 @@
 // its log and in pg_stat_activity, so a client's own is kept beside it, in a setting that nothing reads:
 // SET, RESET and SHOW of the one are sent as SET, RESET and SHOW of the other. So SET LOCAL, ROLLBACK,
 // RESET ALL and DISCARD ALL mean for it what they mean for any setting, and the client is answered as if
-// the name were its own. In set_config() and current_setting() of a query the constant is exchanged. The rewriting is a function of the statement that was judged, and of nothing else
-// (I4); no value of a client is put anywhere but into one quoted string.
+// the name were its own. In set_config() and current_setting() of a query the constant is exchanged. The
+// rewriting is a function of the statement that was judged, and of nothing else (I4); no value of a client is
+// put anywhere but into one quoted string.
 //
 // PostgreSQL docs, "Runtime Config: application_name", "Customized Options", "Asynchronous Operations".
 

@@ -94,7 +94,7 @@ export class Flow {
     this.advance();
   }
 
-  /** The session ends: what may not go yet never goes; why it ended still does. */
+  /** The session ends: what may not go yet never goes; why it ended still does, and an end that was not said after it. */
   dropHeld(): void {
     this.#isLast = true;
     this.#hasEnded = this.#hasSentEof;
