@@ -10,6 +10,7 @@ import {
   readArgv,
   readLine,
 } from "./decide-command.ts";
+import { interpret } from "./interpret.ts";
 import { loadGrammars } from "./load-grammars.ts";
 import type { CommandEffect } from "./scope.ts";
 
@@ -179,6 +180,36 @@ describe("effects", () => {
     assert.equal(only("/tmp/ls /").line, "/tmp/ls /");
     // The grammar is that of its name: a shell elsewhere is a shell.
     assert.equal(only("/opt/bin/bash").kind, "exec_code");
+  });
+
+  test("a name longer than a path can be is none: names are looked into", () => {
+    const name = `a${".1".repeat(2047)}`;
+    assert.equal(only(name).known, false);
+    assert.match(refusal(`${name}.1`), /is not the name of a program/);
+    assert.match(refusal(`/${"a".repeat(4096)}`), /is not the name of a program/);
+  });
+
+  test("a version at the end of a name says nothing of its kind", () => {
+    for (const name of ["python3.11", "python3", "python-3.11", "python"])
+      assert.equal(only(`${name} -c x`).kind, "exec_code", name);
+    for (const name of ["sed4", "sed-4", "sed.4-8"]) {
+      // By the grammar of sed: a script with e runs programs.
+      assert.equal(only(`${name} 1e`).kind, "exec_code", name);
+      assert.deepEqual(only(`${name} -n p /etc/motd`).reads, ["/etc/motd"], name);
+    }
+    assert.deepEqual(only("sed4x -n p /etc/motd").reads, []);
+  });
+
+  test("what find removes is written down once, however often it is said", () => {
+    const words = ["find", "/a", "/b", ...Array.from({ length: 400 }, () => "-delete")];
+    const scope = {
+      ...{ grammars, depth: 0, launchers: [], user: undefined, host: undefined, environment: [] },
+      ...{ directory: undefined, moved: false, background: false, placeholder: undefined },
+      ...{ open: false, effects: [] },
+    };
+    const never = () => assert.fail("find starts nothing here");
+    const done = interpret("find", "find", words, scope, { script: never, words: never });
+    assert.deepEqual(done.writes, ["/a", "/b"]);
   });
 
   test("launchers are followed, with who and where", () => {

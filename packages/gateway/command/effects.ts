@@ -117,10 +117,14 @@ interface Program {
 /** A name or a path of what names are made of: not an option, an assignment or a number of words. */
 const PROGRAM = /^(\[{1,2}|[\p{L}\p{N}_./@:][\p{L}\p{N}\p{M}_./@:,+~-]*)$/u;
 
+/** Linux takes no longer path. */
+const MAX_PROGRAM_LENGTH = 4096;
+
 function readProgram(word: string, scope: Scope): Program {
   if (isPartOpen(word, scope))
     throw new CommandRefused("unknown_use", "the program itself would come from the input");
-  if (!PROGRAM.test(word))
+  // Before it is looked into: names are matched in more ways than one.
+  if (word.length > MAX_PROGRAM_LENGTH || !PROGRAM.test(word))
     throw new CommandRefused("unknown_use", `${shown(word)} is not the name of a program`);
   if (!word.includes("/")) {
     if (scope.grammars.builtins.has(word))

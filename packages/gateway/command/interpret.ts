@@ -49,7 +49,7 @@ export function interpret(
     },
     ...{ user: undefined, host: undefined, directory: scope.directory, environment: [] },
     ...{ subcommand: undefined, options: new Set() },
-    ...{ placeholder: undefined, moved: false, userNamed: false },
+    ...{ placeholder: undefined, moved: false, userNamed: false, removes: false },
   };
   const grammar = grammarOf(base, scope);
   if (grammar === undefined) work.pathsKnown = false;
@@ -65,13 +65,32 @@ export function interpret(
 /** python3.11 is python3, and vim.tiny is vim: what is another version is of the same kind. */
 function grammarOf(base: string, { grammars }: Scope): Grammar | undefined {
   const { programs } = grammars;
-  const unversioned = base.replace(/[-.]?[0-9]+([.-][0-9]+)*$/, "");
+  const unversioned = base.slice(0, endOfName(base));
   return (
     programs.get(base) ??
     programs.get(unversioned) ??
     programs.get(base.replace(/\.[a-z0-9-]+$/, "")) ??
     programs.get(unversioned.replace(/\.[a-z0-9-]+$/, ""))
   );
+}
+
+/** Where a version at the end begins: numbers with one dot or dash before each. */
+function endOfName(base: string): number {
+  let end = base.length;
+  for (let at = base.length; ; ) {
+    const digits = at;
+    while (at > 0 && isDigit(base, at - 1)) at--;
+    if (at === digits) return end;
+    end = at;
+    if (at === 0 || (base[at - 1] !== "." && base[at - 1] !== "-")) return end;
+    at--;
+    end = at;
+  }
+}
+
+function isDigit(text: string, at: number): boolean {
+  const code = text.charCodeAt(at);
+  return code >= 0x30 && code <= 0x39;
 }
 
 interface Work {
@@ -94,6 +113,8 @@ interface Work {
   moved: boolean;
   environment: readonly string[];
   placeholder: Scope["placeholder"];
+  /** Of find: what is below its operands is removed. */
+  removes: boolean;
 }
 
 function refused(work: Work, why: string): CommandRefused {
@@ -432,8 +453,9 @@ function readClause(grammar: Grammar, at: number, roots: readonly number[], work
   let next = at + 1;
   for (const part of clause) {
     if (part === "removes") {
-      for (const index of roots) readOperand("write", index, work);
-      if (roots.length === 0) addPath("write", ".", false, work, work.directory);
+      // However often it is said: roots and clauses together would be as many as their product.
+      if (!work.removes) readRemoved(roots, work);
+      work.removes = true;
     } else if (part === "command;") {
       // -execdir starts it in the folder of what was found.
       if (name.endsWith("dir")) work.moved = true;
@@ -442,6 +464,11 @@ function readClause(grammar: Grammar, at: number, roots: readonly number[], work
     else readOperand(part, next++, work);
   }
   return next;
+}
+
+function readRemoved(roots: readonly number[], work: Work): void {
+  for (const index of roots) readOperand("write", index, work);
+  if (roots.length === 0) addPath("write", ".", false, work, work.directory);
 }
 
 /** Up to ; or {} +. What stands between is a command with {} for a path that starts as an operand does. */

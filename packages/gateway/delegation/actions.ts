@@ -101,11 +101,14 @@ export function actionNamed(name: string): ActionSpec | undefined {
  * end. Empty when it stands for none, which is an error wherever a pattern is accepted.
  */
 export function expandAction(pattern: string): readonly ActionSpec[] {
-  if (pattern.endsWith("*")) {
-    const prefix = pattern.slice(0, -1);
-    return ACTIONS.filter((action) => action.name.startsWith(prefix));
-  }
-  return ACTIONS.filter((action) => action.name === pattern || action.groups.includes(pattern));
+  return ACTIONS.filter((action) => namesAction(pattern, action));
+}
+
+/** Whether the pattern stands for the action: it is among what `expandAction` gives. */
+export function namesAction(pattern: string, { name, groups }: ActionSpec): boolean {
+  return pattern.endsWith("*")
+    ? name.startsWith(pattern.slice(0, -1))
+    : name === pattern || groups.includes(pattern);
 }
 
 function sql(id: string, groups: readonly string[]): ActionSpec {

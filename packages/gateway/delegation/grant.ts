@@ -8,7 +8,7 @@
 // mean all of them. Unknown members are refused (RFC 9396 section 5), not skipped.
 
 import { GatewayError } from "../base/errors.ts";
-import { actionNamed, expandAction } from "./actions.ts";
+import { actionNamed, expandAction, namesAction } from "./actions.ts";
 
 /** An exact value, or a prefix followed by one "*" at the end ("*" alone: any). */
 export type Pattern = string;
@@ -168,7 +168,7 @@ function entryCovers(entry: GrantEntry, question: GrantQuestion): boolean {
   if (!matchesAny(entry.targets, question.target)) return false;
   if (!matchesAny(entry.accounts, question.account)) return false;
   if (action.session) return true;
-  if (!entry.actions.some((pattern) => expandAction(pattern).includes(action))) return false;
+  if (!entry.actions.some((pattern) => namesAction(pattern, action))) return false;
   return matchesAny(entry.resources, question.resource);
 }
 
@@ -213,13 +213,22 @@ type EntryFit =
   | { readonly ok: true; readonly parents: readonly GrantEntry[] }
   | { readonly ok: false; readonly first: string };
 
-/** Finds for each combination of the entry's patterns one entry of the parent that covers it. */
+/**
+ * Finds for each combination of the entry's patterns one entry of the parent that covers it. Which entries
+ * cover a pattern is found out once: there are many more combinations than patterns, and whoever has a
+ * delegation can have them compared.
+ */
 function fitEntry(entry: GrantEntry, parent: Grant, limitsFit: LimitsFit): EntryFit {
+  if (parent.length > MAX_ENTRIES)
+    return { ok: false, first: `the parent's grant: more than ${MAX_ENTRIES} entries` };
+  const fitting = entriesOf(parent, (one) => limitsFit(entry.limits, one.limits) === undefined);
   const parents = new Set<GrantEntry>();
-  for (const combination of combinationsOf(entry)) {
-    const fit = fitCombination(combination, entry.limits, parent, limitsFit);
-    if (!fit.ok) return fit;
-    parents.add(fit.parent);
+  for (const { asked, entries } of combinationsOf(entry, parent)) {
+    const carrying = entries & fitting;
+    if (carrying === 0) return whyOutside(asked(), entry.limits, parent, limitsFit);
+    // The lowest bit is the first of them.
+    const found = parent[31 - Math.clz32(carrying & -carrying)];
+    if (found !== undefined) parents.add(found);
   }
   return { ok: true, parents: [...parents] };
 }
@@ -233,30 +242,93 @@ interface Combination {
   readonly unmask: Pattern | undefined;
 }
 
-function* combinationsOf(entry: GrantEntry): Generator<Combination> {
-  const actions = new Set<string | undefined>();
-  for (const pattern of entry.actions) {
-    for (const action of expandAction(pattern)) {
-      actions.add(action.session ? undefined : action.name);
-    }
+/** A set of the parent's entries: bit n for the nth. */
+type Entries = number;
+
+/** Something of the child's, and the entries of the parent that carry it. */
+interface Carried<Asked> {
+  readonly asked: Asked;
+  readonly entries: Entries;
+}
+
+const ALL: Entries = (1 << MAX_ENTRIES) - 1;
+
+function entriesOf(parent: Grant, carries: (entry: GrantEntry) => boolean): Entries {
+  return parent.reduce((found, entry, at) => (carries(entry) ? found | (1 << at) : found), 0);
+}
+
+/** Of what the same entries carry, the first stands for the others. */
+function carriedOnes<Asked>(
+  list: Iterable<Asked>,
+  carriedBy: (asked: Asked) => Entries,
+): Carried<Asked>[] {
+  const first = new Map<Entries, Carried<Asked>>();
+  for (const asked of new Set(list)) {
+    const entries = carriedBy(asked);
+    if (!first.has(entries)) first.set(entries, { asked, entries });
   }
-  const classes = entry.unmask.length === 0 ? [undefined] : entry.unmask;
-  for (const target of entry.targets)
-    for (const account of entry.accounts)
+  return [...first.values()];
+}
+
+/** In the order in which they are named, each set of entries for what differs in it. */
+function* combinationsOf(
+  entry: GrantEntry,
+  parent: Grant,
+): Generator<{ readonly asked: () => Combination; readonly entries: Entries }> {
+  const patterns = (name: "targets" | "accounts" | "resources" | "unmask") =>
+    carriedOnes(entry[name], (pattern) =>
+      entriesOf(parent, (one) => patternWithin(pattern, one[name])),
+    );
+  const [targets, accounts, resources] = [
+    patterns("targets"),
+    patterns("accounts"),
+    patterns("resources"),
+  ];
+  const actions = actionsOf(entry, parent);
+  const classes: readonly Carried<Pattern | undefined>[] =
+    entry.unmask.length === 0 ? [{ asked: undefined, entries: ALL }] : patterns("unmask");
+  const seen = new Set<Entries>();
+  for (const target of targets)
+    for (const account of accounts)
       for (const action of actions)
-        for (const resource of entry.resources)
-          for (const unmask of classes) yield { target, account, action, resource, unmask };
+        for (const resource of resources)
+          for (const unmask of classes) {
+            const onResource = action.asked === undefined ? ALL : resource.entries;
+            const entries =
+              target.entries & account.entries & action.entries & onResource & unmask.entries;
+            if (seen.has(entries)) continue;
+            seen.add(entries);
+            const asked = () => ({
+              ...{ target: target.asked, account: account.asked, action: action.asked },
+              ...{ resource: resource.asked, unmask: unmask.asked },
+            });
+            yield { asked, entries };
+          }
+}
+
+function actionsOf(entry: GrantEntry, parent: Grant): readonly Carried<string | undefined>[] {
+  const found: Carried<string | undefined>[] = [];
+  for (const action of new Set(entry.actions.flatMap(expandAction))) {
+    // Of these the resource is not asked: they are one of their own.
+    const asked = action.session ? undefined : action.name;
+    const entries = action.session
+      ? ALL
+      : entriesOf(parent, (one) => one.actions.some((pattern) => namesAction(pattern, action)));
+    const isKnown = found.some(
+      (one) => one.entries === entries && (one.asked === undefined) === action.session,
+    );
+    if (!isKnown) found.push({ asked, entries });
+  }
+  return found;
 }
 
 /** Narrows the parent's entries one dimension at a time; the one that leaves none is what is named. */
-function fitCombination(
+function whyOutside(
   asked: Combination,
   limits: GrantLimits,
   parent: Grant,
   limitsFit: LimitsFit,
-):
-  | { readonly ok: true; readonly parent: GrantEntry }
-  | { readonly ok: false; readonly first: string } {
+): Extract<EntryFit, { readonly ok: false }> {
   const { target, account, action, resource, unmask } = asked;
   const place = `target "${target}"`;
   let left = parent.filter((entry) => patternWithin(target, entry.targets));
@@ -273,19 +345,14 @@ function fitCombination(
     left = left.filter((entry) => patternWithin(unmask, entry.unmask));
     if (left.length === 0) return outside(`unmask "${unmask}" on ${place}`);
   }
-  let first: string | undefined;
-  for (const entry of left) {
-    const wider = limitsFit(limits, entry.limits);
-    if (wider === undefined) return { ok: true, parent: entry };
-    first ??= wider;
-  }
-  return { ok: false, first: first ?? "nothing in the parent's grant fits" };
+  const [entry] = left;
+  const wider = entry === undefined ? undefined : limitsFit(limits, entry.limits);
+  return { ok: false, first: wider ?? "nothing in the parent's grant fits" };
 }
 
-function hasAction(entry: GrantEntry, action: string): boolean {
-  return entry.actions.some((pattern) =>
-    expandAction(pattern).some((candidate) => candidate.name === action),
-  );
+function hasAction(entry: GrantEntry, name: string): boolean {
+  const action = actionNamed(name);
+  return action !== undefined && entry.actions.some((pattern) => namesAction(pattern, action));
 }
 
 function outside(what: string): { readonly ok: false; readonly first: string } {
