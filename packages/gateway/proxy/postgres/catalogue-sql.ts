@@ -24,6 +24,26 @@ const CODE_TYPES = `WITH RECURSIVE made(oid) AS (
         WHERE a.atttypid = made.oid AND a.attnum > 0 AND k.reltype <> 0) n
   )`;
 
+/** SQL: an array of relations. */
+type Locked = string;
+
+/**
+ * Relations that somebody else has, or waits for, alone. To put a definition in words the server locks what it is
+ * made of: reading would wait for a transaction that may itself be waiting for the catalogue.
+ */
+const LOCKED: Locked = `ARRAY(SELECT l.relation FROM pg_catalog.pg_locks l
+  WHERE l.mode = 'AccessExclusiveLock' AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+    AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))`;
+
+/** Whether the object, of a rule or function, is made of none of these. */
+function isFree(catalogue: "pg_rewrite" | "pg_proc", object: string, locked: Locked): string {
+  return `NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = '${catalogue}'::regclass
+    AND d.objid = ${object} AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (${locked}))`;
+}
+
+/** Whatever happens meanwhile: no definition that would wait for anybody. */
+const ALL: Locked = "ARRAY(SELECT oid FROM pg_catalog.pg_class)";
+
 export type Part = keyof typeof WHOLE | HalvedPart;
 export type HalvedPart = keyof typeof HALVED;
 
@@ -109,11 +129,13 @@ const HALVES: Readonly<Record<"system" | "own", Half>> = {
 const HALVED = {
   relations: (
     half,
+    locked,
   ) => `SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name,
       c.relkind::text AS kind, c.reltype::int8 AS row_type, pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
       c.relispartition AS partition,
       CASE WHEN c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog','information_schema')
-        THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
+        THEN coalesce((SELECT pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_rewrite r
+          WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND ${isFree("pg_rewrite", "r.oid", locked)}), '') END AS definition,
       CASE WHEN c.relkind IN ('v','m') AND c.oid >= 16384 THEN (SELECT string_agg(r.xmin::text, ',' ORDER BY r.oid)
         FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) END AS mark,
       (SELECT count(*)::int4 FROM pg_catalog.pg_trigger t
@@ -122,9 +144,11 @@ const HALVED = {
     WHERE c.relkind <> 't' AND ${half("c.oid")} ORDER BY c.oid`,
   columns: (
     half,
+    locked,
   ) => `SELECT a.attrelid::int8 AS relation, a.attnum::int4 AS attribute, a.attname::text AS name,
       a.atttypid::int8 AS type,
-      CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS generated
+      CASE WHEN a.attgenerated <> '' THEN CASE WHEN a.attrelid = ANY (${locked}) THEN ''
+        ELSE pg_catalog.pg_get_expr(d.adbin, d.adrelid) END END AS generated
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind NOT IN ('t','i','I')
@@ -132,6 +156,7 @@ const HALVED = {
     ORDER BY a.attrelid, a.attnum`,
   functions: (
     half,
+    locked,
   ) => `SELECT p.oid::int8 AS oid, n.nspname::text AS schema, p.proname::text AS name,
       coalesce(f.language, l.lanname)::text AS language, p.provolatile::text AS volatility, p.prokind::text AS kind,
       p.prosecdef AS definer, p.pronargs::int4 AS inputs, p.pronargdefaults::int4 AS defaults,
@@ -139,7 +164,8 @@ const HALVED = {
       (t.typtype = 'c' OR t.typname IN ('record', 'anyelement', 'anycompatible')) AS row,
       pg_catalog.array_to_json(p.proargmodes)::text AS modes,
       pg_catalog.array_to_json(p.proargnames)::text AS names,
-      CASE WHEN b.followed THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END AS body,
+      CASE WHEN b.followed AND p.prosqlbody IS NULL THEN p.prosrc
+        WHEN b.followed AND ${isFree("pg_proc", "p.oid", locked)} THEN pg_catalog.pg_get_function_sqlbody(p.oid) END AS body,
       CASE WHEN p.oid >= 16384 THEN p.xmin::text END AS mark,
       b.followed AND p.prosqlbody IS NOT NULL AS parsed,
       CASE WHEN b.followed THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END AS default_values,
@@ -159,15 +185,17 @@ const HALVED = {
       t.typtype::text AS kind
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
     WHERE ${half("t.oid")} ORDER BY t.oid`,
-} satisfies Record<string, (half: Half) => string>;
+} satisfies Record<string, (half: Half, locked: Locked) => string>;
 
 /**
  * One statement of one row, with JSON in texts: `catalogue`, `mark` (of the system's objects) and, when asked for,
- * `system`, their half of the parts that have halves.
+ * `system`, their half of the parts that have halves. `neverWaits`: nor does it read definitions of views.
  */
-export function catalogueSql(withSystem: boolean): string {
+export function catalogueSql(withSystem: boolean, neverWaits: boolean): string {
   const halves = (half: Half) =>
-    Object.entries(HALVED).map(([part, sql]) => [part, sql(half)] as const);
+    Object.entries(HALVED).map(
+      ([part, sql]) => [part, sql(half, neverWaits ? ALL : LOCKED)] as const,
+    );
   const own = jsonOf([...Object.entries(WHOLE), ...halves(HALVES.own)]);
   const system = withSystem ? jsonOf(halves(HALVES.system)) : "NULL";
   return `SELECT ${own} AS catalogue, ${SYSTEM_MARK} AS mark, ${system} AS system`;

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import pg from "pg";
 import {
   startPostgres,
   type TestPostgres,
@@ -86,6 +87,87 @@ test("while nothing changes it is the same snapshot", async () => {
   assert.equal(await reader(read), first);
   await postgres.query("shop", "alter table customers rename column name to label");
   assert.notEqual(await reader(read), first);
+});
+
+test("what somebody has locked alone is waited for by nobody, and nothing of it is taken for known", async () => {
+  await postgres.query(
+    "shop",
+    `create table secrets (id int, word text, twice text generated always as (word || word) stored);
+     create view shown as select id, word from secrets;
+     create view through as select word from shown;
+     create materialized view filled as select word from secrets;
+     create function told() returns text stable begin atomic select word from secrets limit 1; end`,
+  );
+  const classifier = await createClassifier({
+    target: "orders",
+    database: "shop",
+    searchPath: ["public"],
+    classify: [],
+    read: () => reader(read),
+    limits: { maxTextBytes: 1_000_000, cacheBytes: 1_000_000 },
+  });
+  const said = (text: string) => {
+    const plan = classifier.classify(text, {
+      prepared: () => undefined,
+      cursor: () => undefined,
+    });
+    return "unclassified" in plan ? plan.sqlState : "ok";
+  };
+  const verdicts = async () => {
+    await classifier.refresh();
+    return Object.fromEntries(
+      ["secrets", "shown", "through", "filled", "names"].map((name) => [
+        name,
+        said(`select * from ${name}`),
+      ]),
+    );
+  };
+  const free = { secrets: "ok", shown: "ok", through: "ok", filled: "ok", names: "ok" };
+  assert.deepEqual(await verdicts(), free);
+  const owner = new pg.Client(postgres.connection("shop"));
+  await owner.connect();
+  try {
+    await owner.query("begin; lock table secrets");
+    const locked = { ...free, shown: "55P03", through: "55P03", filled: "55P03" };
+    assert.deepEqual(await verdicts(), locked);
+    const { relations, relationNames, functions } = await reader(read);
+    const oid = relationNames.get("public")?.get("secrets") ?? 0;
+    assert.equal(relations.get(oid)?.columns.at(-1)?.generated, "");
+    assert.equal(functions.get("public")?.get("told")?.[0]?.body, undefined);
+    // Who waits in the queue for it is in the way as well.
+    const waiting = new pg.Client(postgres.connection("shop"));
+    await waiting.connect();
+    await owner.query("rollback; begin; select from secrets");
+    const renamed = waiting.query("alter table secrets rename word to note");
+    const queued = "select 1 from pg_locks where not granted";
+    while ((await postgres.query("shop", queued)).length === 0) assert.ok(true);
+    assert.deepEqual(await verdicts(), locked);
+    await owner.query("rollback");
+    await renamed;
+    await waiting.end();
+    assert.deepEqual(await verdicts(), free);
+  } finally {
+    await owner.end();
+  }
+});
+
+test("a lock that is taken while the catalogue is read is waited for a moment, then gone without", async () => {
+  const owner = new pg.Client(postgres.connection("shop"));
+  await owner.connect();
+  try {
+    await owner.query("begin; lock table secrets");
+    const attempts: string[] = [];
+    const snapshot = await readSnapshot(async (sql) => {
+      attempts.push(sql);
+      // As if the lock was not there yet.
+      return await postgres.query("shop", sql.replaceAll("AccessExclusiveLock", "none"));
+    });
+    const oid = snapshot.relationNames.get("public")?.get("shown") ?? 0;
+    assert.equal(snapshot.relations.get(oid)?.definition, "");
+    assert.equal(attempts.length, 4);
+  } finally {
+    await owner.end();
+  }
 });
 
 test("what was defined while the catalogue was being read is known when it was asked for afterwards", async () => {

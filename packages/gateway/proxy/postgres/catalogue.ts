@@ -6,6 +6,7 @@
 // search_path of pg_catalog only, so that every other name in them is qualified.
 
 import { createHash } from "node:crypto";
+import { GatewayError } from "../../base/errors.ts";
 import { assemble, type Row, type SystemObjects, str, systemObjects } from "./catalogue-rows.ts";
 import { catalogueSql, MARK } from "./catalogue-sql.ts";
 import type { SettingBounds } from "./settings.ts";
@@ -26,7 +27,7 @@ export interface ColumnInfo {
   readonly attribute: number;
   readonly name: string;
   readonly typeOid: number;
-  /** The expression of a generated column, as SQL. */
+  /** The expression of a generated column, as SQL; UNREADABLE while it could not be read. */
   readonly generated: string | undefined;
 }
 
@@ -49,7 +50,7 @@ export interface RelationInfo {
   readonly deletesWith: readonly { readonly oid: number; readonly action: "delete" | "update" }[];
   /** OIDs of tables whose rows change with the key they refer to (ON UPDATE …). */
   readonly updatesWith: readonly number[];
-  /** SELECT text of a view or materialised view. */
+  /** SELECT text of a view or materialised view; UNREADABLE while it could not be read. */
   readonly definition: string | undefined;
   /** Of a view: another text whenever the view was replaced. */
   readonly definitionMark: string | undefined;
@@ -66,6 +67,9 @@ export interface RelationInfo {
   /** Attributes that say which partition a row is in; 0 stands for the whole row. */
   readonly partitionKey: readonly number[];
 }
+
+/** In place of a definition that is made of relations somebody has locked. Nothing is known of what it does. */
+export const UNREADABLE = "";
 
 /** `attributes` must be found in `referenced` of the other table, one by one. */
 export interface ForeignKey {
@@ -234,8 +238,25 @@ export function readSnapshot(read: ReadRows): Promise<Snapshot> {
 }
 
 async function readCatalogue(read: ReadRows, withSystem: boolean): Promise<Row> {
-  const [row] = await read(
-    `SELECT pg_catalog.set_config('search_path', 'pg_catalog', true); ${catalogueSql(withSystem)}`,
-  );
-  return row ?? {};
+  for (let attempt = 1; ; attempt++)
+    try {
+      const [row] = await read(
+        `SELECT pg_catalog.set_config('search_path', 'pg_catalog', true),
+           pg_catalog.set_config('lock_timeout', '${LOCK_TIMEOUT_MS}', true);
+         ${catalogueSql(withSystem, attempt === MAX_ATTEMPTS)}`,
+      );
+      return row ?? {};
+    } catch (thrown) {
+      if (attempt === MAX_ATTEMPTS || !isLockTimeout(thrown)) throw thrown;
+    }
+}
+
+/** What was locked after the reading began to look for what is: the next attempt knows it. */
+const LOCK_TIMEOUT_MS = 200;
+/** The last reads no definition that takes a lock. */
+const MAX_ATTEMPTS = 4;
+
+function isLockTimeout(thrown: unknown): boolean {
+  const cause = thrown instanceof GatewayError ? thrown.cause : thrown;
+  return cause instanceof Error && "code" in cause && cause.code === "55P03";
 }

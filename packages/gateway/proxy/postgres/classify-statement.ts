@@ -5,7 +5,7 @@
 
 import type { Operation } from "../../access/operation.ts";
 import { renamedInText } from "./application-name.ts";
-import { marksOf } from "./catalogue.ts";
+import { marksOf, UNREADABLE } from "./catalogue.ts";
 import { type Catalogue, isClassified, keyClasses } from "./catalogue-resolve.ts";
 import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
@@ -114,7 +114,10 @@ function finish(context: Context, made: Draft): StatementPlan {
   const { inner, kind, columns } = made;
   let reachesClassified = inner !== undefined && inner.reachesClassified !== false;
   reachesClassified ||= context.runsCode && context.catalogue.allClasses.length > 0;
-  for (const oid of context.reached) reachesClassified ||= isClassified(context.catalogue, oid);
+  for (const oid of context.reached) {
+    requireReadable(context, oid);
+    reachesClassified ||= isClassified(context.catalogue, oid);
+  }
   const own: Operation = { protocol: "postgres", effects, touches, summary: summarise(effects) };
   // The same operation object for every EXECUTE of a statement: a decision is found by it.
   const operation = inner === undefined ? own : joined(inner.operation, own);
@@ -131,6 +134,18 @@ function finish(context: Context, made: Draft): StatementPlan {
     changesSettings: context.changesSettings || inner?.changesSettings === true,
     ...(made.renamed === undefined ? {} : { renamed: made.renamed }),
   };
+}
+
+const LOCK_NOT_AVAILABLE = "55P03";
+
+/** Its classes and effects are those of something unknown; the client may try again. */
+function requireReadable({ catalogue }: Context, oid: number): void {
+  const relation = catalogue.snapshot.relations.get(oid);
+  if (relation?.definition !== UNREADABLE) return;
+  throw new Unsupported(
+    `view "${relation.name}" cannot be read while somebody has locked it, or what it is made of, alone`,
+    LOCK_NOT_AVAILABLE,
+  );
 }
 
 /** What it goes through is only of interest where something is classified. */

@@ -183,9 +183,9 @@ export function nameTrouble(plan: QueryPlan): Unclassified | undefined {
   };
 }
 
-/** Names that a newer catalogue may know: relations, columns, functions, schemas, types. */
+/** Names that a newer catalogue may know: relations, columns, functions, schemas, types; views that were locked. */
 function maybeStale(plan: Unclassified): boolean {
-  return ["42P01", "42703", "42883", "3F000", "42704"].includes(plan.sqlState);
+  return ["42P01", "42703", "42883", "3F000", "42704", "55P03"].includes(plan.sqlState);
 }
 
 /** Changes what names or objects mean for what follows. */
