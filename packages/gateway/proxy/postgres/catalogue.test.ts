@@ -170,6 +170,25 @@ test("a lock that is taken while the catalogue is read is waited for a moment, t
   }
 });
 
+test("what is dropped while the catalogue is read makes it be read again, and not for ever", async () => {
+  const dropped =
+    "do $$ begin raise 'could not open relation with OID 1' using errcode = 'XX000'; end $$";
+  const failing = (times: number) => {
+    let attempts = 0;
+    const result = readSnapshot((sql) => {
+      attempts += 1;
+      return postgres.query("shop", attempts <= times ? dropped : sql);
+    });
+    return result.then(
+      (snapshot) => ({ attempts, found: snapshot.relationNames.get("public")?.has("names") }),
+      (thrown: Error) => ({ attempts, failed: thrown.message }),
+    );
+  };
+  assert.deepEqual(await failing(2), { attempts: 3, found: true });
+  const failed = "could not open relation with OID 1";
+  assert.deepEqual(await failing(100), { attempts: 6, failed });
+});
+
 test("what was defined while the catalogue was being read is known when it was asked for afterwards", async () => {
   let reads = 0;
   const hasRead = Promise.withResolvers<void>();

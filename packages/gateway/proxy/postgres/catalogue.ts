@@ -243,20 +243,27 @@ async function readCatalogue(read: ReadRows, withSystem: boolean): Promise<Row> 
       const [row] = await read(
         `SELECT pg_catalog.set_config('search_path', 'pg_catalog', true),
            pg_catalog.set_config('lock_timeout', '${LOCK_TIMEOUT_MS}', true);
-         ${catalogueSql(withSystem, attempt === MAX_ATTEMPTS)}`,
+         ${catalogueSql(withSystem, attempt > MAX_WITH_DEFINITIONS)}`,
       );
       return row ?? {};
     } catch (thrown) {
-      if (attempt === MAX_ATTEMPTS || !isLockTimeout(thrown)) throw thrown;
+      if (attempt === MAX_ATTEMPTS || !isOvertaken(thrown)) throw thrown;
     }
 }
 
-/** What was locked after the reading began to look for what is: the next attempt knows it. */
 const LOCK_TIMEOUT_MS = 200;
-/** The last reads no definition that takes a lock. */
-const MAX_ATTEMPTS = 4;
+/** After these no definition of a view is read: whatever others do meanwhile, it ends. */
+const MAX_WITH_DEFINITIONS = 3;
+const MAX_ATTEMPTS = 6;
 
-function isLockTimeout(thrown: unknown): boolean {
+/**
+ * What others did after the reading began came in its way, and the next attempt knows it: a lock (55P03); a drop,
+ * since definitions are put in words by the catalogue of that moment, not by the one that is read ("could not
+ * open relation with OID", "cache lookup failed": XX000; and the codes of what does not exist).
+ */
+const OVERTAKEN = new Set(["55P03", "XX000", "42P01", "42703", "42704", "42883", "3F000"]);
+
+function isOvertaken(thrown: unknown): boolean {
   const cause = thrown instanceof GatewayError ? thrown.cause : thrown;
-  return cause instanceof Error && "code" in cause && cause.code === "55P03";
+  return cause instanceof Error && "code" in cause && OVERTAKEN.has(String(cause.code));
 }
