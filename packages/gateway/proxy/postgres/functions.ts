@@ -93,6 +93,7 @@ export function addNamedFunctionEffect(context: Context, schema: string, name: s
 function addExecuteEffect(context: Context, candidate: FunctionInfo): void {
   // The standard's views are made of these: SQL over the catalogue, the server's own.
   if (candidate.schema === "information_schema" && candidate.oid < FIRST_NORMAL_OID) return;
+  if (!context.touches.isFirst(`execute ${candidate.oid}`)) return;
   context.called.add(candidate);
   // Of what types its arguments are is not known here.
   context.runsCode ||= context.catalogue.snapshot.codeTypes.size > 0;

@@ -105,6 +105,17 @@ export interface Context {
 
 export class TouchList {
   readonly #touches = new Map<string, ClassTouch>();
+  readonly #met = new Set<string>();
+
+  /**
+   * False when `what` was added before, with all that it does: a short text can name one thing a hundred thousand
+   * times. Kept here, since the touches are what may be collected apart (the columns of a view).
+   */
+  isFirst(what: string): boolean {
+    if (this.#met.has(what)) return false;
+    this.#met.add(what);
+    return true;
+  }
 
   add(use: ClassUse, classed: ClassedColumn): void {
     const key = `${use}\0${classed.class}\0${classed.column}`;
@@ -179,6 +190,31 @@ export function spend(context: Context, steps: number): void {
   if (context.steps > MAX_STEPS) throw new Unsupported("the statement is too complex", "54001");
 }
 
+/** Each class of each column once: what is put together again and again stays small. */
+export function united(
+  context: Context,
+  one: readonly ClassedColumn[],
+  other: readonly ClassedColumn[],
+): readonly ClassedColumn[] {
+  if (other.length === 0 || one === other) return one;
+  if (one.length === 0) return other;
+  spend(context, one.length + other.length);
+  const known = new Set(one.map(keyOf));
+  return [...one, ...other.filter((classed) => !known.has(keyOf(classed)))];
+}
+
+function keyOf(classed: ClassedColumn): string {
+  return `${classed.class}\0${classed.column}`;
+}
+
+/** As PostgreSQL has it (MaxTupleAttributeNumber): a row of a row of stars grows with each level. */
+const MAX_TARGETS = 1664;
+
+export function requireRoom(columns: number): void {
+  if (columns > MAX_TARGETS)
+    throw new Unsupported(`target lists can have at most ${MAX_TARGETS} entries`, "54011");
+}
+
 export function computed(name: string, typeOid = 0): Column {
   return { name, origin: undefined, typeOid, classes: [], derived: [] };
 }
@@ -225,6 +261,7 @@ export function addRelationEffect(
   relation: RelationInfo,
   only = false,
 ): void {
+  if (!context.touches.isFirst(`${action} ${relation.oid} ${only}`)) return;
   const { place, snapshot } = context.catalogue;
   context.reached.add(relation.oid);
   noteCode(context, relation, action !== "select");

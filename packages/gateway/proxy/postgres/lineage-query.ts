@@ -10,11 +10,13 @@ import {
   type QueryOptions,
   type Rows,
   renamed,
+  requireRoom,
   type Scope,
   spend,
   TouchList,
   touchInner,
   touchRow,
+  united,
 } from "./lineage-context.ts";
 import { bareColumn, columnName, evaluate, predicate, window } from "./lineage-expression.ts";
 import { applyAlias, fromClause } from "./lineage-from.ts";
@@ -101,14 +103,6 @@ export function targetList(
   // With columns whose place is not known no mask could be put on the others.
   if (open) touchRow(context, rows);
   return rows;
-}
-
-/** As PostgreSQL has it (MaxTupleAttributeNumber): a row of a row of stars grows with each level. */
-const MAX_TARGETS = 1664;
-
-function requireRoom(columns: number): void {
-  if (columns > MAX_TARGETS)
-    throw new Unsupported(`target lists can have at most ${MAX_TARGETS} entries`, "54011");
 }
 
 /** `(expression).*`: as many columns as the row type has. */
@@ -247,8 +241,8 @@ function setOperation(context: Context, body: Tree, scope: Scope, options: Query
 
 /** One column of UNION ALL: masked when one side is classified, as long as one mask will do. */
 function concatenated(context: Context, left: Column, right: Column): Column {
-  const classes = [...left.classes, ...right.classes];
-  const derived = [...left.derived, ...right.derived];
+  const classes = united(context, left.classes, right.classes);
+  const derived = united(context, left.derived, right.derived);
   if (new Set(classes.map((classed) => classed.class)).size <= 1)
     return { ...computed(left.name), classes, derived };
   touchInner(context, left);

@@ -11,6 +11,7 @@ import {
   computed,
   type Item,
   type Rows,
+  requireRoom,
   type Scope,
   spend,
   touchInner,
@@ -80,7 +81,12 @@ export function extend(parent: Scope, items: readonly Item[]): Scope {
 
 function allColumns(context: Context, scope: Scope, location: number | undefined): Rows {
   const visible = scope.items.filter((item) => item.columnsVisible);
-  for (const item of visible) spend(context, item.columns.length);
+  let width = 0;
+  for (const item of visible) {
+    width += item.columns.length;
+    spend(context, item.columns.length);
+    requireRoom(width);
+  }
   if (visible.length === 0)
     throw new Unsupported("SELECT * with no tables specified is not valid", "42601", location);
   return {

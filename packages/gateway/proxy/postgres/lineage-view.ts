@@ -14,6 +14,7 @@ import {
   type Origin,
   type Rows,
   type Scope,
+  united,
 } from "./lineage-context.ts";
 import { evaluate } from "./lineage-expression.ts";
 import { requireSeen } from "./lineage-seen.ts";
@@ -28,6 +29,7 @@ interface ViewBody {
 
 /** By catalogue, so that it goes away with the snapshot. */
 const bodies = new WeakMap<Catalogue, Map<number, ViewBody>>();
+const columnsOf = new WeakMap<Catalogue, Map<number, readonly Column[]>>();
 const generatedColumns = new WeakMap<
   Catalogue,
   Map<number, ReadonlyMap<number, ClassedColumn[]>>
@@ -38,34 +40,42 @@ const MAX_DEFINITION_BYTES = 1024 * 1024;
 /** The relation's columns; for a view, its body's effects and touches are added to the context. */
 export function relationRows(context: Context, relation: RelationInfo): Rows {
   context.reached.add(relation.oid);
-  if (relation.definition === undefined || isSystemSchema(relation.schema))
-    return {
-      columns: relation.columns.map((column) => tableColumn(context, relation, column)),
-      open: false,
-    };
-  const body = viewBody(context, relation, relation.definition);
-  for (const oid of body.context.reached) context.reached.add(oid);
-  for (const one of body.context.called) context.called.add(one);
-  for (const oid of body.context.types) context.types.add(oid);
-  // A materialised view's query ran when it was filled; only its columns matter now.
-  if (relation.kind === "view") {
-    context.effects.addAll(body.context.effects.list());
-    context.volatile ||= body.context.volatile;
-    context.changesSettings ||= body.context.changesSettings;
-    context.runsCode ||= body.context.runsCode;
+  if (relation.definition !== undefined && !isSystemSchema(relation.schema)) {
+    const body = viewBody(context, relation, relation.definition);
+    if (context.touches.isFirst(`view ${relation.oid}`)) enterView(context, relation, body);
   }
-  context.touches.addAll(body.context.touches.list());
-  const columns = relation.columns.map((info, index) => {
-    const own = tableColumn(context, relation, info);
-    const inner = body.columns?.[index];
-    if (inner === undefined) return { ...own, derived: context.catalogue.allClasses };
-    return {
-      ...own,
-      classes: [...own.classes, ...inner.classes],
-      derived: [...own.derived, ...inner.derived],
-    };
-  });
+  const known = cached(columnsOf, context.catalogue);
+  let columns = known.get(relation.oid);
+  if (columns === undefined) {
+    columns = relation.columns.map((info, index) => column(context, relation, info, index));
+    known.set(relation.oid, columns);
+  }
   return { columns, open: false };
+}
+
+function enterView(context: Context, relation: RelationInfo, { context: inner }: ViewBody): void {
+  for (const oid of inner.reached) context.reached.add(oid);
+  for (const one of inner.called) context.called.add(one);
+  for (const oid of inner.types) context.types.add(oid);
+  context.touches.addAll(inner.touches.list());
+  // A materialised view's query ran when it was filled; only its columns matter now.
+  if (relation.kind !== "view") return;
+  context.effects.addAll(inner.effects.list());
+  context.volatile ||= inner.volatile;
+  context.changesSettings ||= inner.changesSettings;
+  context.runsCode ||= inner.runsCode;
+}
+
+function column(context: Context, relation: RelationInfo, info: ColumnInfo, index: number): Column {
+  const own = tableColumn(context, relation, info);
+  if (relation.definition === undefined || isSystemSchema(relation.schema)) return own;
+  const inner = viewBody(context, relation, relation.definition).columns?.[index];
+  if (inner === undefined) return { ...own, derived: context.catalogue.allClasses };
+  return {
+    ...own,
+    classes: united(context, own.classes, inner.classes),
+    derived: united(context, own.derived, inner.derived),
+  };
 }
 
 function tableColumn(context: Context, relation: RelationInfo, info: ColumnInfo): Column {

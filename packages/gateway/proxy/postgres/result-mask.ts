@@ -17,7 +17,11 @@ export interface DescribedColumn {
 }
 
 /** relation OID → attribute → classes of what is in the column, or is computed from: views' included. */
-export type ClassifiedByOid = ReadonlyMap<number, ReadonlyMap<number, readonly string[]>>;
+export interface ClassifiedByOid {
+  /** Nothing in the database has a class. */
+  readonly isEmpty: boolean;
+  readonly get: (oid: number) => ReadonlyMap<number, readonly string[]> | undefined;
+}
 
 export type Verified =
   /** `classes`: of each column, the class to mask; undefined where there is none. */
@@ -31,7 +35,7 @@ export function verifyRowDescription(
   classified: ClassifiedByOid,
 ): Verified {
   if (plan === undefined) {
-    if (classified.size === 0) return { ok: true, classes: described.map(() => undefined) };
+    if (classified.isEmpty) return { ok: true, classes: described.map(() => undefined) };
     return { ok: false, why: "rows came that no statement asked for" };
   }
   const { columns } = plan;

@@ -47,7 +47,7 @@ export function createResultMasks(
   const checked = new WeakMap<StatementPlan, Checked>();
   return {
     get needed() {
-      return detect !== undefined || classifier.classifiedByOid.size > 0;
+      return detect !== undefined || !classifier.classifiedByOid.isEmpty;
     },
     check(buffer, start, end, plan, unmask) {
       const known = plan === undefined ? undefined : checked.get(plan);
