@@ -158,8 +158,8 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       if (text.length < LARGE_TEXT_CHARACTERS || text.length > deps.limits.maxTextBytes)
         return undefined;
       if (cache.get(text) !== undefined || parsed.has(text)) return undefined;
-      return parseElsewhere(text, deps.limits.maxTextBytes, catalogue.grammar)?.then((found) => {
-        parsed.set(text, found ?? parseSql(text, deps.limits.maxTextBytes, catalogue.grammar));
+      return parseElsewhere(text, deps.limits.maxTextBytes, catalogue.grammar).then((found) => {
+        parsed.set(text, found);
         for (const oldest of parsed.keys()) {
           if (parsed.size <= MAX_PARSED) break;
           parsed.delete(oldest);

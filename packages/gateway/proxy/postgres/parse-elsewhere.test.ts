@@ -57,7 +57,12 @@ test("the thread finds what is found here: trees, errors and their places, limit
       await parseElsewhere(text, MAX_BYTES, 18),
       roundTrip(parseSql(text, MAX_BYTES, 18)),
     );
-  assert.equal(await parseElsewhere(`select ${"1 + ".repeat(20_000)} 1`, MAX_BYTES, 18), undefined);
+  assert.deepEqual(await parseElsewhere(`select ${"1 + ".repeat(20_000)} 1`, MAX_BYTES, 18), {
+    unclassified: true,
+    message: "the statement is nested too deeply",
+    sqlState: "54001",
+    position: undefined,
+  });
   const long = insertOf(1, 1000);
   assert.deepEqual(await parseElsewhere(long, 1000, 18), roundTrip(parseSql(long, 1000, 18)));
 });
@@ -74,12 +79,41 @@ test("what else there is to do is done meanwhile", async () => {
   assert.ok(turns > 10, `${turns} turns of the event loop`);
 });
 
-test("more than may wait are for the caller to parse", async () => {
-  const text = `select 1 -- ${"x".repeat(20_000)}`;
-  const asked = Array.from({ length: 70 }, () => parseElsewhere(text, MAX_BYTES, 18));
-  assert.equal(asked.filter((one) => one === undefined).length, 6);
-  await Promise.all(asked);
-  assert.notEqual(await parseElsewhere(text, MAX_BYTES, 18), undefined);
+test("a text that takes too long is refused, and those behind it are parsed", async () => {
+  const long = insertOf(1, 20_000);
+  const short = insertOf(1, 500);
+  const asked = [
+    parseElsewhere(long, MAX_BYTES, 18, 1),
+    ...Array.from({ length: 100 }, () => parseElsewhere(short, MAX_BYTES, 18)),
+  ];
+  const [refused, ...others] = await Promise.all(asked);
+  assert.ok(refused !== undefined && "unclassified" in refused);
+  assert.equal(refused.message, "the statement is too complex");
+  for (const found of others) assert.ok("statements" in found);
+  assert.ok("statements" in (await parseElsewhere(long, MAX_BYTES, 18)));
+});
+
+test("what the lexer would read again and again is refused unread, wherever it would be parsed", async () => {
+  const small = LARGE_TEXT_CHARACTERS - 100;
+  for (const text of [
+    `select ${"+".repeat(small)} 1`,
+    `select ${"+-".repeat(small / 2)} 1`,
+    `${"/*".repeat(250_000)}${"*/".repeat(250_000)} select 1`,
+    `${"/**/".repeat(100_000)} select 1`,
+    `select 1 ${"+/**/".repeat(100_000)} 1`,
+  ]) {
+    const found = await parseElsewhere(text, MAX_BYTES, 18);
+    assert.deepEqual(found, roundTrip(parseSql(text, MAX_BYTES, 18)));
+    assert.ok("unclassified" in found && found.sqlState === "54001", text.slice(0, 20));
+  }
+  for (const text of [
+    `select '${"-".repeat(500_000)}'`,
+    `-- ${"=".repeat(500_000)}\nselect 1`,
+    `/${"*".repeat(500_000)}/ select 1`,
+    `select '${"+".repeat(4_000)}'`,
+    `select '${"a+/*".repeat(100_000)}'`,
+  ])
+    assert.ok("statements" in parseSql(text, MAX_BYTES, 18), text.slice(0, 20));
 });
 
 test("a session's statements stay in their order, large ones and what follows them", async () => {

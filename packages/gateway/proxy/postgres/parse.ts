@@ -5,6 +5,7 @@
 // with their default value (0, false, "", empty list) are absent. Where the grammar fixes the type of
 // a field (`relation`, `typeName`, `larg`) the wrapping key is absent too.
 
+import { isReadAgainAndAgain } from "./grammar-cost.ts";
 import { type Grammar, loadedGrammar, loadGrammar } from "./grammars.ts";
 import type { Unclassified } from "./plan.ts";
 
@@ -37,6 +38,7 @@ export function parseSql(
   if (text.includes("\0")) return refuse("statement text contains a NUL character", "22021");
   if (!text.isWellFormed()) return refuse("statement text is not valid UTF-8", "22021");
   if (text.trim() === "") return { statements: [] };
+  if (isReadAgainAndAgain(text)) return refuse("the statement is too complex", "54001");
   const parser = loadedGrammar(grammar);
   try {
     const tree = parser.parse(text);
