@@ -119,6 +119,8 @@ const CORPUS: readonly (readonly [string, string, string])[] = [
   ["SELECT xmlelement(name e, email) FROM customers", CUSTOMERS, "inner email"],
   ["SELECT xmlforest(email) FROM customers", CUSTOMERS, "inner email"],
   ["SELECT id FROM customers ORDER BY email", CUSTOMERS, "inner email"],
+  ["SELECT id FROM customers ORDER BY email USING >", CUSTOMERS, "inner email"],
+  ["SELECT id FROM customers ORDER BY id USING OPERATOR(pg_catalog.<)", CUSTOMERS, ""],
   ["SELECT id, email FROM customers ORDER BY 2", CUSTOMERS, "inner email; output email"],
   ["SELECT id, email AS e FROM customers ORDER BY e", CUSTOMERS, "inner email; output email"],
   ["SELECT id FROM customers GROUP BY id, email", CUSTOMERS, "inner email"],

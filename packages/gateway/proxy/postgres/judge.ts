@@ -58,7 +58,10 @@ export class Judge {
     const plan = classifier.classify(text, this.#names);
     if (!("unclassified" in plan))
       return this.#state.uncommittedDefinition && !definesOrEnds(plan) ? UNSETTLED : plan;
-    if (this.#refreshed || !maybeStale(plan)) return plan;
+    if (!maybeStale(plan)) return plan;
+    // What was defined a moment ago is nowhere to be read yet.
+    if (this.#state.uncommittedDefinition) return UNSETTLED;
+    if (this.#refreshed) return plan;
     this.#refreshed = true;
     this.#control.waitFor(classifier.refresh());
     return "wait";

@@ -1,5 +1,6 @@
 // SELECT: its FROM, its predicates, what it gives out; set operations, VALUES and WITH.
 
+import { addOperatorEffects } from "./functions.ts";
 import {
   addRelationEffect,
   type Column,
@@ -156,7 +157,8 @@ function sortBy(context: Context, scope: Scope, node: unknown, rows: Rows): void
   const { type, body } = unwrap(node);
   context.seen.add(body);
   if (type !== "SortBy") throw new Unsupported("ORDER BY has an unexpected shape");
-  if (list(body, "useOp").length > 0) throw new Unsupported("ORDER BY … USING is not supported");
+  const operator = list(body, "useOp");
+  if (operator.length > 0) addOperatorEffects(context, operator);
   byName(context, scope, body.node, rows, "output");
 }
 

@@ -155,3 +155,24 @@ test("a view that is dropped and made again is another one", async () => {
   );
   assert.equal(await classifier.confirm?.(definitions), false);
 });
+
+test("what an open transaction defined is said to be that, not to be missing", async () => {
+  const client = await through();
+  try {
+    for (const [made, used] of [
+      ["create table fresh (id int)", "create index on fresh (id)"],
+      ["create table fresh (id int)", "select id from fresh"],
+      ["create function made() returns int language sql as 'select 1'", "select made()"],
+    ] as const) {
+      await client.query("begin");
+      await client.query(made);
+      await assert.rejects(client.query(used), {
+        code: "0A000",
+        message: /this transaction defines objects: commit it/,
+      });
+      await client.query("rollback");
+    }
+  } finally {
+    await client.end();
+  }
+});
