@@ -99,7 +99,7 @@ const CHECKS: readonly Check[] = [
       FROM pg_roles m WHERE m.rolname <> $1 AND pg_has_role($1::name, m.oid, 'MEMBER')
         AND (m.rolsuper OR m.rolcreaterole OR m.rolbypassrls OR m.rolname IN ('pg_read_all_data',
           'pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files',
-          'pg_execute_server_program', 'pg_signal_backend', 'pg_monitor', 'pg_read_all_stats',
+          'pg_execute_server_program', 'pg_signal_backend', 'pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats',
           'pg_stat_scan_tables', 'pg_maintain', 'pg_create_subscription', 'pg_use_reserved_connections'))
         AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = $1)`,
   },

@@ -293,7 +293,7 @@ test("the doctor finds each thing that is opened, and says how to close it", asy
      grant select on internal.salaries to custody_app with grant option;
      grant select (ssn) on customers to custody_app;
      grant select on social to public;
-     grant pg_read_all_data to custody_app;
+     grant pg_read_all_data, pg_read_all_settings to custody_app;
      grant execute on function pg_read_file(text) to custody_app;
      alter role custody_app createrole login;
      alter table orders owner to custody_app;
@@ -307,6 +307,7 @@ test("the doctor finds each thing that is opened, and says how to close it", asy
     /^open attributes: role custody_app is createrole$/,
     /^open login: .* past the gateway$/,
     /^open membership: .*pg_read_all_data$/,
+    /^open membership: .*pg_read_all_settings$/,
     /^open ownership: role custody_app owns table public\.orders$/,
     /^open create: .* in schema internal$/,
     /^open create: .* temporary tables in database shop$/,
