@@ -104,6 +104,16 @@ test("what is named again counts again in each column of a view", () => {
   );
 });
 
+test("a list is not deep, however long it is", () => {
+  const many = 150_000;
+  for (const text of [
+    `insert into customers (id) values ${times(many, () => "(1)")}`,
+    `select id from customers where id in (${times(many, () => "1")})`,
+    `create table made (id int, check (id in (${times(many, () => "1")})))`,
+  ])
+    assert.ok(planOf(text).operation.effects.length > 0);
+});
+
 test("of columns that no row can have, no more are listed than it takes to know", () => {
   const plan = classifier.classify(
     `select * from ${times(3_000, (index) => `customers c${index}`)}`,

@@ -21,7 +21,7 @@ export function definitionParts(
   const waiting: unknown[] = [...root];
   while (waiting.length > 0) {
     const at = waiting.pop();
-    if (Array.isArray(at)) waiting.push(...at);
+    if (Array.isArray(at)) for (const one of at) waiting.push(one);
     else if (isTree(at)) walk(context, at, own, waiting);
   }
 }

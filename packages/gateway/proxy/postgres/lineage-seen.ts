@@ -16,20 +16,23 @@ const INERT = new Set([
   "TypeName",
 ]);
 
+const CAPITAL_Z = 0x5a;
+
 /** Throws unless every node under `root` went through a handler. */
 export function requireSeen(context: Pick<Context, "seen">, root: Tree): void {
   const waiting: unknown[] = [root];
   while (waiting.length > 0) {
     const at = waiting.pop();
     if (Array.isArray(at)) {
-      waiting.push(...at);
+      // One by one: a list may have more items than a call may have arguments.
+      for (const one of at) waiting.push(one);
       continue;
     }
     if (!isTree(at)) continue;
     for (const key in at) {
       const value = at[key];
       // Node types begin with a capital letter, fields do not.
-      const isNode = /^[A-Z]/.test(key) && isTree(value);
+      const isNode = key.charCodeAt(0) <= CAPITAL_Z && isTree(value);
       if (isNode && !INERT.has(key) && !context.seen.has(value as object))
         throw new Unsupported(`this use of ${key} is not supported`);
       waiting.push(value);
