@@ -84,7 +84,6 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   let verifyEveryMs = VERIFY_EVERY_MS;
   // Before the catalogue itself: a change in between is then noticed.
   let mark = await watch?.mark();
-  let verifying: Promise<void> | undefined;
   const recalled = deps.memory?.recall(deps.target, deps.database) ?? [];
   const read = async () => {
     const snapshot = await deps.read();
@@ -95,8 +94,8 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   let classified: ClassifiedByOid | undefined;
   let codeTypes: ReadonlySet<number> | undefined;
   let epoch = 1;
-  let reading: Promise<void> | undefined;
-  let following: Promise<void> | undefined;
+  const reading = oneAfterAnother();
+  const looking = oneAfterAnother();
   const cache = createPlanCache(deps.limits.cacheBytes);
   /** Large texts that were parsed elsewhere; whoever waited for one takes it out at once. */
   const parsed = new Map<string, Parsed | Unclassified>();
@@ -112,24 +111,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     parsed.clear();
   }
 
-  function startReading(): Promise<void> {
-    reading = readAgain().finally(() => {
-      reading = undefined;
-    });
-    return reading;
-  }
-
-  /** One under way may have begun before the change that this is asked for: then another follows it. */
-  function refresh(): Promise<void> {
-    if (reading === undefined) return startReading();
-    following ??= reading
-      .catch(() => undefined)
-      .then(() => {
-        following = undefined;
-        return reading ?? startReading();
-      });
-    return following;
-  }
+  const refresh = () => reading(readAgain);
 
   async function look({ mark: read, clock }: NonNullable<ClassifierDeps["watch"]>): Promise<void> {
     const startedMs = clock.monotonicMs();
@@ -195,12 +177,33 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     },
     due: () => watch !== undefined && watch.clock.monotonicMs() - verifiedMs >= verifyEveryMs,
     async verify() {
-      if (watch === undefined) return;
-      verifying ??= look(watch).finally(() => {
-        verifying = undefined;
-      });
-      await verifying;
+      if (watch !== undefined) await looking(() => look(watch));
     },
+  };
+}
+
+/**
+ * Does something anew for whoever asks. What is under way may have begun before the change that it is asked for:
+ * another follows it, one for all who ask meanwhile.
+ */
+function oneAfterAnother(): (work: () => Promise<void>) => Promise<void> {
+  let current: Promise<void> | undefined;
+  let following: Promise<void> | undefined;
+  const start = (work: () => Promise<void>): Promise<void> => {
+    current = work().finally(() => {
+      current = undefined;
+    });
+    return current;
+  };
+  return (work) => {
+    if (current === undefined) return start(work);
+    following ??= current
+      .catch(() => undefined)
+      .then(() => {
+        following = undefined;
+        return current ?? start(work);
+      });
+    return following;
   };
 }
 

@@ -63,7 +63,9 @@ export class Judge {
     if (this.#state.uncommittedDefinition) return UNSETTLED;
     if (this.#refreshed) return plan;
     this.#refreshed = true;
-    this.#control.waitFor(classifier.refresh());
+    // A look at whether anybody defined anything is a fraction of reading it all: names are missing often.
+    const look = plan.sqlState === LOCK_NOT_AVAILABLE ? undefined : classifier.verify?.();
+    this.#control.waitFor(look ?? classifier.refresh());
     return "wait";
   }
 
@@ -186,9 +188,12 @@ export function nameTrouble(plan: QueryPlan): Unclassified | undefined {
   };
 }
 
-/** Names that a newer catalogue may know: relations, columns, functions, schemas, types; views that were locked. */
+/** Of a view that was locked when its definition was to be read: nobody defined anything when it no longer is. */
+const LOCK_NOT_AVAILABLE = "55P03";
+
+/** Names that a newer catalogue may know: relations, columns, functions, schemas, types; and such views. */
 function maybeStale(plan: Unclassified): boolean {
-  return ["42P01", "42703", "42883", "3F000", "42704", "55P03"].includes(plan.sqlState);
+  return ["42P01", "42703", "42883", "3F000", "42704", LOCK_NOT_AVAILABLE].includes(plan.sqlState);
 }
 
 /** Changes what names or objects mean for what follows. */

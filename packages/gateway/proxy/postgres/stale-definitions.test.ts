@@ -21,6 +21,7 @@ let relay: RelayHarness;
 /** Runs just before the relay looks what became of the definitions. */
 let beforeLook: () => Promise<unknown> = async () => undefined;
 let looks = 0;
+let reads = 0;
 
 const VIEW = "create or replace view names as select id, name as label from customers";
 const FUNCTION =
@@ -48,7 +49,10 @@ before(async () => {
         class: "pii.email",
       },
     ],
-    read: () => readSnapshot(read),
+    read: () => {
+      reads += 1;
+      return readSnapshot(read);
+    },
     limits: { maxTextBytes: 1_000_000, cacheBytes: 1_000_000 },
     watch: {
       mark: () => readMark(read),
@@ -172,6 +176,24 @@ test("what an open transaction defined is said to be that, not to be missing", a
       });
       await client.query("rollback");
     }
+  } finally {
+    await client.end();
+  }
+});
+
+test("a name that nobody knows is looked for without reading the catalogue, and found once it is there", async () => {
+  const client = await through();
+  try {
+    await client.query("select 1");
+    await classifier.verify();
+    const before = reads;
+    for (const missing of ["nowhere", "nowhere", "elsewhere"])
+      await assert.rejects(client.query(`select * from ${missing}`), { code: "42P01" });
+    assert.equal(reads, before);
+    await postgres.query("shop", "create table nowhere (id int)");
+    assert.equal((await client.query("select * from nowhere")).rowCount, 0);
+    assert.equal(reads, before + 1);
+    await postgres.query("shop", "drop table nowhere");
   } finally {
     await client.end();
   }
