@@ -33,9 +33,14 @@ const KINDS: readonly Kind[] = [
     reason: "a setting that is not on the list",
   },
   { said: /may not be shown/, reason: "a setting that may be a secret" },
+  {
+    said: /has rewrite rules/,
+    reason:
+      "a table with rewrite rules (CREATE RULE): what a statement on it does is not in its text",
+  },
   { said: /temporary .* not supported/, reason: "temporary objects come before all others" },
   {
-    said: /(are|is) not supported( through the gateway)?|not supported through/,
+    said: /(are|is) not supported( through the gateway)?|not supported through|is used before it is defined/,
     reason: "a form of statement that is not supported",
   },
   {
@@ -43,11 +48,20 @@ const KINDS: readonly Kind[] = [
     reason: "a definition and what follows it in one message or transaction",
   },
   {
-    said: /does not exist|is used before it is defined/,
+    said: /missing FROM-clause entry|is not allowed here|syntax error at|^[+-]HINT: {2}Perhaps|^[+-](LINE \d|\s*\^)/,
+    reason:
+      "an error that is found before the server is asked: in other words, at another place, without a hint",
+  },
+  {
+    said: /does not exist/,
     reason: "follows: what an earlier test or step would have made is not there",
   },
   {
-    said: /from PID \d/,
+    said: /already exists|because other objects depend on it|does not have a replica identity and publishes/,
+    reason: "follows: what an earlier test or step would have dropped is still there",
+  },
+  {
+    said: /from PID \d|canceling statement due to user request/,
     reason: "a client's process id is the gateway's own: it is a part of its cancel key",
   },
   { said: /text is withheld/, reason: "the text of an error is withheld" },

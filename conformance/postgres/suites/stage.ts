@@ -16,6 +16,8 @@ export type Profile = (typeof PROFILES)[number];
 
 /** What the programs are given to connect with. */
 export interface SuiteDoor {
+  /** The process ids that clients are told are the gateway's own: nobody finds what waits for a lock by them. */
+  readonly hidesProcessIds: boolean;
   /** Their databases are there; else the programs make them. */
   readonly hasDatabases: boolean;
   readonly host: string;
@@ -65,6 +67,7 @@ export async function openSuiteStage(profile: Profile, installation: string): Pr
     }),
   );
   let door: SuiteDoor = {
+    hidesProcessIds: false,
     hasDatabases: profile === "enforcing",
     host: server.host,
     port: server.port,
@@ -164,6 +167,7 @@ ${classify}    tags: { env: test }
   ]);
   return {
     ...gateway.postgres,
+    hidesProcessIds: profile !== "transparent",
     hasDatabases: profile === "enforcing",
     user: USER,
     password: String((issued as { access_token: string }).access_token),
