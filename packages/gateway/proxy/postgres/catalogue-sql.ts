@@ -1,6 +1,8 @@
 // What is asked of a target's catalogue: one statement for all parts of the snapshot (catalogue.ts), and the mark
 // that is another text whenever somebody defined something.
 
+import { GatewayError } from "../../base/errors.ts";
+import type { Row } from "./catalogue-rows.ts";
 import { BOUND_SETTINGS } from "./settings.ts";
 
 /** FirstNormalObjectId: below it are the system's own objects. */
@@ -191,7 +193,7 @@ const HALVED = {
  * One statement of one row, with JSON in texts: `catalogue`, `mark` (of the system's objects) and, when asked for,
  * `system`, their half of the parts that have halves. `neverWaits`: nor does it read definitions of views.
  */
-export function catalogueSql(withSystem: boolean, neverWaits: boolean): string {
+function catalogueSql(withSystem: boolean, neverWaits: boolean): string {
   const halves = (half: Half) =>
     Object.entries(HALVED).map(
       ([part, sql]) => [part, sql(half, neverWaits ? ALL : LOCKED)] as const,
@@ -199,6 +201,41 @@ export function catalogueSql(withSystem: boolean, neverWaits: boolean): string {
   const own = jsonOf([...Object.entries(WHOLE), ...halves(HALVES.own)]);
   const system = withSystem ? jsonOf(halves(HALVES.system)) : "NULL";
   return `SELECT ${own} AS catalogue, ${SYSTEM_MARK} AS mark, ${system} AS system`;
+}
+
+/** The row of `catalogueSql`. `read`: see `SnapshotReader`. */
+export async function readCatalogue(
+  read: (sql: string) => Promise<Row[]>,
+  withSystem: boolean,
+): Promise<Row> {
+  for (let attempt = 1; ; attempt++)
+    try {
+      const [row] = await read(
+        `SELECT pg_catalog.set_config('search_path', 'pg_catalog', true),
+           pg_catalog.set_config('lock_timeout', '${LOCK_TIMEOUT_MS}', true);
+         ${catalogueSql(withSystem, attempt > MAX_WITH_DEFINITIONS)}`,
+      );
+      return row ?? {};
+    } catch (thrown) {
+      if (attempt === MAX_ATTEMPTS || !isOvertaken(thrown)) throw thrown;
+    }
+}
+
+const LOCK_TIMEOUT_MS = 200;
+/** After these no definition of a view is read: whatever others do meanwhile, it ends. */
+const MAX_WITH_DEFINITIONS = 3;
+const MAX_ATTEMPTS = 6;
+
+/**
+ * What others did after the reading began came in its way, and the next attempt knows it: a lock (55P03); a drop,
+ * since definitions are put in words by the catalogue of that moment, not by the one that is read ("could not
+ * open relation with OID", "cache lookup failed": XX000; and the codes of what does not exist).
+ */
+const OVERTAKEN = new Set(["55P03", "XX000", "42P01", "42703", "42704", "42883", "3F000"]);
+
+function isOvertaken(thrown: unknown): boolean {
+  const cause = thrown instanceof GatewayError ? thrown.cause : thrown;
+  return cause instanceof Error && "code" in cause && OVERTAKEN.has(String(cause.code));
 }
 
 function jsonOf(parts: readonly (readonly [string, string])[]): string {
