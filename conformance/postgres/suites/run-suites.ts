@@ -20,6 +20,8 @@ export type Suite = (typeof SUITES)[number];
 
 const CONCURRENT = 20;
 const ROWS = 700;
+/** More are no matter of moments. */
+const MAX_AGAIN = 5;
 
 export async function runSuites(
   build: SuiteBuild,
@@ -49,8 +51,16 @@ export async function runSuites(
       );
     }
     if (wants("isolation")) {
-      const schedule = ["--schedule", join(build.source, "src/test/isolation/isolation_schedule")];
-      await regress(build, door, folder, "isolation", "pg_isolation_regress", schedule, tests);
+      const isolation = (chosen: readonly string[]) =>
+        regress(build, door, folder, "isolation", "pg_isolation_regress", chosen, tests);
+      await isolation(["--schedule", join(build.source, "src/test/isolation/isolation_schedule")]);
+      // In what order two sessions are heard of is a matter of moments on a busy machine.
+      const differing = [...tests].filter(([, said]) => said !== "ok").map(([name]) => name);
+      const again = differing.filter((name) => name.startsWith("isolation/"));
+      if (!door.hidesProcessIds && again.length > 0 && again.length <= MAX_AGAIN) {
+        console.log(`once more: ${again.join(", ")}`);
+        await isolation(again.map((name) => name.slice("isolation/".length)));
+      }
     }
     if (wants("libpq_pipeline")) await pipelines(build, door, tests);
   } finally {
