@@ -26,19 +26,12 @@ export function createDetector(detections: readonly Detection[]): Detector {
   };
 }
 
-function replaceAll(text: string, { holds, pattern }: Net, mask: string): string {
+function replaceAll(text: string, { find }: Net, mask: string): string {
   let replaced = "";
   let from = 0;
-  pattern.lastIndex = 0;
-  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
-    const length = holds(match[0]);
-    // What is none may have one behind its first characters: a date, and a card's number.
-    if (length === 0) pattern.lastIndex = match.index + 1;
-    else {
-      replaced += text.slice(from, match.index) + mask;
-      from = match.index + length;
-      pattern.lastIndex = from;
-    }
+  for (let found = find(text, 0, text.length); found; found = find(text, from, text.length)) {
+    replaced += text.slice(from, found.start) + mask;
+    from = found.end;
   }
   return replaced + text.slice(from);
 }

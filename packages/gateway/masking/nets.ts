@@ -1,8 +1,10 @@
 // What sensitive values look like: the patterns that look for them in text nobody classified, in values
 // that are there as a whole (detect.ts) and in streams that come in pieces (stream-mask.ts).
 //
-// Patterns have bounded repetitions only, so that no text takes more than linear time, and are the
-// project's own; operators' patterns would need an engine without backtracking.
+// They are the project's own, and no text takes more than a few steps a character: what a pattern would look
+// for over and over is found by find-values.ts. Operators' patterns would need an engine without backtracking.
+
+import { type Find, findAddress, findCardNumber, findWebToken, tableOf } from "./find-values.ts";
 
 export type DetectionKind = "card-number" | "email" | "provider-key";
 
@@ -15,11 +17,9 @@ export interface Detection {
 export interface Net {
   /** Cheap; false for most texts. */
   readonly mayHold: (text: Buffer | string) => boolean;
-  /** Global. Whether it matches at a place depends on one character before and `longest` + 1 from there. */
-  readonly pattern: RegExp;
-  /** How much of what the pattern found, from its beginning, is a value; 0: nothing. */
-  readonly holds: (found: string) => number;
-  /** No match is longer. */
+  /** Whether it finds one at a place depends on one character before and `longest` + 1 from there. */
+  readonly find: Find;
+  /** No value is longer. */
   readonly longest: number;
   /** For a text that comes in pieces. */
   readonly follow: () => Follower;
@@ -37,49 +37,42 @@ export function netsOf(kind: DetectionKind): readonly Net[] {
   return NETS[kind];
 }
 
-const whole = (found: string) => found.length;
-
 const CARD: Net = {
   // ISO/IEC 7812: 13 to 19 digits, the last of which checks the others; written with spaces or dashes too.
   mayHold: (text) => text.length >= 13,
-  pattern: /(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])/g,
-  holds: (found) => {
-    if (isCard(found)) return found.length;
-    // Another number may follow it.
-    const first = ALONE.exec(found)?.[0];
-    return first !== undefined && isCard(first) ? first.length : 0;
-  },
+  find: findCardNumber,
   longest: 37,
   follow: followNumbers,
 };
 
-/** A card's number at the beginning of more digits: of one piece, or in the groups that are usual. */
-const ALONE =
-  /^(?:[0-9]{13,19}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}|[0-9]{4}([ -])[0-9]{6}\2[0-9]{5})(?![0-9])/;
-
 const EMAIL: Net = {
   mayHold: (text) => text.includes("@"),
-  pattern: /[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}/g,
-  holds: whole,
+  find: findAddress,
   longest: 64 + 1 + 63 + 8 * 64,
   follow: () => followRun(/[A-Za-z0-9._%+@-]/),
 };
 
-const TOKEN: Net = {
-  // AWS, GitHub, GitLab, Slack, Stripe, Google, JSON web tokens.
-  mayHold: (text) => text.length >= 20,
-  pattern:
-    /\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,251}|\bgithub_pat_[A-Za-z0-9_]{60,100}|\bglpat-[A-Za-z0-9_-]{20,64}|\bxox[abeoprs]-[A-Za-z0-9-]{10,250}|\b[rs]k_live_[A-Za-z0-9]{16,250}|\bAIza[A-Za-z0-9_-]{35}|\beyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{8,2048}/g,
-  holds: whole,
+const WEB_TOKEN: Net = {
+  mayHold: (text) => text.includes(".eyJ"),
+  find: findWebToken,
   longest: 3 + 4096 + 4 + 8192 + 1 + 2048,
+  follow: () => followRun(/[A-Za-z0-9_.-]/),
+};
+
+const TOKEN: Net = {
+  // AWS, GitHub, GitLab, Slack, Stripe, Google.
+  mayHold: (text) => text.length >= 20,
+  find: byPattern(
+    /\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,251}|\bgithub_pat_[A-Za-z0-9_]{60,100}|\bglpat-[A-Za-z0-9_-]{20,64}|\bxox[abeoprs]-[A-Za-z0-9-]{10,250}|\b[rs]k_live_[A-Za-z0-9]{16,250}|\bAIza[A-Za-z0-9_-]{35}/g,
+  ),
+  longest: 4 + 251,
   follow: () => followRun(/[A-Za-z0-9_.-]/),
 };
 
 const PRIVATE_KEY: Net = {
   // RFC 7468, also where its line ends are written as \n.
   mayHold: (text) => text.includes("PRIVATE KEY-----"),
-  pattern: /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\]{0,16384}/g,
-  holds: whole,
+  find: byPattern(/-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\]{0,16384}/g),
   longest: 11 + 30 + 16 + 16_384,
   follow: followPrivateKeys,
 };
@@ -87,22 +80,17 @@ const PRIVATE_KEY: Net = {
 const NETS: Readonly<Record<DetectionKind, readonly Net[]>> = {
   "card-number": [CARD],
   email: [EMAIL],
-  "provider-key": [TOKEN, PRIVATE_KEY],
+  "provider-key": [WEB_TOKEN, TOKEN, PRIVATE_KEY],
 };
 
-function isCard(written: string): boolean {
-  const digits = written.replaceAll(/[ -]/g, "");
-  return !/^(.)\1*$/.test(digits) && isLuhn(digits);
-}
-
-function isLuhn(digits: string): boolean {
-  let sum = 0;
-  for (let index = 0; index < digits.length; index++) {
-    const digit = Number(digits[digits.length - 1 - index]);
-    const doubled = index % 2 === 1 ? digit * 2 : digit;
-    sum += doubled > 9 ? doubled - 9 : doubled;
-  }
-  return sum % 10 === 0;
+/** Every character of a text is where at most one of them begins, or few. */
+function byPattern(pattern: RegExp): Find {
+  return (text, from, to) => {
+    pattern.lastIndex = from;
+    const found = pattern.exec(text);
+    if (found === null || found.index >= to) return undefined;
+    return { start: found.index, end: found.index + found[0].length, next: found.index + 1 };
+  };
 }
 
 const DASH = 0x2d;
@@ -211,10 +199,4 @@ function followPrivateKeys(): Follower {
       return body ?? header;
     },
   };
-}
-
-function tableOf(kind: RegExp): Uint8Array {
-  return Uint8Array.from({ length: 256 }, (_, code) =>
-    kind.test(String.fromCharCode(code)) ? 1 : 0,
-  );
 }

@@ -227,20 +227,15 @@ class WaitingText implements StreamMask {
 
 /** Wherever one begins, also inside of another: what is found does not depend on where reading began. */
 function forEachMatch(
-  { holds, mayHold, pattern }: Net,
+  { find, mayHold }: Net,
   text: string,
   from: number,
   to: number,
   found: (start: number, end: number) => void,
 ): void {
   if (from >= to || !mayHold(text)) return;
-  pattern.lastIndex = from;
-  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
-    if (match.index >= to) return;
-    const length = holds(match[0]);
-    if (length > 0) found(match.index, match.index + length);
-    pattern.lastIndex = match.index + 1;
-  }
+  for (let place = find(text, from, to); place; place = find(text, place.next, to))
+    found(place.start, place.end);
 }
 
 function unmaskable(why: string): GatewayError {
