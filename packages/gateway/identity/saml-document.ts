@@ -34,7 +34,12 @@ const CIPHERS = new Set([
 const KEY_TRANSPORTS = new Set(["http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"]);
 
 const MAX_TEXT_LENGTH = 196_608;
-const MAX_ELEMENTS = 4000;
+/**
+ * More than 512 groups with all that a provider writes around each. Parsing, looking for signatures and
+ * canonical form go over all of it many times, and anybody may send a response.
+ */
+const MAX_ELEMENTS = 1200;
+const MAX_ATTRIBUTES = 3000;
 const MAX_DEPTH = 64;
 
 export interface SamlResponse {
@@ -139,6 +144,9 @@ function parseStrict(text: string): Element {
   if (/&(?!(?:lt|gt|amp|quot|apos|#[0-9]{1,7}|#x[0-9a-fA-F]{1,6});)/.test(body))
     throw samlRefused("it holds an entity");
   if (body.split("<").length > MAX_ELEMENTS * 2) throw samlRefused("it has too many elements");
+  // Namespaces count among them, which are looked up for each element anew.
+  if ((body.match(/=\s*["']/g)?.length ?? 0) > MAX_ATTRIBUTES)
+    throw samlRefused("it has too many attributes");
   let root: Element | null;
   try {
     root = parseDocument(body);

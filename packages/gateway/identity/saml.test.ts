@@ -131,6 +131,15 @@ describe("a provider's responses are taken", () => {
       assert.equal(typeof (await attempt({ words: { issuedAtMs } })), "object");
   });
 
+  test("as many groups as are taken fit in, whatever a provider writes around each", async () => {
+    const types = ' xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:i="urn:i" i:type="xs:string"';
+    const edit = (xml: string) =>
+      xml.replaceAll("<saml:AttributeValue", `<saml:AttributeValue${types}`);
+    const groups = Array.from({ length: 512 }, (_, index) => `g${index}=a=b=c`);
+    const principal = await attempt({ words: { groups, edit } });
+    assert.equal(Object(principal).groups?.length, 512, String(principal));
+  });
+
   test("the user name may be an attribute, with one value", async () => {
     const provider = { username: "groups", groups: undefined };
     const principal = await attempt({ provider, words: { groups: ["ann"] } });
@@ -388,6 +397,16 @@ describe("text that two parsers read as two", () => {
         xml.replace("<samlp:Status>", `${"<a>".repeat(100)}${"</a>".repeat(100)}<samlp:Status>`),
     },
     /nested too deeply/,
+  );
+  refuses(
+    "many attributes, which are gone over for every element",
+    {
+      alter: (xml) => {
+        const names = Array.from({ length: 3001 }, (_, index) => ` a${index} = "x"`).join("");
+        return xml.replace("<saml:Assertion ", `<saml:Assertion ${names} `);
+      },
+    },
+    /too many attributes/,
   );
   refuses(
     "very many elements",

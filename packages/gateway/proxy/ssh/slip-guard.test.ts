@@ -33,6 +33,12 @@ test("what follows a held Enter in the same piece does not run on", () => {
   assert.deepEqual([keys, held.length], ["ls\rrm x", 1]);
 });
 
+test("of what is pasted the first lines are read and no more", () => {
+  const { keys, lines } = typing("ls\r".repeat(5000));
+  assert.deepEqual([lines.length, keys.length], [8, 15_000]);
+  assert.deepEqual(typing("ls\r".repeat(5000), "rm x\r").held, ["no removal"]);
+});
+
 test("erased, given up and started again as a terminal has it", () => {
   assert.deepEqual(typing("lsé\x7f\x7f\x7fps\r").lines, ["ps"]);
   assert.deepEqual(typing("rm x\x15ls\r", "rm y\x03\r").lines, ["ls"]);

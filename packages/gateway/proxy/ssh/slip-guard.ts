@@ -13,6 +13,8 @@ export interface Typed {
 }
 
 const MAX_LINE_BYTES = 4096;
+/** Of what comes at once: more was pasted, and reading thousands of lines would hold up everybody else. */
+const MAX_LINES_READ = 8;
 const ENTER: ReadonlySet<number> = new Set([0x0a, 0x0d]);
 const ERASE: ReadonlySet<number> = new Set([0x08, 0x7f]);
 /** Ctrl-C, Ctrl-D, Ctrl-U. */
@@ -31,6 +33,7 @@ export class SlipGuard {
   }
 
   typed(keys: Buffer): Typed {
+    let read = 0;
     for (const [at, key] of keys.entries()) {
       if (!ENTER.has(key)) {
         this.#isHeld = false;
@@ -38,8 +41,9 @@ export class SlipGuard {
         continue;
       }
       const line = Buffer.from(this.#line).toString("utf8");
-      const why =
-        this.#isHeld || !this.#isKnown || line.trim() === "" ? undefined : this.#stops(line);
+      const isRead = !this.#isHeld && this.#isKnown && line.trim() !== "" && read < MAX_LINES_READ;
+      if (isRead) read += 1;
+      const why = isRead ? this.#stops(line) : undefined;
       if (why !== undefined) {
         this.#isHeld = true;
         // What came with the Enter was meant for after it.
