@@ -171,6 +171,17 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       classified ??= classifiedColumns(catalogue);
       return classified;
     },
+    classesOf(oid, columns) {
+      const relation = catalogue.snapshot.relations.get(oid);
+      classified ??= classifiedColumns(catalogue);
+      const found = new Set<string>();
+      for (const name of columns) {
+        const column = relation?.columns.find((one) => one.name === name);
+        if (column === undefined) return undefined;
+        for (const one of classified.get(oid)?.get(column.attribute) ?? []) found.add(one);
+      }
+      return relation === undefined ? undefined : [...found];
+    },
     refresh,
     async confirm({ marks, ...of }) {
       return watch?.definitions === undefined || (await watch.definitions(of)) === marks;

@@ -192,7 +192,7 @@ export function nameTrouble(plan: QueryPlan): Unclassified | undefined {
 const LOCK_NOT_AVAILABLE = "55P03";
 
 /** Names that a newer catalogue may know: relations, columns, functions, schemas, types; and such views. */
-function maybeStale(plan: Unclassified): boolean {
+export function maybeStale(plan: Unclassified): boolean {
   return ["42P01", "42703", "42883", "3F000", "42704", LOCK_NOT_AVAILABLE].includes(plan.sqlState);
 }
 

@@ -33,8 +33,9 @@ import { fatalResponse } from "./faults.ts";
 import type { Classifier } from "./plan.ts";
 import { Relay } from "./relay.ts";
 import type { RelayLimits } from "./relay-state.ts";
-import { ReplicationRelay, requireReplication } from "./replication.ts";
+import { ReplicationRelay } from "./replication.ts";
 import type { Replicated } from "./replication-command.ts";
+import { requireReplication } from "./replication-judge.ts";
 import type { ResultMasks } from "./row-check.ts";
 import { upstreamSettings } from "./session-settings.ts";
 import { judgeSetting, type SettingBounds } from "./settings.ts";
@@ -372,7 +373,7 @@ class Gateway {
     );
     const [connected, classifying] = await Promise.allSettled([
       connecting,
-      target.transparent === true || start.replication !== undefined
+      target.transparent === true || start.replication === "server"
         ? { classifier: TRANSPARENT_CLASSIFIER, masks: NO_MASKS }
         : deps.classifierFor(target, start.database),
     ]);
@@ -431,6 +432,8 @@ class Gateway {
         book,
         journal: deps.journal,
         replicated: replicatedBy(start, target),
+        classifier: parts.classifier,
+        masks: parts.masks,
         maxFrameBytes: deps.limits.maxFrameBytes,
         cancelUpstream: parts.cancel,
         log: deps.log,
@@ -516,7 +519,8 @@ function replicatedBy({ database, replication }: SessionStart, target: PostgresT
   return {
     place: { target: target.name, database },
     physical: replication === "server",
-    classified: target.classify.length > 0 || target.detect !== undefined,
+    classified: target.classify.length > 0,
+    detects: target.detect !== undefined,
   };
 }
 

@@ -156,6 +156,8 @@ export interface Classifier {
   readonly due?: () => boolean;
   /** Looks whether anything changed and reads the catalogue again if so; callers share it. */
   readonly verify?: () => Promise<void>;
+  /** Classes of these columns of a relation; undefined: it, or one of them, is not known. Absent: there are none. */
+  readonly classesOf?: (oid: number, columns: readonly string[]) => readonly string[] | undefined;
   /** False: a view or function was replaced since. Absent: nobody looks. */
   readonly confirm?: (definitions: Definitions) => Promise<boolean>;
   /** Reads the catalogue again; at most one read runs at a time, callers share it. */

@@ -52,7 +52,7 @@ export type HarnessParts = Partial<
     "classifierFor" | "access" | "control" | "journal" | "openRecorder" | "signIn"
   >
 > &
-  Partial<Pick<PostgresTarget, "detect">>;
+  Partial<Pick<PostgresTarget, "classify" | "detect">>;
 
 export async function startRelay(
   postgres: TestPostgres,
@@ -64,8 +64,8 @@ export async function startRelay(
   const recorded: string[] = [];
   const holds: RelayHarness["holds"] = [];
   const sessions = new Map<string, SessionEvents>();
-  const { detect, ...deps } = parts;
-  const target = { ...targetOf(postgres), ...(detect === undefined ? {} : { detect }) };
+  const { classify = [], detect, ...deps } = parts;
+  const target = { ...targetOf(postgres), classify, ...(detect === undefined ? {} : { detect }) };
   const listener = await listenPostgres({
     host: "127.0.0.1",
     port: 0,

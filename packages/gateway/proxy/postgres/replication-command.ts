@@ -1,13 +1,19 @@
 // What a command of the replication protocol does: PostgreSQL docs, "Streaming Replication Protocol", and the
 // scanner of the server's repl_scanner.l. The first word decides whether the server reads a text as such a
-// command; SQL, which a connection to a database takes too, is not read here and goes over a session of its own.
+// command; SQL, which a connection to a database takes too, is not read here but by the classifier that reads it
+// everywhere (replication-judge.ts).
 
 import type { Effect, Operation, Resource } from "../../access/operation.ts";
 import { databaseResource, type Place } from "./effects.ts";
 import { mayShow } from "./settings.ts";
 
 export type ReplicationCommand =
-  | { readonly ok: true; readonly operation: Operation }
+  | {
+      readonly ok: true;
+      readonly operation: Operation;
+      /** Where `operation` is not permitted: what it does while nothing of a class is in the stream. */
+      readonly watched?: Operation;
+    }
   | { readonly ok: false; readonly why: string };
 
 /** What a replication session reads: a database (logical), or all of the server. */
@@ -15,27 +21,31 @@ export interface Replicated {
   readonly place: Place;
   /** `replication=true`: files and log of the whole server. */
   readonly physical: boolean;
-  /** Values that no mask can hold back: the target has classified columns, or looks for such values. */
+  /** Columns of the target have classes: in a stream they can be told, in files and in the log they cannot. */
   readonly classified: boolean;
+  /** Values are looked for in what is answered, which nobody does in a stream. */
+  readonly detects: boolean;
 }
 
-/** `replicate`, and `replicate_past_masks` where values of a class would go through as they are. */
-export function replicationOperation(replicated: Replicated, command: string): Operation {
-  const resource = replicated.physical
-    ? serverResource(replicated.place.target)
-    : databaseResource(replicated.place);
-  const actions = replicated.classified
-    ? ["sql:replicate", "sql:replicate_past_masks"]
-    : ["sql:replicate"];
-  const effects = actions.map((action): Effect => ({ action, resource }));
-  const summary = `replicate (${command}) on ${resource.label}`;
-  return { protocol: "postgres", effects, touches: [], summary };
+/**
+ * What a command lets its client have. A connection to a database takes commands that are of the whole server
+ * too, BASE_BACKUP among them: what is asked for decides, not what was connected to.
+ */
+type Reach = "nothing" | "changes" | "server";
+
+/** Before the target is connected to. */
+export function startUpOperation(replicated: Replicated): Operation {
+  return replicationOperation(replicated, replicated.physical ? "server" : "nothing", "start-up");
+}
+
+/** Rows of a database as they are. */
+export function rowsOperation(replicated: Replicated): Operation {
+  return replicationOperation(replicated, "changes", "SQL");
 }
 
 export function readReplicationCommand(text: string, replicated: Replicated): ReplicationCommand {
-  // What libpq's own tools send first, so that no function of somebody's is found by name.
   if (text === SECURE_PATH && !replicated.physical)
-    return { ok: true, operation: replicationOperation(replicated, "SQL") };
+    return { ok: true, operation: replicationOperation(replicated, "nothing", "SQL") };
   const tokens = tokensOf(text);
   if (tokens === undefined) return refused("the command cannot be read");
   const [first, ...rest] = tokens.at(-1)?.text === ";" ? tokens.slice(0, -1) : tokens;
@@ -44,10 +54,25 @@ export function readReplicationCommand(text: string, replicated: Replicated): Re
   if (rule === undefined)
     return refused("only commands of the replication protocol go over a replication connection");
   if (rest.some(({ text: one }) => one === ";")) return refused("one command at a time");
-  const why = rule(rest);
-  return why === undefined
-    ? { ok: true, operation: replicationOperation(replicated, name) }
-    : refused(why);
+  const read = rule(rest);
+  if (typeof read !== "string") return refused(read.why);
+  const operation = replicationOperation(replicated, read, name);
+  if (read !== "changes" || !replicated.classified || replicated.detects)
+    return { ok: true, operation };
+  return { ok: true, operation, watched: replicationOperation(replicated, "nothing", name) };
+}
+
+/** `replicate`, and `replicate_past_masks` where values of a class may go through as they are. */
+function replicationOperation(replicated: Replicated, reach: Reach, command: string): Operation {
+  const { classified, detects, physical, place } = replicated;
+  const resource =
+    physical || reach === "server" ? serverResource(place.target) : databaseResource(place);
+  const actions = ["sql:replicate"];
+  if ((classified || detects) && (physical || reach !== "nothing"))
+    actions.push("sql:replicate_past_masks");
+  const effects = actions.map((action): Effect => ({ action, resource }));
+  const summary = `replicate (${command}) on ${resource.label}`;
+  return { protocol: "postgres", effects, touches: [], summary };
 }
 
 /** The server's files and its log are of no database: what stands for all of them is no database's name. */
@@ -88,53 +113,65 @@ const KINDS = ["word", "quoted", "string", "number", "sign"] as const;
 const TOKEN =
   /[ \t\n\r\f\v]+|(?<word>[A-Za-z_][A-Za-z0-9_$]*)|"(?<quoted>(?:[^"\0]|"")+)"|'(?<string>(?:[^'\0]|'')*)'|(?<number>[0-9A-Fa-f]+\/[0-9A-Fa-f]+|[0-9]+)|(?<sign>[(),;.])/y;
 
-type Rule = (rest: readonly Token[]) => string | undefined;
+type Rule = (rest: readonly Token[]) => Reach | { readonly why: string };
 
-const anything: Rule = () => undefined;
+const nothing: Rule = () => "nothing";
 
 const COMMANDS: ReadonlyMap<string, Rule> = new Map<string, Rule>([
-  ["IDENTIFY_SYSTEM", anything],
-  ["TIMELINE_HISTORY", anything],
-  ["READ_REPLICATION_SLOT", anything],
-  ["DROP_REPLICATION_SLOT", anything],
-  ["ALTER_REPLICATION_SLOT", anything],
-  ["START_REPLICATION", anything],
-  ["UPLOAD_MANIFEST", anything],
-  ["CREATE_REPLICATION_SLOT", knownPlugin],
+  ["IDENTIFY_SYSTEM", nothing],
+  ["TIMELINE_HISTORY", nothing],
+  ["READ_REPLICATION_SLOT", nothing],
+  ["DROP_REPLICATION_SLOT", nothing],
+  ["ALTER_REPLICATION_SLOT", nothing],
+  ["START_REPLICATION", stream],
+  ["UPLOAD_MANIFEST", () => "server"],
+  ["CREATE_REPLICATION_SLOT", slot],
   ["BASE_BACKUP", toClient],
   ["SHOW", shown],
 ]);
 
+/** `SLOT name LOGICAL position (…)`: changes of one database. Anything else is the log of the server. */
+function stream([first, , third]: readonly Token[]): Reach {
+  return isWord(first, "slot") && isWord(third, "logical") ? "changes" : "server";
+}
+
 /** A plugin is a library of the server's that runs in it. */
-function knownPlugin(rest: readonly Token[]): string | undefined {
-  const at = rest.findIndex(({ kind, text }) => kind === "word" && /^logical$/i.test(text));
-  if (at < 0) return undefined;
+function slot(rest: readonly Token[]): Reach | { readonly why: string } {
+  const at = rest.findIndex((token) => isWord(token, "logical"));
+  if (at < 0) return "server";
   const plugin = rest[at + 1];
   const name = plugin?.kind === "word" ? plugin.text.toLowerCase() : (plugin?.text ?? "");
-  return PLUGINS.has(name) ? undefined : `the output plugin ${JSON.stringify(name)} is not known`;
+  return PLUGINS.has(name)
+    ? "nothing"
+    : { why: `the output plugin ${JSON.stringify(name)} is not known` };
+}
+
+function isWord(token: Token | undefined, word: string): boolean {
+  return token?.kind === "word" && token.text.toLowerCase() === word;
 }
 
 const PLUGINS = new Set(["pgoutput", "test_decoding", "wal2json", "decoderbufs"]);
 
 /** A backup can be written to the server's own disk, which is its files with its rights. */
-function toClient(rest: readonly Token[]): string | undefined {
+function toClient(rest: readonly Token[]): Reach | { readonly why: string } {
   for (const [index, { kind, text }] of rest.entries()) {
     if ((kind !== "word" && kind !== "quoted") || !/^target(_detail)?$/i.test(text)) continue;
     const value = rest[index + 1];
     const isClient = value?.kind === "string" && value.text.toLowerCase() === "client";
     if (text.toLowerCase() !== "target" || !isClient)
-      return "a base backup goes to the client that asks for it";
+      return { why: "a base backup goes to the client that asks for it" };
   }
-  return undefined;
+  return "server";
 }
 
-function shown(rest: readonly Token[]): string | undefined {
+function shown(rest: readonly Token[]): Reach | { readonly why: string } {
   const name = rest.map(({ text }) => text).join("");
-  return mayShow(name) ? undefined : `SHOW ${name} is not permitted`;
+  return mayShow(name) ? "nothing" : { why: `SHOW ${name} is not permitted` };
 }
 
 function refused(why: string): ReplicationCommand {
   return { ok: false, why };
 }
 
-const SECURE_PATH = "SELECT pg_catalog.set_config('search_path', '', false);";
+/** What libpq's own tools send first, so that no function of somebody's is found by name. */
+export const SECURE_PATH = "SELECT pg_catalog.set_config('search_path', '', false);";

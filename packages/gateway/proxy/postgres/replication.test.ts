@@ -24,13 +24,14 @@ import { type RelayHarness, startRelay } from "./relay-harness.ts";
 import {
   type Replicated,
   readReplicationCommand,
-  replicationOperation,
+  startUpOperation,
 } from "./replication-command.ts";
 
 const LOGICAL: Replicated = {
   place: { target: "orders", database: "shop" },
   physical: false,
   classified: false,
+  detects: false,
 };
 
 describe("a command of the replication protocol", () => {
@@ -41,27 +42,52 @@ describe("a command of the replication protocol", () => {
       : read.why;
   };
 
-  test("is of the database or of the whole server, and past masks where there are classes", () => {
+  test("is of the database or of the whole server, whatever was connected to", () => {
     assert.deepEqual(effects("IDENTIFY_SYSTEM"), ["sql:replicate orders/shop"]);
     assert.deepEqual(effects("identify_system;", { ...LOGICAL, physical: true }), [
       "sql:replicate orders/*",
     ]);
-    assert.deepEqual(effects("SHOW wal_segment_size", { ...LOGICAL, classified: true }), [
-      "sql:replicate orders/shop",
-      "sql:replicate_past_masks orders/shop",
+    for (const text of [
+      `BASE_BACKUP ( LABEL 'pg_basebackup base backup',  PROGRESS,  CHECKPOINT 'fast',  WAIT 0,  MANIFEST 'yes',  TARGET 'client')`,
+      "BASE_BACKUP LABEL 'a ''target'' b' FAST NOWAIT",
+      'CREATE_REPLICATION_SLOT "pg_basebackup_12" TEMPORARY PHYSICAL ( RESERVE_WAL)',
+      'START_REPLICATION SLOT "s" 0/3000000 TIMELINE 1',
+      "START_REPLICATION SLOT logical 0/3000000",
+      'START_REPLICATION SLOT "s" PHYSICAL 0/3000000',
+      "START_REPLICATION 0/3000000",
+      "UPLOAD_MANIFEST",
+    ])
+      assert.deepEqual(effects(text), ["sql:replicate orders/*"], text);
+  });
+
+  test("needs the right to go past masks where a class may be in what it streams", () => {
+    const classified = { ...LOGICAL, classified: true };
+    const stream = `START_REPLICATION SLOT "s" LOGICAL 0/0 (proto_version '1', publication_names 'p')`;
+    const both = ["sql:replicate orders/shop", "sql:replicate_past_masks orders/shop"];
+    assert.deepEqual(effects("SHOW wal_segment_size", classified), ["sql:replicate orders/shop"]);
+    assert.deepEqual(effects(stream), ["sql:replicate orders/shop"]);
+    assert.deepEqual(effects(stream, classified), both);
+    assert.deepEqual(effects(stream, { ...LOGICAL, detects: true }), both);
+    assert.deepEqual(effects("BASE_BACKUP", classified), [
+      "sql:replicate orders/*",
+      "sql:replicate_past_masks orders/*",
     ]);
+    const watched = (replicated: Replicated) => {
+      const read = readReplicationCommand(stream, replicated);
+      return read.ok && read.watched?.effects.map(({ action }) => action);
+    };
+    assert.deepEqual(watched(classified), ["sql:replicate"]);
+    // Nobody looks for values in a stream, and there is nothing to watch for where nothing has a class.
+    assert.equal(watched({ ...classified, detects: true }), undefined);
+    assert.equal(watched(LOGICAL), undefined);
   });
 
   test("may be what pg_basebackup, pg_receivewal and pg_recvlogical send", () => {
     for (const text of [
       "SHOW data_directory_mode",
       "SELECT pg_catalog.set_config('search_path', '', false);",
-      `BASE_BACKUP ( LABEL 'pg_basebackup base backup',  PROGRESS,  CHECKPOINT 'fast',  WAIT 0,  MANIFEST 'yes',  TARGET 'client')`,
-      "BASE_BACKUP LABEL 'a ''target'' b' FAST NOWAIT",
-      'CREATE_REPLICATION_SLOT "pg_basebackup_12" TEMPORARY PHYSICAL ( RESERVE_WAL)',
       'CREATE_REPLICATION_SLOT "s" LOGICAL "test_decoding" ( SNAPSHOT \'nothing\')',
       "CREATE_REPLICATION_SLOT s LOGICAL pgoutput NOEXPORT_SNAPSHOT",
-      'START_REPLICATION SLOT "s" 0/3000000 TIMELINE 1',
       `START_REPLICATION SLOT "s" LOGICAL 0/0 ("include-xids" '0', "proto_version" '1')`,
       "TIMELINE_HISTORY 2",
       'DROP_REPLICATION_SLOT "s" WAIT',
@@ -119,7 +145,7 @@ describe("policies and grants", () => {
   const verdict = (text: string, replicated: Replicated, who = subject([engineer])) =>
     createTestAccess(policy(`${CONNECT}\n${text}`)).access.authorize(
       who,
-      replicationOperation(replicated, "start-up"),
+      startUpOperation(replicated),
     ).verdict;
 
   test("permit it by its own name only, a database apart from the server", () => {
@@ -133,10 +159,13 @@ describe("policies and grants", () => {
       assert.equal(verdict(target, replicated), "permit");
   });
 
-  test("have to say that masks do not hold where there is something to mask", () => {
-    assert.equal(verdict(target, classified), "deny");
+  test("have to say that masks do not hold where files and log have something to mask", () => {
+    assert.equal(verdict(target, { ...classified, physical: true }), "deny");
+    assert.equal(verdict(past, { ...classified, physical: true }), "deny");
+    assert.equal(verdict(`${target}\n${past}`, { ...classified, physical: true }), "permit");
+    // Of a database that is asked when something is streamed.
+    assert.equal(verdict(target, classified), "permit");
     assert.equal(verdict(past, classified), "deny");
-    assert.equal(verdict(`${target}\n${past}`, classified), "permit");
   });
 
   test("of an agent name the action and the database, or all of the server", () => {
@@ -217,13 +246,13 @@ describe("a replication connection", () => {
     assert.equal((await reader(connection).until("Z")).at(-1), "Z");
   });
 
-  test("streams changes both ways, each command on record, and statements stay out", async () => {
+  test("streams changes both ways, each command on record; what changes anything stays out", async () => {
     permits = ["sql:replicate"];
     const before = relay.leaves.length;
     await postgres.query("shop", "create table changes (n int)");
     await using connection = await connect("database");
     const reads = reader(connection);
-    connection.socket.write(query("SELECT 1"));
+    connection.socket.write(query("VACUUM"));
     assert.deepEqual(await reads.until("Z"), ["E:42501", "Z"]);
     connection.socket.write(query("IDENTIFY_SYSTEM"));
     assert.deepEqual(await reads.until("Z"), ["T", "D", "C", "Z"]);

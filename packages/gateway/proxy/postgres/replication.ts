@@ -1,7 +1,9 @@
 // A replication session: the streaming replication protocol between a client (pg_basebackup, pg_receivewal,
-// pg_recvlogical, a change-data-capture tool) and a walsender. Each command is decided, recorded and flushed
-// before it is forwarded; one at a time, as simple queries, which is all a walsender takes. What is streamed is
-// counted and not kept, and no mask holds in it: policies say so by `replicate_past_masks`.
+// pg_recvlogical, a subscriber, a change-data-capture tool) and a walsender. Each command is decided, recorded and
+// flushed before it is forwarded; one at a time, as simple queries, which is all a walsender takes. What is streamed
+// is counted and not kept, and no mask holds in it: policies say so by `replicate_past_masks`, or what is streamed
+// is watched and ends before the first row of a relation with a class (replication-watch.ts). Statements, which a
+// subscriber begins with, are judged, answered and recorded as everywhere (replication-judge.ts).
 //
 // Who owns the state: one a session; it owns both sockets until it has ended.
 
@@ -10,56 +12,61 @@ import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import {
   BACKEND,
   decodeErrorFields,
+  errorResponse,
   isBackendType,
   noticeResponse,
-  readyForQuery,
 } from "@custody/wire/postgres/backend.ts";
-import { decodeQuery, FRONTEND, terminate } from "@custody/wire/postgres/frontend.ts";
+import {
+  decodeQuery,
+  FRONTEND,
+  poisonedQuery,
+  terminate,
+} from "@custody/wire/postgres/frontend.ts";
 import type { Denial, Operation, Permit } from "../../access/operation.ts";
 import type { Journal } from "../../audit/journal.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
-import type { SessionBook } from "../../session/session-book.ts";
-import { denialError, fatalResponse, statementErrorResponse } from "./faults.ts";
-import { type Message, type MessageReader, readMessages } from "./message-reader.ts";
-import type { NoticeText } from "./relay-state.ts";
+import type { CommandBook } from "./command-book.ts";
 import {
-  type Replicated,
-  readReplicationCommand,
-  replicationOperation,
-} from "./replication-command.ts";
+  denialError,
+  fatalResponse,
+  type StatementError,
+  scrubbedMessage,
+  statementErrorResponse,
+} from "./faults.ts";
+import { type Message, type MessageReader, readMessages } from "./message-reader.ts";
+import type { Classifier, StatementPlan } from "./plan.ts";
+import type { NoticeText } from "./relay-state.ts";
+import { type Replicated, readReplicationCommand } from "./replication-command.ts";
+import { isStatement, judgeReplication, judgeStatement, refusal } from "./replication-judge.ts";
+import { type StreamWatch, watchStream } from "./replication-watch.ts";
+import type { ResultMasks } from "./row-check.ts";
 import type { Upstream } from "./upstream.ts";
 
 export interface ReplicationContext {
-  readonly book: SessionBook;
+  readonly book: CommandBook;
   readonly journal: Journal;
   readonly replicated: Replicated;
+  /** Of the database; nothing of a whole server's is asked of them. */
+  readonly classifier: Classifier;
+  readonly masks: ResultMasks;
   readonly maxFrameBytes: number;
   /** Asks the target to cancel what runs, if that is still wanted once it is reached. */
   readonly cancelUpstream: (isWanted: () => boolean) => Promise<void>;
   readonly log: (message: string, error?: unknown) => void;
 }
 
-/** Before the target is connected to. Throws GatewayError "forbidden" with why. */
-export function requireReplication(book: SessionBook, replicated: Replicated): void {
-  const operation = replicationOperation(replicated, "start-up");
-  const judged = judge(book, operation);
-  if (!("denial" in judged)) return;
-  const requestId = book.nextRequestId();
-  book.refuseCommand(
-    { requestId, operation, digest: commandDigest(operation.summary) },
-    judged.denial,
-  );
-  const { detail, hint, message } = denialError(judged.denial, requestId);
-  throw new GatewayError(
-    "forbidden",
-    `${message}: ${detail ?? ""}`,
-    hint === undefined ? {} : { hint },
-  );
-}
-
 /** The command under way. */
 interface Running {
   readonly requestId: string;
+  /** undefined: it was denied, and what the server is sure to refuse runs in its place. */
+  readonly permit: Permit | undefined;
+  /** What the client gets in the place of the server's error. */
+  readonly instead?: Buffer;
+  /** Of SQL: its answer is checked and recorded. */
+  readonly statement?: StatementPlan;
+  /** Of a stream that nothing of a class may be in. */
+  readonly watch?: StreamWatch;
+  rows: number;
   bytes: number;
   outcome: string;
 }
@@ -174,19 +181,81 @@ export class ReplicationRelay {
     for (;;) {
       const message = await this.#fromServer.next();
       this.#active = true;
-      const { type, buffer, start, end } = message;
+      const { type, start, end } = message;
       if (!isBackendType(type))
         throw new GatewayError("target_unavailable", "the target does not speak PostgreSQL");
       const running = this.#running;
-      if (running !== undefined && type === BACKEND.copyData) running.bytes += end - start;
+      if (running !== undefined && (type === BACKEND.copyData || type === BACKEND.dataRow)) {
+        running.rows += 1;
+        running.bytes += end - start;
+      }
       if (type === BACKEND.copyBothResponse || type === BACKEND.copyInResponse)
         this.#phase = "copying";
-      if (type === BACKEND.errorResponse && running !== undefined)
-        running.outcome = decodeErrorFields(buffer, start, end).get("C") ?? "XX000";
+      const answer = running === undefined ? copyOf(message) : await this.#answer(running, message);
       if (type === BACKEND.readyForQuery) this.#idle();
-      if (!this.#client.write(copyOf(message))) await drained(this.#client, this.#stopping.signal);
+      if (answer !== undefined && !this.#client.write(answer))
+        await drained(this.#client, this.#stopping.signal);
       if (this.#draining !== undefined && this.#phase === "idle") this.end(this.#draining);
     }
+  }
+
+  /** What the client gets of it; undefined: nothing. */
+  async #answer(running: Running, message: Message): Promise<Buffer | undefined> {
+    const { type, buffer, start, end } = message;
+    const { instead, requestId, statement, watch } = running;
+    if (type === BACKEND.errorResponse) {
+      const fields = decodeErrorFields(buffer, start, end);
+      running.outcome = fields.get("C") ?? "XX000";
+      if (instead !== undefined) return instead;
+      if (statement?.reachesClassified !== false && statement !== undefined)
+        return this.#kept(running, errorResponse(scrubbedMessage(fields, requestId)));
+    }
+    if (type === BACKEND.noticeResponse && statement !== undefined)
+      if (statement.reachesClassified !== false) return undefined;
+    if (watch !== undefined && type === BACKEND.copyData) await watch(buffer, start, end);
+    if (statement === undefined) return copyOf(message);
+    if (type === BACKEND.rowDescription) this.#checkRows(running, statement, message);
+    if (running.rows === 1 && (type === BACKEND.copyData || type === BACKEND.dataRow))
+      await this.#confirm(statement);
+    return this.#kept(running, copyOf(message));
+  }
+
+  /** The second witness: nothing of a class that the statement was not known to read. */
+  #checkRows({ permit }: Running, statement: StatementPlan, { buffer, start, end }: Message): void {
+    const { masks } = this.#context;
+    if (!masks.needed) return;
+    const unmask = permit?.obligations.unmask ?? NOTHING;
+    const check = masks.check(buffer, start, end, statement, unmask);
+    const disagree =
+      "disagree" in check
+        ? check.disagree
+        : check.maskedClasses.length > 0 && "a class is in it that would be masked";
+    if (disagree)
+      throw new GatewayError(
+        "internal",
+        "the result is not what the statement said it would be; the session was closed before a row was sent",
+        { cause: new Error(disagree) },
+      );
+  }
+
+  /** What the rows came through is still what it was when it was judged. */
+  async #confirm({ definitions }: StatementPlan): Promise<void> {
+    if (definitions === undefined) return;
+    if ((await this.#context.classifier.confirm?.(definitions)) !== false) return;
+    throw new GatewayError(
+      "internal",
+      "a view or function was replaced while the statement ran; the session was closed before a row was sent",
+    );
+  }
+
+  /** Recorded, and given when as much of it is on its way to the disk as policies ask. */
+  async #kept({ permit, requestId }: Running, bytes: Buffer): Promise<Buffer> {
+    const { recorder } = this.#context.book;
+    recorder.response(requestId, bytes, permit?.obligations.record);
+    const { signal } = this.#stopping;
+    await whenever((done) => recorder.room(done), signal);
+    await whenever((done) => recorder.delivery(done), signal);
+    return bytes;
   }
 
   /** Decided, in the journal and on disk, and then as it came to the target (I1, I4). */
@@ -197,23 +266,67 @@ export class ReplicationRelay {
     if (this.#phase !== "idle") await new Promise<void>((resolve) => (this.#onIdle = resolve));
     // It may have waited for a session that was ended meanwhile: nothing more reaches the target (I1).
     if (this.#ended !== undefined) return;
-    const { book, journal, replicated } = this.#context;
+    const { book, replicated } = this.#context;
     const requestId = book.nextRequestId();
+    if (isStatement(text, replicated)) return this.#statement(requestId, text, bytes);
     const read = readReplicationCommand(text, replicated);
-    const operation = read.ok ? read.operation : undefined;
-    const judged = read.ok ? judge(book, read.operation) : { denial: unreadable(read.why) };
-    const command = { requestId, operation, digest: commandDigest(text) };
+    const command = { requestId, digest: commandDigest(text) };
     book.recorder.command(requestId, text, undefined);
-    if ("denial" in judged) {
-      book.refuseCommand(command, judged.denial);
-      const error = statementErrorResponse(denialError(judged.denial, requestId));
-      this.#client.write(Buffer.concat([error, readyForQuery("I")]));
-      return;
+    if (!read.ok) return this.#refuse(command, undefined, unreadable(read.why));
+    let judged = judgeReplication(book, read.operation);
+    let { operation } = read;
+    let watch: StreamWatch | undefined;
+    if ("denial" in judged && read.watched !== undefined) {
+      operation = read.watched;
+      judged = judgeReplication(book, operation);
+      watch = watchStream(this.#context.classifier);
     }
+    if ("denial" in judged) return this.#refuse(command, operation, judged.denial);
+    this.#begin(requestId, { permit: judged.permit, ...(watch === undefined ? {} : { watch }) });
+    book.beginCommand({ ...command, operation }, judged.permit, undefined);
+    await this.#send(bytes, "strict");
+  }
+
+  async #statement(requestId: string, text: string, bytes: Buffer): Promise<void> {
+    const { book } = this.#context;
+    const judged = await judgeStatement(text, requestId, this.#context);
+    if (this.#ended !== undefined) return;
+    if ("denial" in judged) {
+      book.denied(requestId, text, judged.plan, judged.denial);
+      return this.#poison(requestId, judged.error);
+    }
+    const { permit, plan } = judged;
+    const [statement] = plan.statements;
+    this.#begin(requestId, { permit, ...(statement === undefined ? {} : { statement }) });
+    book.intent(requestId, plan, undefined, permit, undefined);
+    await this.#send(bytes, plan.plainRead ? "ordered" : "strict");
+  }
+
+  async #refuse(
+    command: { readonly requestId: string; readonly digest: string },
+    operation: Operation | undefined,
+    denial: Denial,
+  ): Promise<void> {
+    this.#context.book.refuseCommand({ ...command, operation }, denial);
+    await this.#poison(command.requestId, denialError(denial, command.requestId));
+  }
+
+  /** In its stead goes what the server is sure to refuse: it keeps the transaction's state, not we. */
+  async #poison(requestId: string, error: StatementError): Promise<void> {
+    this.#begin(requestId, { permit: undefined, instead: statementErrorResponse(error) });
+    await this.#send(poisonedQuery(requestId), "ordered");
+  }
+
+  #begin(
+    requestId: string,
+    about: Pick<Running, "permit" | "instead" | "statement" | "watch">,
+  ): void {
     this.#phase = "busy";
-    this.#running = { requestId, bytes: 0, outcome: "ok" };
-    book.beginCommand(command, judged.permit, undefined);
-    await new Promise<void>((resolve) => journal.barrier("strict", resolve));
+    this.#running = { requestId, ...about, rows: 0, bytes: 0, outcome: "ok" };
+  }
+
+  async #send(bytes: Buffer, durability: "ordered" | "strict"): Promise<void> {
+    await new Promise<void>((resolve) => this.#context.journal.barrier(durability, resolve));
     if (this.#ended === undefined) this.#upstream.socket.write(bytes);
   }
 
@@ -228,8 +341,10 @@ export class ReplicationRelay {
     const running = this.#running;
     if (running === undefined) return;
     this.#running = undefined;
-    this.#context.book.recorder.endData(running.requestId, 0);
-    this.#context.book.endCommand({ ...running, outcome: outcome ?? running.outcome });
+    if (running.permit === undefined) return;
+    const { requestId, rows, bytes } = running;
+    this.#context.book.recorder.endData(requestId, 0);
+    this.#context.book.endCommand({ requestId, rows, bytes, outcome: outcome ?? running.outcome });
   }
 
   async #toServer(message: Message): Promise<void> {
@@ -265,33 +380,10 @@ export class ReplicationRelay {
 
 const CLIENT_CLOSED = new GatewayError("protocol", "client closed the connection");
 
-/** Nobody is asked about a stream: consent is for one exact operation, and this one goes on. */
-function judge(
-  book: SessionBook,
-  operation: Operation,
-): { readonly permit: Permit } | { readonly denial: Denial } {
-  const decision = book.decide(operation);
-  if (decision.verdict === "deny") return { denial: decision.denial };
-  const { summary: what } = operation;
-  if (decision.verdict === "hold")
-    return { denial: refusal(what, "it needs approval, which is not given to a replication") };
-  const { maxBytes, maxRows, timeoutMs } = decision.permit.obligations;
-  if (maxBytes !== undefined || maxRows !== undefined || timeoutMs !== undefined)
-    return {
-      denial: refusal(what, "a policy or grant limits results, and a replication has no end"),
-    };
-  return { permit: decision.permit };
-}
+const NOTHING: ReadonlySet<string> = new Set();
 
 function unreadable(why: string): Denial {
   return { ...refusal("a command of a replication connection", why), kind: "unknown" };
-}
-
-function refusal(what: string, message: string): Denial {
-  return {
-    ...{ kind: "forbidden", what, message },
-    ...{ policyId: undefined, hop: undefined, hopLabel: undefined },
-  };
 }
 
 /** A view is good until the next message is read; a socket keeps what it was given longer. */
@@ -314,4 +406,13 @@ function drained(
     socket.once("close", done);
     signal.addEventListener("abort", done, { once: true });
   });
+}
+
+/** Settles when `ask` says so, at once or later; or with the session, whose end it may never outlive. */
+function whenever(ask: (done: () => void) => boolean, signal: AbortSignal): Promise<void> | void {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (ask(resolve)) return;
+  const onAbort = () => resolve();
+  signal.addEventListener("abort", onAbort, { once: true });
+  return promise.finally(() => signal.removeEventListener("abort", onAbort));
 }
