@@ -529,3 +529,27 @@ test("the gateway's key for recordings appears whole, and once, whoever makes it
   assert.deepEqual(readdirSync(join(directory, "keys")).sort(), ["recording.key", "subjects"]);
   assert.equal(statSync(join(directory, "keys", "recording.key")).mode & 0o777, 0o600);
 });
+
+test("others have their turn while a recording is read, however quick its reader", async () => {
+  const { directory, journal, keys, record } = await place();
+  const recorder = record("s-1", 64 << 20);
+  const bytes = systemRandom(60_000);
+  for (let count = 0; count < 100; count += 1) recorder.response("r-1", bytes);
+  recorder.end();
+  await strict(journal);
+  let turns = 0;
+  let next: NodeJS.Immediate | undefined;
+  const turn = () => {
+    turns += 1;
+    next = setImmediate(turn);
+  };
+  let events = 0;
+  for await (const _ of readRecording({ dataDirectory: directory, keys }, "s-1")) {
+    if (events === 0) turn();
+    events += 1;
+  }
+  clearImmediate(next);
+  assert.ok(events > 100, `${events} events`);
+  // Eight pieces of 64 KiB a turn.
+  assert.ok(turns >= 10, `${turns} turns for ${events} events`);
+});

@@ -7,6 +7,7 @@
 
 import { mkdir, open, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
 import {
   beginOf,
@@ -55,9 +56,22 @@ export async function* readRecording(
   const key = deps.keys.unwrap(sessionId, stored.wrappedKey);
   try {
     const at = fromMs <= 0 ? undefined : pieceBefore(stored, sessionId, key, fromMs);
-    const from = withScreen && at !== undefined ? screenBefore(stored, sessionId, key, at) : at;
-    const pieces = allFrom(stored, from?.piece ?? 1);
-    yield* readEvents(sessionId, key, pieces, proof, from);
+    const from =
+      withScreen && at !== undefined ? await screenBefore(stored, sessionId, key, at) : at;
+    let read = 0;
+    const pieces = function* () {
+      for (const piece of allFrom(stored, from?.piece ?? 1)) {
+        read += 1;
+        yield piece;
+      }
+    };
+    for (const event of readEvents(sessionId, key, pieces(), proof, from)) {
+      yield event;
+      // Whoever takes the events may be as quick as this: nothing of it waits for a file or a socket.
+      if (read < PIECES_A_TURN) continue;
+      read = 0;
+      await turn();
+    }
   } catch (thrown) {
     if (!(thrown instanceof RecordingError)) throw thrown;
     throw new GatewayError("invalid", thrown.message, { cause: thrown.cause });
@@ -100,6 +114,8 @@ interface Stored extends Disposable {
 }
 
 const ATTEMPTS = 5;
+/** So many, of 64 KiB, are opened before others of this process have their turn. */
+const PIECES_A_TURN = 8;
 
 async function openStored(dataDirectory: string, sessionId: string): Promise<Stored> {
   if (!isSessionId(sessionId)) throw notFound(sessionId);
@@ -155,14 +171,15 @@ function pieceBefore(
 }
 
 /** The last screen that began before the time; undefined: everything is needed. */
-function screenBefore(
+async function screenBefore(
   stored: Stored,
   sessionId: string,
   key: Buffer,
   at: { readonly piece: number; readonly t: number },
-): { readonly piece: number; readonly t: number } | undefined {
+): Promise<{ readonly piece: number; readonly t: number } | undefined> {
   let t: number | undefined;
   for (let piece = Math.min(at.piece + 1, stored.count); piece >= 1; piece--) {
+    if (piece % PIECES_A_TURN === 0) await turn();
     const { times, goesOn } = screensOf(openPiece(key, sessionId, stored.piece(piece)));
     // What goes on in the piece that was found begins here, and may be of the same time.
     if (t !== undefined && !goesOn) return { piece: piece + 1, t };
