@@ -12,6 +12,7 @@ import {
   type GlobalRequest,
 } from "@custody/wire/ssh/requests.ts";
 import type { Denial, Operation } from "../../access/operation.ts";
+import { GatewayError } from "../../base/errors.ts";
 import { canonicalHost, isPlainSocketPath, isPort } from "./destination.ts";
 import type { ChannelEnd } from "./flow.ts";
 import { type Permitted, unknown, type Verdict } from "./judge.ts";
@@ -21,7 +22,8 @@ import { joinChannels } from "./tunnel.ts";
 import { plain } from "./wording.ts";
 
 export interface ForwardingDeps {
-  readonly isOwnTarget: (host: string, port: number) => Promise<boolean>;
+  /** `mayLookUp`: names other than targets' are looked up. */
+  readonly isOwnTarget: (host: string, port: number, mayLookUp: boolean) => Promise<boolean>;
   readonly openToClient: (open: ChannelOpen, handler: ChannelHandler) => ChannelEnd;
   /** Of the target. */
   readonly requestGlobal: (request: GlobalRequest, tag: unknown) => void;
@@ -55,6 +57,8 @@ export class Forwarding {
   readonly #listeners = new Map<string, Permitted>();
   /** Asked of the target, which has not answered. */
   readonly #opening = new Set<Permitted>();
+  /** The last name that was to be looked up. */
+  #looking: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
   constructor(context: RelayContext, deps: ForwardingDeps) {
@@ -93,6 +97,7 @@ export class Forwarding {
         }
       })
       .catch((thrown) => {
+        if (this.#isClosed) return;
         this.#context.log("a forwarded connection failed", thrown);
         refuse(end, "internal error");
       });
@@ -165,9 +170,11 @@ export class Forwarding {
   async #judgeLocal(to: Place): Promise<Verdict> {
     const { judge, site } = this.#context;
     const { host, port } = to;
-    let operation: Operation | Denial = destinationOperation(site, "forward_local", host, port);
+    const wanted = destinationOperation(site, "forward_local", host, port);
+    let operation: Operation | Denial = wanted;
+    // Whoever may not go there has nothing looked up, and whoever may, one name at a time.
     const why = to.isReadable
-      ? await this.#whyNever(to)
+      ? await this.#inTurn(() => this.#whyNever(to, judge.mayBe(wanted)))
       : "it is written in a way that is not taken";
     if (why !== undefined)
       operation = unknown(`forward_local on destination ${plain(host)}:${port}`, why);
@@ -178,12 +185,21 @@ export class Forwarding {
     });
   }
 
-  async #whyNever({ host, port }: Place): Promise<string | undefined> {
+  #inTurn<T>(look: () => Promise<T>): Promise<T> {
+    const looked = this.#looking.then(() => {
+      if (this.#isClosed) throw new GatewayError("revoked", "the session has ended");
+      return look();
+    });
+    this.#looking = looked.catch(() => undefined);
+    return looked;
+  }
+
+  async #whyNever({ host, port }: Place, mayLookUp: boolean): Promise<string | undefined> {
     const ofPostgres = port === 0 ? POSTGRES_SOCKET.exec(host)?.[1] : undefined;
     const isOwn =
       ofPostgres === undefined
-        ? await this.#deps.isOwnTarget(host, port)
-        : await this.#deps.isOwnTarget("localhost", Number(ofPostgres));
+        ? await this.#deps.isOwnTarget(host, port, mayLookUp)
+        : await this.#deps.isOwnTarget("localhost", Number(ofPostgres), mayLookUp);
     return isOwn ? NEVER : undefined;
   }
 

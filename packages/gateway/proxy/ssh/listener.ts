@@ -338,7 +338,7 @@ class Door {
         credentialFor: async (line) => control.commandCredential?.(session.sessionId, line),
         connect: (credential) => this.#connect(target, credential),
       }),
-      isOwnTarget: (host, port) => isOwnTarget(targets(), target, host, port),
+      isOwnTarget: (host, port, mayLookUp) => isOwnTarget(targets(), target, host, port, mayLookUp),
     });
     recorder.onBehind((error) => relay.end(error));
     return { relay, book, judge, recorder };

@@ -48,3 +48,8 @@ test("nothing else", async () => {
   ] as const)
     assert.equal(await isOwnTarget(targets, web, at, port), false, at);
 });
+
+test("without looking names up a target is known by its own name", async () => {
+  assert.equal(await isOwnTarget(targets, web, "WEB-1.", 7422, false), true);
+  assert.equal(await isOwnTarget(targets, web, "localhost", 22, false), false);
+});

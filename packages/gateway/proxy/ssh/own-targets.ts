@@ -9,16 +9,21 @@ import { canonicalHost } from "./destination.ts";
 
 const LOCAL = /^(localhost|.*\.localhost|127\..*|::1|0\.0\.0\.0|0|::)$/;
 
-/** `from`: the target whose host the connection would leave from. */
+/**
+ * `from`: the target whose host the connection would leave from. Without `mayLookUp` a name is known only as a
+ * target's own: what is looked up waits in one queue with what all others look up, and a name server may be slow.
+ */
 export async function isOwnTarget(
   targets: ReadonlyMap<string, Target>,
   from: SshTarget,
   host: string,
   port: number,
+  mayLookUp = true,
 ): Promise<boolean> {
   const wanted = canonicalHost(host) ?? host.toLowerCase().replace(/\.$/, "");
   // Whatever port a jump believes it listens on.
   if (targets.has(wanted)) return true;
+  if (!mayLookUp) return false;
   const samePort = [...targets.values()].flatMap(endpointsOf).filter((one) => one.port === port);
   if (samePort.length === 0) return false;
   // Resolvers take numbers in many forms for addresses, so what comes out of them counts.

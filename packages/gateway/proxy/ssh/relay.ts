@@ -11,7 +11,7 @@ import type { ParticipantAct } from "../../session/control.ts";
 import { BackChannels } from "./back-channels.ts";
 import { deliver, isLast, isOfChannel } from "./channel-events.ts";
 import type { ChannelEnd } from "./flow.ts";
-import { Forwarding } from "./forwarding.ts";
+import { Forwarding, type ForwardingDeps } from "./forwarding.ts";
 import type { SshPeer } from "./peer.ts";
 import type { ChannelHandler, RelayContext } from "./relay-context.ts";
 import { SessionChannel } from "./session-channel.ts";
@@ -21,7 +21,7 @@ import { DISCONNECT_REASON, disconnectText } from "./wording.ts";
 export interface RelayDeps
   extends Omit<RelayContext, "openUpstream" | "backChannels" | "terminals"> {
   /** Whether a forwarded connection would go round the gateway's own decision. */
-  readonly isOwnTarget: (host: string, port: number) => Promise<boolean>;
+  readonly isOwnTarget: ForwardingDeps["isOwnTarget"];
   readonly showParticipant: SharedTerminalsDeps["show"];
 }
 
