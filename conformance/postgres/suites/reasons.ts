@@ -57,7 +57,7 @@ const KINDS: readonly Kind[] = [
     reason: "follows: what an earlier test or step would have made is not there",
   },
   {
-    said: /already exists|because other objects depend on it|does not have a replica identity and publishes/,
+    said: /already exists|because (some|other) objects depend on it|does not have a replica identity and publishes/,
     reason: "follows: what an earlier test or step would have dropped is still there",
   },
   {
