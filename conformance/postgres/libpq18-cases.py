@@ -1,11 +1,13 @@
 # PostgreSQL 18's libpq, which psycopg-binary 3.3 brings, unmodified: OAUTHBEARER with the token given by the
-# application's own hook (PQsetAuthDataHook), where the server is the gateway; a password, where it is not.
+# application's own hook (PQsetAuthDataHook), where the server is the gateway, a password, where it is not; TLS from
+# the first byte; protocol 3.2 with its long cancel keys, and 3.0; SCRAM bound to the channel.
 
 import ctypes
 import glob
 import json
 import os
 import sys
+import threading
 
 import psycopg
 
@@ -64,6 +66,52 @@ def through_gateway(issuer):
     return psycopg.connect(oauth)
 
 
-issuer = os.environ.get("CUSTODY_ISSUER", "")
-with through_gateway(issuer) if issuer else psycopg.connect() as connection:
-    print(json.dumps(connection.execute("select id, name from items order by id limit 2").fetchall()))
+def oauth():
+    issuer = os.environ.get("CUSTODY_ISSUER", "")
+    with through_gateway(issuer) if issuer else psycopg.connect() as connection:
+        return rows(connection)
+
+
+def rows(connection):
+    return connection.execute("select id, name from items order by id limit 2").fetchall()
+
+
+def cancelled(options):
+    with psycopg.connect(options, autocommit=True) as connection:
+        ended = threading.Event()
+
+        # Again until it is: the first may come before the statement is under way.
+        def cancel():
+            while not ended.wait(0.3):
+                connection.cancel()
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        try:
+            connection.execute("select count(*) from many a, many b, many c")
+        except psycopg.errors.QueryCanceled as error:
+            return error.sqlstate
+        finally:
+            ended.set()
+            thread.join()
+        return "it was not cancelled"
+
+
+def direct_tls():
+    with psycopg.connect("sslnegotiation=direct") as connection:
+        return [connection.pgconn.ssl_in_use, rows(connection)]
+
+
+def scram():
+    with psycopg.connect("require_auth=scram-sha-256 channel_binding=require") as connection:
+        return rows(connection)
+
+
+CASES = {
+    "oauth": oauth,
+    "direct-tls": direct_tls,
+    "protocol-3.2": lambda: cancelled("min_protocol_version=3.2 max_protocol_version=latest"),
+    "protocol-3.0": lambda: cancelled("min_protocol_version=3.0 max_protocol_version=3.0"),
+    "scram": scram,
+}
+print(json.dumps(CASES[sys.argv[1]]()))

@@ -14,7 +14,7 @@ export function byProof(client: Client): Client {
 }
 
 /** `suite~cst_<id>`: the handle up to its second underscore. */
-function named(peer: Peer): Peer {
+export function named(peer: Peer): Peer {
   const [prefix, id] = peer.password.split("_");
   return { ...peer, user: `${peer.user}~${prefix}_${id}` };
 }
