@@ -131,13 +131,10 @@ describe("a provider's responses are taken", () => {
       assert.equal(typeof (await attempt({ words: { issuedAtMs } })), "object");
   });
 
-  test("as many groups as are taken fit in, whatever a provider writes around each", async () => {
-    const types = ' xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:i="urn:i" i:type="xs:string"';
-    const edit = (xml: string) =>
-      xml.replaceAll("<saml:AttributeValue", `<saml:AttributeValue${types}`);
+  test("as many groups as are taken fit in, whatever is written around each", async () => {
+    const edit = (xml: string) => xml.replaceAll("<saml:AttributeValue", "$& a='' b='' c=''");
     const groups = Array.from({ length: 512 }, (_, index) => `g${index}=a=b=c`);
-    const principal = await attempt({ words: { groups, edit } });
-    assert.equal(Object(principal).groups?.length, 512, String(principal));
+    assert.equal(Object(await attempt({ words: { groups, edit } })).groups?.length, 512);
   });
 
   test("the user name may be an attribute, with one value", async () => {
@@ -398,16 +395,9 @@ describe("text that two parsers read as two", () => {
     },
     /nested too deeply/,
   );
-  refuses(
-    "many attributes, which are gone over for every element",
-    {
-      alter: (xml) => {
-        const names = Array.from({ length: 3001 }, (_, index) => ` a${index} = "x"`).join("");
-        return xml.replace("<saml:Assertion ", `<saml:Assertion ${names} `);
-      },
-    },
-    /too many attributes/,
-  );
+  const attributes = " a='x'".repeat(3001);
+  const alter = (xml: string) => xml.replace("<saml:Assertion ", `$&${attributes} `);
+  refuses("very many attributes", { alter }, /too many attributes/);
   refuses(
     "very many elements",
     { alter: (xml) => xml.replace("<samlp:Status>", `${"<a/>".repeat(9000)}<samlp:Status>`) },
