@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { askCluster, readRecordings } from "../support/kubernetes-recordings.ts";
 import { clusterProblem, startCluster } from "../support/kubernetes-server.ts";
+import { boundTokens } from "./bound-tokens.ts";
 import { CASES } from "./cases.ts";
 import { kubectls } from "./clients.ts";
 import { programCases } from "./programs.ts";
@@ -52,6 +53,9 @@ for (const kubectl of kubectls())
 const { cases, missing } = programCases();
 for (const { name, run } of cases.filter((one) => isChosen(one.name)))
   await tried(name, () => run(stage));
+const newest = kubectls().at(-1);
+const BOUND = "a session's token dies with it, on the API server too";
+if (newest !== undefined && isChosen(BOUND)) await tried(BOUND, () => boundTokens(newest));
 for (const what of missing) console.log(`skipped  ${what}`);
 if (isChosen("recordings"))
   await tried("the light API server's recordings are what the real one answers", async () => {

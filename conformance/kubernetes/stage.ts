@@ -45,7 +45,10 @@ export interface StageOptions {
   readonly policies?: Readonly<Record<string, string>>;
   /** More of the target, below `kubernetes:`, indented by six spaces. */
   readonly target?: string;
+  /** More of the configuration, right after the target. */
   readonly configuration?: string;
+  /** Beside the gateway's folder: name → text. */
+  readonly files?: Readonly<Record<string, string>>;
   readonly cluster?: ClusterOptions;
   /** Of the gateway's process. */
   readonly env?: Readonly<Record<string, string>>;
@@ -76,6 +79,7 @@ export async function openKubernetesStage(options: StageOptions = {}): Promise<K
     writeFileSync(path, text, { mode: 0o600 });
     return path;
   };
+  for (const [name, text] of Object.entries(options.files ?? {})) file(name, text);
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),

@@ -242,6 +242,8 @@ export async function compose(first: Settings, outside: Outside): Promise<Gatewa
   await brokers.postgres.clearLeftovers(
     config.targets.values().filter((target) => speaks(target, "postgres")),
   );
+  // A cluster that is not there just now keeps nobody else waiting.
+  void brokers.kubernetes.clearLeftovers(config.targets);
   const disposal = stack.move();
 
   async function listenAdmin(): Promise<Admin | undefined> {

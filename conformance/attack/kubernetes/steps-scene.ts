@@ -170,7 +170,10 @@ export async function plant({ cluster: { call } }: KubernetesStage): Promise<voi
   await call("POST", `${SHOP}/serviceaccounts`, { metadata: { name: "minted" } });
   await call("POST", `${rbac}/clusterroles`, {
     metadata: { name: "custody-token" },
-    rules: [{ apiGroups: [""], resources: ["serviceaccounts/token"], verbs: ["create"] }],
+    rules: [
+      { apiGroups: [""], resources: ["serviceaccounts/token"], verbs: ["create"] },
+      { apiGroups: [""], resources: ["secrets"], verbs: ["create", "delete"] },
+    ],
   });
   await bind("custody-token", "custody-token", user("gateway-sa"));
   await bind("custody-cert", "custody-impersonate", user("gateway-cert"));

@@ -19,7 +19,10 @@ import { createProviderSessions, type ProviderSessions } from "../delegation/pro
 import { createAuthenticateOauth } from "../delegation/provider-token.ts";
 import type { People } from "../identity/people.ts";
 import type { SignIns } from "../identity/sign-ins.ts";
-import { createKubernetesBroker } from "../proxy/kubernetes/session-credentials.ts";
+import {
+  createKubernetesBroker,
+  type KubernetesBroker,
+} from "../proxy/kubernetes/session-credentials.ts";
 import { openClassMemory } from "../proxy/postgres/class-memory.ts";
 import {
   type CatalogueReader,
@@ -42,7 +45,10 @@ import type { Outside } from "./outside.ts";
 
 export interface SessionsParts {
   /** What runs on targets for sessions, and what an earlier run left there. */
-  readonly brokers: Brokers & { readonly postgres: PostgresBroker };
+  readonly brokers: Brokers & {
+    readonly postgres: PostgresBroker;
+    readonly kubernetes: KubernetesBroker;
+  };
   readonly registry: Registry;
   readonly lifecycle: Lifecycle;
   readonly providerSessions: ProviderSessions;
@@ -230,11 +236,12 @@ function composeTargets(deps: SessionsDeps, stack: AsyncDisposableStack) {
       random: systemRandom,
       clock,
     }),
-    kubernetesBroker: createKubernetesBroker({
-      resolveSecret,
-      clock,
-      connectTimeoutMs: limits.targetConnectTimeoutMs,
-    }),
+    kubernetesBroker: stack.use(
+      createKubernetesBroker({
+        ...{ resolveSecret, clock, instance, log, timeoutMs: limits.targetConnectTimeoutMs },
+        folder: join(dataDirectory, "bound-secrets"),
+      }),
+    ),
     openDatabases: () =>
       openDatabases({
         ...{ catalogue, clock, limits, log },

@@ -52,6 +52,7 @@ function resolveCredential(
       namespace: serviceAccount.namespace,
       serviceAccount: serviceAccount.name,
       token: resolveReference(context, serviceAccount.token),
+      isBound: serviceAccount.bound,
     };
   return {
     kind: "token",

@@ -27,6 +27,12 @@ const credential = z
           .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, "expected a service account's name")
           .describe("Its name."),
         token: secret.describe("The gateway's own token, which may make tokens for it."),
+        bound: z
+          .boolean()
+          .describe(
+            "Each token is bound to a Secret without data, made in that namespace for its session and deleted with it.",
+          )
+          .default(true),
       })
       .describe("A token of this service account is made for each session.")
       .optional(),

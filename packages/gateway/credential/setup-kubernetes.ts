@@ -85,8 +85,16 @@ function impersonationOf({ impersonate }: KubernetesAccount, name: string): stri
 
 function tokenOf({ credential }: KubernetesAccount): string[] {
   if (credential.kind !== "service-account") return [];
-  const { namespace, serviceAccount } = credential;
+  const { isBound, namespace, serviceAccount } = credential;
   const role = `custody-token-${serviceAccount}`;
+  const secretRule = isBound
+    ? [
+        "  # Each token is bound to a Secret without data, which is deleted when the session ends, and the token",
+        "  # with it. Secrets are made and deleted by name, never read or listed. RBAC cannot say which (RBAC",
+        "  # knows no patterns), so keep Secrets of others out of this namespace.",
+        `  - { apiGroups: [""], resources: [secrets], verbs: [create, delete] }`,
+      ]
+    : [];
   return [
     "---",
     "# Tokens for this one service account, one a session.",
@@ -95,6 +103,7 @@ function tokenOf({ credential }: KubernetesAccount): string[] {
     `metadata: { name: ${role}, namespace: ${namespace} }`,
     "rules:",
     `  - { apiGroups: [""], resources: [serviceaccounts/token], verbs: [create], resourceNames: [${serviceAccount}] }`,
+    ...secretRule,
     "---",
     "apiVersion: rbac.authorization.k8s.io/v1",
     "kind: RoleBinding",

@@ -64,6 +64,8 @@ export type UpstreamCredential =
         | { readonly certificate: string; readonly privateKey: Secret }
         | undefined;
       readonly impersonate: ImpersonatedUser | undefined;
+      /** When a token that was made for the session is over. */
+      readonly untilMs?: number;
     };
 
 /** Whom a cluster is to see instead of the account. */

@@ -14,6 +14,8 @@ export type KubernetesCredential =
       readonly namespace: string;
       readonly serviceAccount: string;
       readonly token: SecretReference;
+      /** Each token is bound to a Secret that is deleted when its session ends. */
+      readonly isBound: boolean;
     };
 
 /** Whom the cluster sees: the root of the chain, with these groups. */

@@ -53,6 +53,8 @@ export interface Shown extends ShownIdentity {
 /** Within it what runs and is no longer permitted ends. */
 const SWEEP_MS = 1000;
 const MAX_LATE = 256;
+/** Before a token is over another session is opened, with another. */
+const TOKEN_MARGIN_MS = 60_000;
 
 export class HttpSession {
   readonly id: string;
@@ -63,6 +65,8 @@ export class HttpSession {
   readonly shown = new ShownObjects();
   /** Requests that waited too long for people, by what they bind: how often they were sent away. */
   readonly #late = new Map<string, number>();
+  /** Nothing new begins in it from then on: the token that was made for it is over. */
+  usableUntilMs = Number.POSITIVE_INFINITY;
   /** With what was permitted, once it was. */
   readonly #running = new Map<AbortController, readonly Running[]>();
   readonly #now: () => number;
@@ -163,7 +167,8 @@ export class HttpSessions implements AsyncDisposable {
     const found = this.#entries.get(key);
     if (found !== undefined && this.#deps.clock.nowMs() < found.credentialUntilMs) {
       const session = await found.opening;
-      if (session.ended === undefined) return session;
+      const isUsable = this.#deps.clock.nowMs() < session.usableUntilMs;
+      if (session.ended === undefined && isUsable) return session;
     }
     return this.#open(key, shown);
   }
@@ -228,10 +233,14 @@ export class HttpSessions implements AsyncDisposable {
         throw new GatewayError("internal", "a credential of another protocol");
       const ca = await this.#deps.targetCa(target);
       if (ending !== undefined) throw ending;
-      const upstream = openUpstream(
-        { server: target.server, ca, connectTimeoutMs: this.#deps.targetConnectTimeoutMs },
-        opened.upstream,
-      );
+      const { untilMs } = opened.upstream;
+      const { server } = target;
+      const connectTimeoutMs = this.#deps.targetConnectTimeoutMs;
+      const onRefused = () => {
+        // What it is bound to may be gone. Of another kind the next session would have the same.
+        if (session !== undefined && untilMs !== undefined) session.usableUntilMs = 0;
+      };
+      const upstream = openUpstream({ server, ca, connectTimeoutMs, onRefused }, opened.upstream);
       const recorder = this.#deps.openRecorder(recordedSession(target, opened, clientAddress));
       book = new SessionBook(
         {
@@ -246,6 +255,7 @@ export class HttpSessions implements AsyncDisposable {
         own.end(error);
         this.#close(own, error.code);
       });
+      if (untilMs !== undefined) own.usableUntilMs = untilMs - TOKEN_MARGIN_MS;
       session = own;
       return own;
     } catch (thrown) {
@@ -255,9 +265,13 @@ export class HttpSessions implements AsyncDisposable {
   }
 
   #sweep(): void {
+    const nowMs = this.#deps.clock.nowMs();
     for (const session of this.#live.keys()) {
       session.judgeAgain();
-      if (session.isIdleFor(this.#deps.sessionIdleMs)) this.#close(session, "idle");
+      // One that nothing begins in any more ends with what runs in it.
+      const isOver = session.usableUntilMs <= nowMs;
+      if (session.isIdleFor(isOver ? 0 : this.#deps.sessionIdleMs))
+        this.#close(session, isOver ? "its token is over" : "idle");
     }
   }
 

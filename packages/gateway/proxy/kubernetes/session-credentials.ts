@@ -1,50 +1,64 @@
-// Credentials of an API server for one session: a token made for it (TokenRequest), or a token or
-// certificate the gateway keeps; and whom the cluster is to see: the root of the chain, with the chain
-// itself in its extra, so that the cluster's own audit log names both.
+// Credentials of an API server for one session: a token made for it (TokenRequest), which is bound to an object
+// that is deleted when it ends (bound-secrets.ts), or a token or certificate the gateway keeps; and whom the
+// cluster is to see: the root of the chain, with the chain itself in its extra, so that the cluster's own audit
+// log names both.
 
-import { readFile } from "node:fs/promises";
 import type { Clock } from "../../base/clock.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
-import type { ResolveSecret } from "../../credential/secrets.ts";
+import { type ApiServer, openApiServer, ownIdentity } from "../../credential/api-server.ts";
 import { type Chain, describeChain, leafOf, rootOf } from "../../delegation/chain.ts";
 import type { CredentialBroker, LeaseRequest } from "../../session/broker.ts";
 import type { ImpersonatedUser } from "../../session/control.ts";
 import type { Impersonation, KubernetesCredential } from "../../target/kubernetes-target.ts";
-import type { KubernetesTarget } from "../../target/target.ts";
-import { wholeBody } from "./answer-body.ts";
-import { type KubernetesCredentialOf, openUpstream } from "./upstream.ts";
+import type { KubernetesTarget, Target } from "../../target/target.ts";
+import {
+  type BoundObject,
+  type BoundSecrets,
+  type BoundSecretsDeps,
+  createBoundSecrets,
+  type ServiceAccount,
+} from "./bound-secrets.ts";
+import type { KubernetesCredentialOf } from "./upstream.ts";
 
-export interface KubernetesBrokerDeps {
-  readonly resolveSecret: ResolveSecret;
+export interface KubernetesBrokerDeps extends BoundSecretsDeps {
   readonly clock: Clock;
-  readonly connectTimeoutMs: number;
+}
+
+export interface KubernetesBroker extends CredentialBroker<KubernetesTarget>, AsyncDisposable {
+  /** Deletes what tokens of an earlier run were bound to; never rejects. */
+  clearLeftovers(targets: ReadonlyMap<string, Target>): Promise<void>;
 }
 
 /** What an API server gives at least, whatever is asked (TokenRequestSpec.expirationSeconds). */
 const MIN_TOKEN_SECONDS = 600;
 const MAX_TOKEN_SECONDS = 86_400;
-const MAX_ANSWER_BYTES = 256 << 10;
 
-export function createKubernetesBroker(
-  deps: KubernetesBrokerDeps,
-): CredentialBroker<KubernetesTarget> {
+export function createKubernetesBroker(deps: KubernetesBrokerDeps): KubernetesBroker {
+  const secrets = createBoundSecrets(deps);
   return {
     async lease(request) {
       const { target, account: name, chain, sessionId } = request;
       const account = target.accounts.find((one) => one.name === name);
       if (account === undefined) throw new RangeError(`no account ${name}`);
-      const shown = await credentialFor(deps, request, account.credential);
       const impersonate =
         account.impersonate === undefined
           ? undefined
           : impersonated(account.impersonate, chain, sessionId);
       const user = impersonate?.user ?? name;
+      const shown = await credentialFor(deps, secrets, request, account.credential);
       const credential = { kind: "kubernetes" as const, user, ...shown, impersonate };
-      return { credential, attach: () => undefined, release: async () => undefined };
+      return {
+        credential,
+        attach: () => undefined,
+        release: () => secrets.end([sessionId]),
+      };
     },
-    // A session that ends closes its own connections, and with each the API server ends what it runs.
-    endBackends: async () => undefined,
+    // A session that ends closes its own connections, and with each the API server ends what it runs. What its
+    // token is bound to goes first.
+    endBackends: (sessionIds) => secrets.end(sessionIds),
+    clearLeftovers: (targets) => secrets.clearLeftovers(targets),
+    [Symbol.asyncDispose]: () => secrets[Symbol.asyncDispose](),
   };
 }
 
@@ -66,75 +80,66 @@ export function impersonated(
   };
 }
 
-type Shown = Pick<KubernetesCredentialOf, "token" | "certificate">;
+type Shown = Pick<KubernetesCredentialOf, "token" | "certificate" | "untilMs">;
 
 async function credentialFor(
   deps: KubernetesBrokerDeps,
-  { target, expiresAtMs }: LeaseRequest<KubernetesTarget>,
+  secrets: BoundSecrets,
+  request: LeaseRequest<KubernetesTarget>,
   credential: KubernetesCredential,
 ): Promise<Shown> {
-  switch (credential.kind) {
-    case "token":
-      return { token: await deps.resolveSecret(credential.token), certificate: undefined };
-    case "certificate": {
-      const certificate = await readPem(credential.certFile);
-      const privateKey = await deps.resolveSecret(credential.key);
-      return { token: undefined, certificate: { certificate, privateKey } };
-    }
-    case "service-account": {
-      const token = await requestToken(deps, target, credential, expiresAtMs);
-      return { token, certificate: undefined };
-    }
+  if (credential.kind !== "service-account") return ownIdentity(deps.resolveSecret, credential);
+  const { account, sessionId, target } = request;
+  await using server = await openApiServer(deps, target, credential);
+  if (!credential.isBound) return await requestToken(deps, server, request, credential, undefined);
+  const place = { sessionId, target, account, credential };
+  const bound = await secrets.create(place, server);
+  try {
+    return await requestToken(deps, server, request, credential, bound);
+  } catch (thrown) {
+    void secrets.end([sessionId]);
+    throw thrown;
   }
 }
 
 /** TokenRequest: authentication.k8s.io/v1, POST serviceaccounts/<name>/token. */
 async function requestToken(
   deps: KubernetesBrokerDeps,
-  target: KubernetesTarget,
-  credential: Extract<KubernetesCredential, { kind: "service-account" }>,
-  expiresAtMs: number,
-): Promise<Secret> {
-  const { namespace, serviceAccount } = credential;
-  const own = await deps.resolveSecret(credential.token);
-  const ca = target.caFile === undefined ? undefined : await readPem(target.caFile);
-  const { connectTimeoutMs } = deps;
-  await using upstream = openUpstream(
-    { server: target.server, ca, connectTimeoutMs },
-    { kind: "kubernetes", user: "", token: own, certificate: undefined, impersonate: undefined },
-  );
-  const leftSeconds = Math.ceil((expiresAtMs - deps.clock.nowMs()) / 1000);
+  server: ApiServer,
+  { expiresAtMs }: LeaseRequest<KubernetesTarget>,
+  { namespace, serviceAccount }: ServiceAccount,
+  boundObjectRef: BoundObject | undefined,
+): Promise<Shown> {
+  const nowMs = deps.clock.nowMs();
+  const leftSeconds = Math.ceil((expiresAtMs - nowMs) / 1000);
   const expirationSeconds = Math.min(MAX_TOKEN_SECONDS, Math.max(MIN_TOKEN_SECONDS, leftSeconds));
-  const answer = await upstream.request({
-    method: "POST",
-    path: `/api/v1/namespaces/${namespace}/serviceaccounts/${serviceAccount}/token`,
-    headers: { "content-type": "application/json", accept: "application/json" },
-    body: Buffer.from(
-      JSON.stringify({
-        apiVersion: "authentication.k8s.io/v1",
-        kind: "TokenRequest",
-        spec: { expirationSeconds },
-      }),
-    ),
-    signal: AbortSignal.timeout(connectTimeoutMs),
-  });
-  const length = Number(answer.headers["content-length"] ?? 0);
-  if (answer.status !== 201 || !(length <= MAX_ANSWER_BYTES)) {
-    answer.body.destroy();
-    throw refused(serviceAccount, answer.status);
-  }
-  const token = tokenOf((await wholeBody(answer.body, MAX_ANSWER_BYTES)).toString("utf8"));
-  if (token === undefined) throw refused(serviceAccount, answer.status);
-  return new Secret(token);
+  const { status, value } = await server.ask(
+    "POST",
+    `/api/v1/namespaces/${namespace}/serviceaccounts/${serviceAccount}/token`,
+    {
+      ...{ apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest" },
+      spec: { expirationSeconds, ...(boundObjectRef === undefined ? {} : { boundObjectRef }) },
+    },
+  );
+  const given = status === 201 ? (value as TokenRequest | undefined) : undefined;
+  const token = given?.status?.token;
+  if (typeof token !== "string") throw refused(serviceAccount, status);
+  // A server that ignores what it was asked to bind to would give a token that outlives the session.
+  if (boundObjectRef !== undefined && given?.spec?.boundObjectRef?.uid !== boundObjectRef.uid)
+    throw refused(serviceAccount, status);
+  // By our own clock: a server may give less than it was asked for.
+  const seconds = Number(given?.spec?.expirationSeconds ?? expirationSeconds);
+  const untilMs = nowMs + Math.max(0, seconds) * 1000;
+  return { token: new Secret(token), certificate: undefined, untilMs };
 }
 
-function tokenOf(answer: string): string | undefined {
-  try {
-    const { status } = JSON.parse(answer) as { status?: { token?: unknown } };
-    return typeof status?.token === "string" ? status.token : undefined;
-  } catch {
-    return undefined;
-  }
+/** What is read of an answer; nothing in it is certain. */
+interface TokenRequest {
+  readonly spec?: {
+    readonly expirationSeconds?: unknown;
+    readonly boundObjectRef?: { readonly uid?: unknown } | null;
+  } | null;
+  readonly status?: { readonly token?: unknown } | null;
 }
 
 function refused(serviceAccount: string, status: number): GatewayError {
@@ -143,12 +148,4 @@ function refused(serviceAccount: string, status: number): GatewayError {
     `the API server gives no token for service account ${serviceAccount} (status ${status})`,
     { hint: "custody kubernetes rbac prints what the gateway needs there" },
   );
-}
-
-async function readPem(file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (cause) {
-    throw new GatewayError("dependency_unavailable", `${file} cannot be read`, { cause });
-  }
 }

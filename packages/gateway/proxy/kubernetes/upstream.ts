@@ -22,6 +22,8 @@ export interface UpstreamAt {
   /** PEM; undefined: the system's authorities. */
   readonly ca: string | undefined;
   readonly connectTimeoutMs: number;
+  /** The API server takes the credential no more. */
+  readonly onRefused?: () => void;
 }
 
 export interface Upstream extends AsyncDisposable {
@@ -83,17 +85,19 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
       };
       try {
         // A connection may have ended just now. Only what reads is asked for again.
-        return await ask().catch((error: unknown) => {
+        const answer = await ask().catch((error: unknown) => {
           if (method !== "GET" || signal.aborted || !hasEnded(error)) throw error;
           return ask();
         });
+        if (answer.status === 401) at.onRefused?.();
+        return answer;
       } catch (cause) {
         throw unavailable(cause);
       }
     },
-    upgrade: ({ method, path, headers, signal }) => {
+    async upgrade({ method, path, headers, signal }) {
       const { hostname, port } = new URL(at.server);
-      return upgrade(
+      const upgraded = await upgrade(
         {
           ...tls,
           ...{ method, path, signal, host: hostname.replace(/^\[(.*)\]$/, "$1") },
@@ -106,6 +110,8 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
         },
         signal,
       );
+      if (upgraded.kind === "refused" && upgraded.status === 401) at.onRefused?.();
+      return upgraded;
     },
     async [Symbol.asyncDispose]() {
       watches.destroy();
