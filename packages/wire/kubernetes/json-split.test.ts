@@ -89,6 +89,37 @@ describe("lists", () => {
     );
   });
 
+  it("come in runs where they came together, with one comma between two of them", () => {
+    fc.assert(
+      fc.property(fc.array(object, { maxLength: 9 }), cuts, fc.boolean(), (items, at, isTaken) => {
+        const text = JSON.stringify({ items });
+        const got: string[] = [];
+        let rows = 0;
+        const sink = {
+          head: () => true,
+          element(bytes: Buffer) {
+            rows++;
+            got.push(bytes.toString());
+          },
+          run(bytes: Buffer, count: number) {
+            assert.equal(JSON.parse(`[${bytes}]`).length, count);
+            if (!isTaken) return false;
+            rows += count;
+            got.push(bytes.toString());
+            return true;
+          },
+          tail: () => undefined,
+          document: () => assert.fail("it is a list"),
+        };
+        const splitter = new ListSplitter(sink, LIMITS);
+        for (const part of chunks(text, at)) splitter.push(part);
+        splitter.end();
+        assert.equal(rows, items.length);
+        assert.equal(`{"items":[${got.join(",")}]}`, text);
+      }),
+    );
+  });
+
   it("that are none come whole", () => {
     fc.assert(
       fc.property(object, cuts, (inner, at) => {
@@ -109,6 +140,10 @@ describe("lists", () => {
     '{"items":[1]}',
     '{"items":[[{}]]}',
     '{"items":[{}',
+    '{"items":[{}{}]}',
+    '{"items":[{},,{}]}',
+    '{"items":[,{}]}',
+    '{"items":[{"a":01}]}',
     '{"items":[{"a":"',
   ])
     it(`refuses ${text}`, () => {

@@ -1,11 +1,12 @@
 // JSON from an API server, cut into its objects while it arrives, so that a list of any length is looked
 // at one object at a time: a list (`items`, or `rows` of a Table) element by element, a watch event by
-// event (RFC 8259; one document after the other). Bytes are handed on as they came; nothing is parsed here
-// and nothing is kept but the object that is not complete yet.
+// event (RFC 8259; one document after the other). Bytes are handed on as they came, elements and events as the
+// JSON objects they were seen to be (json-scan.ts); nothing is kept but the object that is not complete yet.
 //
 // Who owns the state: one splitter a response.
 
 import { KubernetesWireError } from "./errors.ts";
+import { JsonScanner } from "./json-scan.ts";
 
 export interface SplitLimits {
   /** Of one element, event, or document that is no list. */
@@ -21,6 +22,8 @@ export interface ListSink {
    */
   readonly head: (bytes: Buffer) => boolean;
   readonly element: (bytes: Buffer) => void;
+  /** Several elements that came together, with the commas between them. False: they come one by one. */
+  readonly run?: (bytes: Buffer, count: number) => boolean;
   /** From the closing "]" on. */
   readonly tail: (bytes: Buffer) => void;
   readonly document: (bytes: Buffer) => void;
@@ -34,6 +37,7 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 const COMMA = 0x2c;
 const LIST_KEYS = new Set(['"items"', '"rows"']);
+const MAX_KEY_LENGTH = 16;
 
 /** Bytes of the object that is being read, over as many chunks as it takes. */
 class Gathering {
@@ -48,8 +52,7 @@ class Gathering {
   add(bytes: Buffer): void {
     if (bytes.length === 0) return;
     this.#length += bytes.length;
-    if (this.#length > this.#limit())
-      throw new KubernetesWireError("an object of the answer is too large");
+    if (this.#length > this.#limit()) throw tooLarge();
     this.#parts.push(bytes);
   }
 
@@ -60,57 +63,22 @@ class Gathering {
     this.#length = 0;
     return all;
   }
-
-  get isEmpty(): boolean {
-    return this.#length === 0;
-  }
-}
-
-/** Where in JSON a byte is: nesting, and whether it is within a string. */
-class Position {
-  depth = 0;
-  isInString = false;
-  #isEscaped = false;
-
-  /** From a byte within a string; returns the index after its closing quote, or the end. */
-  skipString(chunk: Buffer, from: number): number {
-    let at = from;
-    if (this.#isEscaped && at < chunk.length) {
-      this.#isEscaped = false;
-      at++;
-    }
-    while (at < chunk.length) {
-      const quote = chunk.indexOf(QUOTE, at);
-      const end = quote < 0 ? chunk.length : quote;
-      let slashes = 0;
-      while (end - slashes - 1 >= at && chunk[end - slashes - 1] === BACKSLASH) slashes++;
-      const isEscaping = slashes % 2 === 1;
-      if (quote < 0) {
-        this.#isEscaped = isEscaping;
-        return chunk.length;
-      }
-      at = quote + 1;
-      if (!isEscaping) {
-        this.isInString = false;
-        return at;
-      }
-    }
-    return at;
-  }
 }
 
 /** A list or one document. `end` after the last byte. Throws KubernetesWireError. */
 export class ListSplitter {
   readonly #sink: ListSink;
-  readonly #position = new Position();
+  readonly #limits: SplitLimits;
+  readonly #head = new HeadReader();
+  readonly #scanner = new JsonScanner();
   readonly #gathered: Gathering;
   #state: "head" | "elements" | "tail" | "document" = "head";
-  /** The bytes of the last string at depth 1, where a key of the list itself is. */
-  #key: Buffer[] = [];
-  #isKey = false;
+  /** An element may come: at the beginning, and after a comma. */
+  #isExpected = true;
 
   constructor(sink: ListSink, limits: SplitLimits) {
     this.#sink = sink;
+    this.#limits = limits;
     this.#gathered = new Gathering(() =>
       this.#state === "tail" ? limits.maxFrameBytes : limits.maxObjectBytes,
     );
@@ -118,38 +86,13 @@ export class ListSplitter {
 
   push(chunk: Buffer): void {
     let at = 0;
-    let kept = 0;
-    const position = this.#position;
-    while (at < chunk.length) {
-      if (this.#state === "document" || this.#state === "tail") break;
-      if (position.isInString) {
-        const end = position.skipString(chunk, at);
-        if (this.#isKey) this.#key.push(chunk.subarray(at, end));
-        at = end;
-        continue;
-      }
-      const byte = chunk[at];
-      if (this.#state === "head") {
-        at++;
-        if (this.#headByte(byte, chunk, at)) {
-          this.#gathered.add(chunk.subarray(kept, at));
-          kept = at;
-          this.#endHead();
-        }
-      } else {
-        const start = at;
-        at++;
-        if (this.#elementByte(byte)) {
-          if (position.depth === 2) {
-            this.#gathered.add(chunk.subarray(kept, at));
-            this.#sink.element(this.#gathered.take());
-            kept = at;
-          } else kept = start;
-          if (this.#stateIsTail()) break;
-        } else if (position.depth === 2 && this.#gathered.isEmpty) kept = at;
-      }
+    if (this.#state === "head") {
+      at = this.#head.read(chunk);
+      this.#gathered.add(chunk.subarray(0, at));
+      if (this.#head.isAtList) this.#endHead();
     }
-    this.#gathered.add(chunk.subarray(kept));
+    if (this.#state === "elements") at = this.#elements(chunk, at);
+    if (at < chunk.length) this.#gathered.add(chunk.subarray(at));
   }
 
   end(): void {
@@ -158,26 +101,6 @@ export class ListSplitter {
       throw new KubernetesWireError("the list ends within its elements");
     if (this.#state === "tail") this.#sink.tail(rest);
     else this.#sink.document(rest);
-  }
-
-  #stateIsTail(): boolean {
-    return this.#state === "tail";
-  }
-
-  /** True at the "[" of a list's elements. */
-  #headByte(byte: number | undefined, chunk: Buffer, next: number): boolean {
-    const position = this.#position;
-    if (byte === QUOTE) {
-      position.isInString = true;
-      this.#isKey = position.depth === 1;
-      if (this.#isKey) this.#key = [chunk.subarray(next - 1, next)];
-    } else if (byte === OPEN_BRACE) position.depth++;
-    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) position.depth--;
-    else if (byte === OPEN_BRACKET) {
-      position.depth++;
-      return position.depth === 2 && LIST_KEYS.has(Buffer.concat(this.#key).toString("latin1"));
-    }
-    return false;
   }
 
   #endHead(): void {
@@ -190,43 +113,114 @@ export class ListSplitter {
     this.#gathered.add(head);
   }
 
-  /** True where an element begins or ends, and at the end of all of them. */
-  #elementByte(byte: number | undefined): boolean {
-    const position = this.#position;
-    switch (byte) {
-      case QUOTE:
-        if (position.depth === 2)
-          throw new KubernetesWireError("an element of the list is no object");
-        position.isInString = true;
-        return false;
-      case OPEN_BRACE:
-        position.depth++;
-        return position.depth === 3;
-      case CLOSE_BRACE:
-        position.depth--;
-        return position.depth === 2;
-      case OPEN_BRACKET:
-        if (position.depth === 2)
-          throw new KubernetesWireError("an element of the list is no object");
-        position.depth++;
-        return false;
-      case CLOSE_BRACKET:
-        position.depth--;
-        if (position.depth > 1) return false;
-        this.#state = "tail";
-        return true;
-      default:
-        if (position.depth === 2 && byte !== COMMA && !isSpace(byte))
-          throw new KubernetesWireError("an element of the list is no object");
-        return false;
+  /** Where the tail begins, or the chunk's end. */
+  #elements(chunk: Buffer, from: number): number {
+    let at = from;
+    if (this.#scanner.isWithin) {
+      at = this.#scanner.read(chunk, from);
+      this.#gathered.add(chunk.subarray(from, at));
+      if (this.#scanner.isWithin) return at;
+      this.#sink.element(this.#gathered.take());
     }
+    const ends: number[] = [];
+    while (at < chunk.length) {
+      const byte = chunk[at];
+      const isElement = byte === OPEN_BRACE && this.#isExpected;
+      if (isElement) {
+        const begin = at;
+        at = this.#scanner.read(chunk, begin);
+        this.#isExpected = false;
+        if (!this.#scanner.isWithin) ends.push(begin, at);
+        else {
+          this.#whole(chunk, ends);
+          this.#gathered.add(chunk.subarray(begin, at));
+          return at;
+        }
+      } else if (byte === COMMA && !this.#isExpected) {
+        this.#isExpected = true;
+        at++;
+      } else if (isSpace(byte)) at++;
+      else if (byte === CLOSE_BRACKET) break;
+      else throw new KubernetesWireError("an element of the list is no object");
+    }
+    this.#whole(chunk, ends);
+    if (at < chunk.length) this.#state = "tail";
+    return at;
+  }
+
+  /** Elements that are within one chunk, by where they begin and end. */
+  #whole(chunk: Buffer, ends: readonly number[]): void {
+    const { element, run } = this.#sink;
+    const together = chunk.subarray(ends[0], ends.at(-1));
+    const isRun = ends.length > 2 && together.length <= this.#limits.maxObjectBytes;
+    if (isRun && run?.(together, ends.length / 2) === true) return;
+    for (let index = 0; index < ends.length; index += 2) {
+      const bytes = chunk.subarray(ends[index], ends[index + 1]);
+      if (bytes.length > this.#limits.maxObjectBytes) throw tooLarge();
+      element(bytes);
+    }
+  }
+}
+
+/** Finds the "[" of a list's elements, which are a member of the document itself. */
+class HeadReader {
+  isAtList = false;
+  #depth = 0;
+  #isInString = false;
+  #isEscaped = false;
+  /** The last string at depth 1, where a key of the list itself is, with its quotes; as long as it may be one. */
+  #key = "";
+
+  /** The index after it, or the chunk's end. */
+  read(chunk: Buffer): number {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#isInString) {
+        at = this.#string(chunk, at);
+        continue;
+      }
+      const byte = chunk[at++];
+      if (byte === QUOTE) {
+        this.#isInString = true;
+        if (this.#depth === 1) this.#key = '"';
+      } else if (byte === OPEN_BRACE) this.#depth++;
+      else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) this.#depth--;
+      else if (byte === OPEN_BRACKET) {
+        this.#depth++;
+        this.isAtList = this.#depth === 2 && LIST_KEYS.has(this.#key);
+        if (this.isAtList) return at;
+      }
+    }
+    return at;
+  }
+
+  /** From a byte within a string: the index after its closing quote, or the end. */
+  #string(chunk: Buffer, from: number): number {
+    let at = from;
+    if (this.#isEscaped) {
+      this.#isEscaped = false;
+      at++;
+    }
+    while (this.#isInString && at < chunk.length) {
+      const quote = chunk.indexOf(QUOTE, at);
+      const end = quote < 0 ? chunk.length : quote;
+      let slashes = 0;
+      while (end - slashes - 1 >= at && chunk[end - slashes - 1] === BACKSLASH) slashes++;
+      const isEscaping = slashes % 2 === 1;
+      if (quote < 0) this.#isEscaped = isEscaping;
+      else this.#isInString = isEscaping;
+      at = quote < 0 ? end : quote + 1;
+    }
+    if (this.#depth === 1 && this.#key.length < MAX_KEY_LENGTH)
+      this.#key += chunk.toString("latin1", from, Math.min(at, from + MAX_KEY_LENGTH));
+    return at;
   }
 }
 
 /** A watch: one document after the other. Throws KubernetesWireError. */
 export class DocumentSplitter {
   readonly #document: (bytes: Buffer) => void;
-  readonly #position = new Position();
+  readonly #scanner = new JsonScanner();
   readonly #gathered: Gathering;
 
   constructor(document: (bytes: Buffer) => void, limits: SplitLimits) {
@@ -235,44 +229,37 @@ export class DocumentSplitter {
   }
 
   push(chunk: Buffer): void {
-    const position = this.#position;
     let at = 0;
-    let kept = 0;
     while (at < chunk.length) {
-      if (position.isInString) {
-        at = position.skipString(chunk, at);
-        continue;
+      if (!this.#scanner.isWithin) {
+        const byte = chunk[at];
+        if (isSpace(byte)) {
+          at++;
+          continue;
+        }
+        if (byte !== OPEN_BRACE && byte !== OPEN_BRACKET)
+          throw new KubernetesWireError("there is something between two events");
       }
-      const byte = chunk[at];
-      at++;
-      if (byte === QUOTE && position.depth > 0) position.isInString = true;
-      else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
-        if (position.depth === 0) kept = at - 1;
-        position.depth++;
-      } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
-        position.depth--;
-        if (position.depth < 0) throw new KubernetesWireError("an event ends that did not begin");
-        if (position.depth > 0) continue;
-        this.#gathered.add(chunk.subarray(kept, at));
-        this.#document(this.#gathered.take());
-        kept = at;
-      } else if (position.depth === 0) {
-        if (!isSpace(byte)) throw new KubernetesWireError("there is something between two events");
-        kept = at;
-      }
+      const from = at;
+      at = this.#scanner.read(chunk, from);
+      this.#gathered.add(chunk.subarray(from, at));
+      if (!this.#scanner.isWithin) this.#document(this.#gathered.take());
     }
-    this.#gathered.add(chunk.subarray(kept));
   }
 
   /** No event has begun that is not complete. */
   get isBetween(): boolean {
-    return this.#position.depth === 0 && this.#gathered.isEmpty;
+    return !this.#scanner.isWithin;
   }
 
   /** Throws when an event is not complete. */
   end(): void {
-    if (!this.#gathered.isEmpty) throw new KubernetesWireError("the watch ends within an event");
+    if (!this.isBetween) throw new KubernetesWireError("the watch ends within an event");
   }
+}
+
+function tooLarge(): KubernetesWireError {
+  return new KubernetesWireError("an object of the answer is too large");
 }
 
 function isSpace(byte: number | undefined): boolean {

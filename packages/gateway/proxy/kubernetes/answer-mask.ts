@@ -19,8 +19,13 @@ export interface AnswerMaskPlan {
 }
 
 export interface AnswerMask {
-  /** One object, event or row; the same buffer when nothing changed. Throws for what is no JSON. */
-  apply(bytes: Buffer): Buffer;
+  /**
+   * One object, event or row; the same buffer when nothing changed. Throws for what is no JSON. `isJson`: that
+   * it is was seen already (wire/kubernetes/json-scan.ts), and it is not parsed where there is no need to.
+   */
+  apply(bytes: Buffer, isJson?: boolean): Buffer;
+  /** Whether nothing is to be masked in these, seen without parsing them. Throws for what is not UTF-8. */
+  isPlain(bytes: Buffer): boolean;
   /** Classes of what was masked so far. */
   readonly masked: ReadonlySet<string>;
 }
@@ -43,14 +48,18 @@ const ESCAPED_LETTER = /\\u00[4-7]/;
 export function createAnswerMask(plan: AnswerMaskPlan): AnswerMask {
   const masked = new Set<string>();
   const walker = new Walker(plan, masked);
+  const isPlain = (bytes: Buffer): boolean => {
+    // What is handed on is JSON in UTF-8 even where nothing is masked in it: a reader that makes something
+    // of anything else would see what was not looked at.
+    if (!isUtf8(bytes)) throw new SyntaxError("it is not UTF-8");
+    return !plan.isSecrets && plan.fields.length === 0 && !mayHold(bytes);
+  };
   return {
     masked,
-    apply(bytes) {
-      // What is handed on is JSON in UTF-8 even where nothing is masked in it: a reader that makes something
-      // of anything else would see what was not looked at.
-      if (!isUtf8(bytes)) throw new SyntaxError("it is not UTF-8");
-      if (!plan.isSecrets && plan.fields.length === 0 && !mayHold(bytes)) {
-        JSON.parse(bytes.toString("utf8"));
+    isPlain,
+    apply(bytes, isJson = false) {
+      if (isPlain(bytes)) {
+        if (!isJson) JSON.parse(bytes.toString("utf8"));
         return bytes;
       }
       const value = parseJson(bytes.toString("utf8"));

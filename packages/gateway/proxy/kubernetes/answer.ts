@@ -2,7 +2,6 @@
 // as fast as the client takes it. What cannot be masked is not handed on; what goes wrong on the way ends
 // the answer broken, never cut short in a form that looks whole.
 
-import { once } from "node:events";
 import { DocumentSplitter, ListSplitter } from "@custody/wire/kubernetes/json-split.ts";
 import type { Obligations } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
@@ -25,6 +24,7 @@ export interface ClientAnswer {
   end(chunk?: Buffer): unknown;
   destroy(error?: Error): unknown;
   once(event: "drain" | "close", listener: () => void): unknown;
+  off(event: "drain" | "close", listener: () => void): unknown;
   flushHeaders(): void;
   readonly headersSent: boolean;
   readonly destroyed: boolean;
@@ -72,6 +72,9 @@ const EMPTY = Buffer.alloc(0);
  * reads, and the client while the API server is asked for more. Watches stay by node's 16 KiB: there are many.
  */
 const LIST_AHEAD_BYTES = 256 << 10;
+
+/** What of a list is recorded and written at once: each write is a piece of HTTP, a record of TLS and a call. */
+const LIST_PIECE_BYTES = 64 << 10;
 
 /** Throws GatewayError "target_unavailable" while nothing was sent, and whatever broke it afterwards. */
 export async function relayAnswer(
@@ -125,7 +128,7 @@ async function relayWatch(body: AnswerBody, out: Out, plan: AnswerPlan): Promise
   const splitter = new DocumentSplitter(
     (event) => {
       for (const one of plan.filter === undefined ? [event] : plan.filter.event(event)) {
-        parts.push(masked(plan.mask, one), NEWLINE);
+        parts.push(masked(plan.mask, one, true), NEWLINE);
         out.rows++;
       }
     },
@@ -149,36 +152,48 @@ const COMMA = Buffer.from(",");
 
 async function relayObjects(body: AnswerBody, out: Out, plan: AnswerPlan): Promise<void> {
   const parts: Buffer[] = [];
+  let length = 0;
+  const add = (bytes: Buffer) => {
+    parts.push(bytes);
+    length += bytes.length;
+  };
   let isFirst = true;
+  const next = (bytes: Buffer, rows: number) => {
+    if (!isFirst) add(COMMA);
+    isFirst = false;
+    add(bytes);
+    out.rows += rows;
+    if (out.rows > (plan.obligations.maxRows ?? Number.POSITIVE_INFINITY))
+      throw limited(`${plan.obligations.maxRows} objects`);
+  };
   const splitter = new ListSplitter(
     {
       head(bytes) {
         const whole = `${bytes.toString("utf8")}]}`;
         if (!isPlainList(whole)) return false;
         if (plan.filter !== undefined) assertWhole(whole);
-        parts.push(bytes);
+        add(bytes);
+        return true;
+      },
+      run(bytes, count) {
+        if (plan.filter !== undefined || !asJson(() => plan.mask.isPlain(bytes))) return false;
+        next(bytes, count);
         return true;
       },
       element(bytes) {
-        if (plan.filter?.shows(bytes) === false) return;
-        if (!isFirst) parts.push(COMMA);
-        isFirst = false;
-        parts.push(masked(plan.mask, bytes));
-        out.rows++;
-        if (out.rows > (plan.obligations.maxRows ?? Number.POSITIVE_INFINITY))
-          throw limited(`${plan.obligations.maxRows} objects`);
+        if (plan.filter?.shows(bytes) !== false) next(masked(plan.mask, bytes, true), 1);
       },
       tail(bytes) {
         const whole = `{"items":[${bytes.toString("utf8")}`;
         if (!isPlainList(whole)) throw unavailable("the API server's list has members no list has");
         if (plan.filter !== undefined) assertWhole(whole);
-        parts.push(bytes);
+        add(bytes);
       },
       document(bytes) {
         if (bytes.length === 0) return;
         if (plan.filter !== undefined && !mayPassUnfiltered(bytes)) throw unfilterable();
-        const own = masked(plan.mask, bytes);
-        parts.push(plan.unchanged === undefined ? own : withUnchanged(own, plan.unchanged));
+        const own = masked(plan.mask, bytes, false);
+        add(plan.unchanged === undefined ? own : withUnchanged(own, plan.unchanged));
         out.rows++;
       },
     },
@@ -186,14 +201,16 @@ async function relayObjects(body: AnswerBody, out: Out, plan: AnswerPlan): Promi
   );
   await body.each((chunk) => {
     splitter.push(chunk);
-    return parts.length === 0 ? undefined : out.send(parts.splice(0));
+    if (length < LIST_PIECE_BYTES) return undefined;
+    length = 0;
+    return out.send(parts.splice(0));
   });
   splitter.end();
   await out.send(parts, true);
 }
 
-function masked(mask: AnswerMask, bytes: Buffer): Buffer {
-  return asJson(() => mask.apply(bytes));
+function masked(mask: AnswerMask, bytes: Buffer, isJson: boolean): Buffer {
+  return asJson(() => mask.apply(bytes, isJson));
 }
 
 function asJson<T>(read: () => T): T {
@@ -359,17 +376,17 @@ class Out {
 
   async #drained(): Promise<void> {
     const { signal } = this.#plan;
-    const over = new AbortController();
-    try {
-      const emitter = this.#client as unknown as NodeJS.EventEmitter;
-      await Promise.race([
-        once(emitter, "drain", { signal: over.signal }),
-        once(emitter, "close", { signal: over.signal }),
-        once(signal as unknown as EventTarget as never, "abort", { signal: over.signal }),
-      ]);
-    } finally {
-      over.abort();
-    }
+    await new Promise<void>((resolve) => {
+      const over = () => {
+        this.#client.off("drain", over);
+        this.#client.off("close", over);
+        signal.removeEventListener("abort", over);
+        resolve();
+      };
+      this.#client.once("drain", over);
+      this.#client.once("close", over);
+      signal.addEventListener("abort", over);
+    });
     signal.throwIfAborted();
     if (this.#client.destroyed) throw new GatewayError("protocol", "the client went away");
   }

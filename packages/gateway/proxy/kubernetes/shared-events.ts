@@ -103,7 +103,10 @@ function maskEvents(
 ): SharedEvents | undefined {
   const mask = createAnswerMask(plan);
   const parts: Buffer[] = [];
-  const splitter = new DocumentSplitter((event) => parts.push(mask.apply(event), NEWLINE), limits);
+  const splitter = new DocumentSplitter(
+    (event) => parts.push(mask.apply(event, true), NEWLINE),
+    limits,
+  );
   splitter.push(bytes);
   if (!splitter.isBetween) return undefined;
   return { bytes: Buffer.concat(parts), rows: parts.length / 2, masked: [...mask.masked] };
