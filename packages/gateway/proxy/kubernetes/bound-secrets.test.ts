@@ -34,6 +34,8 @@ async function openApi() {
   let connections = 0;
   const api = {
     ...{ secrets, tokens, refuses: "", ignoresBinding: false, givesSeconds: 0 },
+    /** Before a Secret is made. */
+    making: async () => {},
     connections: () => connections,
   };
   const reply = (method: string, path: string, { spec, metadata }: Asked) => {
@@ -62,6 +64,7 @@ async function openApi() {
     for await (const part of request) parts.push(part as Buffer);
     const text = Buffer.concat(parts).toString();
     const { method = "", url = "" } = request;
+    if (method === "POST" && url === SECRETS) await api.making();
     const isKnown = request.headers.authorization === "Bearer own";
     const replied = isKnown
       ? reply(method, url, JSON.parse(text === "" ? "{}" : text) as Asked)
@@ -165,6 +168,17 @@ describe("tokens bound to their session", () => {
     await broker.endBackends(ids);
     assert.equal(server.api.secrets.size, 0);
     assert.ok(server.api.connections() - before <= 16, `${server.api.connections() - before}`);
+  });
+
+  it("are not left of a session that ends while its Secret is made", async () => {
+    await using server = await openApi();
+    using folder = openFolder();
+    await using broker = brokerIn(folder);
+    server.api.making = () => broker.endBackends(["s-one"]);
+    await assert.rejects(leaseOf(broker, targetAt(server.address, folder)), GatewayError);
+    await until(() => folder.files().length === 0, "what it was bound to is deleted");
+    assert.deepEqual([...server.api.secrets.keys()], []);
+    assert.deepEqual(server.api.tokens, [], "no token was asked for");
   });
 
   it("are ended as soon as the API server is there again", async () => {

@@ -41,9 +41,12 @@ export interface Place {
 }
 
 export interface BoundSecrets extends AsyncDisposable {
-  /** Throws GatewayError "target_unavailable"; then nothing is left of it, or it is being deleted. */
+  /**
+   * Throws GatewayError "target_unavailable", also when the session ended meanwhile; then nothing is left of it,
+   * or it is being deleted.
+   */
   create(place: Place, server: ApiServer): Promise<BoundObject>;
-  /** Idempotent. Resolves after the first attempt; never rejects. */
+  /** Idempotent. Resolves after the first attempt, at once for what is not made yet; never rejects. */
   end(sessionIds: readonly string[]): Promise<void>;
   /** Deletes what an earlier run left; never rejects. */
   clearLeftovers(targets: ReadonlyMap<string, Target>): Promise<void>;
@@ -73,6 +76,10 @@ type QueuePlace = Omit<Place, "sessionId">;
 
 interface Live extends Doomed {
   readonly place: QueuePlace;
+  /** Until then a deletion could come before what it is to delete. */
+  isMade: boolean;
+  /** Its session ended before it was made. */
+  isUnwanted: boolean;
   ending: Promise<void> | undefined;
 }
 
@@ -113,7 +120,14 @@ class Secrets implements BoundSecrets {
     const { namespace } = credential;
     const name = `custody-${this.#deps.instance}-${sessionId.slice(2)}`;
     const place = { target, account, credential };
-    const one: Live = { name, namespace, place, ending: undefined };
+    const one: Live = {
+      name,
+      namespace,
+      place,
+      isMade: false,
+      isUnwanted: false,
+      ending: undefined,
+    };
     this.#note(one);
     this.#live.set(sessionId, one);
     try {
@@ -127,9 +141,13 @@ class Secrets implements BoundSecrets {
       });
       const uid = answer.status === 201 ? uidOf(answer.value) : undefined;
       if (uid === undefined) throw refused(namespace, answer.status);
+      if (one.isUnwanted)
+        throw new GatewayError("target_unavailable", "the session ended while it was opened");
+      one.isMade = true;
       return { apiVersion: "v1", kind: "Secret", name, uid };
     } catch (thrown) {
       // It may have been made all the same, where the answer was lost.
+      one.isMade = true;
       void this.end([sessionId]);
       throw thrown;
     }
@@ -140,6 +158,10 @@ class Secrets implements BoundSecrets {
       sessionIds.map((sessionId) => {
         const one = this.#live.get(sessionId);
         if (one === undefined) return undefined;
+        if (!one.isMade) {
+          one.isUnwanted = true;
+          return undefined;
+        }
         one.ending ??= this.#delete(one.place, one).finally(() => this.#live.delete(sessionId));
         return one.ending;
       }),
