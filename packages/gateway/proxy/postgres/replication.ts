@@ -186,7 +186,8 @@ export class ReplicationRelay {
         throw new GatewayError("target_unavailable", "the target does not speak PostgreSQL");
       const running = this.#running;
       if (running !== undefined && (type === BACKEND.copyData || type === BACKEND.dataRow)) {
-        running.rows += 1;
+        // Of a stream these are messages, keepalives among them.
+        if (running.statement !== undefined) running.rows += 1;
         running.bytes += end - start;
       }
       if (type === BACKEND.copyBothResponse || type === BACKEND.copyInResponse)
@@ -203,15 +204,14 @@ export class ReplicationRelay {
   async #answer(running: Running, message: Message): Promise<Buffer | undefined> {
     const { type, buffer, start, end } = message;
     const { instead, requestId, statement, watch } = running;
+    const mayQuote = statement !== undefined && statement.reachesClassified !== false;
     if (type === BACKEND.errorResponse) {
       const fields = decodeErrorFields(buffer, start, end);
       running.outcome = fields.get("C") ?? "XX000";
       if (instead !== undefined) return instead;
-      if (statement?.reachesClassified !== false && statement !== undefined)
-        return this.#kept(running, errorResponse(scrubbedMessage(fields, requestId)));
+      if (mayQuote) return this.#kept(running, errorResponse(scrubbedMessage(fields, requestId)));
     }
-    if (type === BACKEND.noticeResponse && statement !== undefined)
-      if (statement.reachesClassified !== false) return undefined;
+    if (type === BACKEND.noticeResponse && mayQuote) return undefined;
     if (watch !== undefined && type === BACKEND.copyData) await watch(buffer, start, end);
     if (statement === undefined) return copyOf(message);
     if (type === BACKEND.rowDescription) this.#checkRows(running, statement, message);
