@@ -3,6 +3,8 @@
 // object with the name `d\u0` one with `"d\u0061ta"` has that name again, and no `data`. Texts with such
 // names are read here, all others by V8 (RFC 8259).
 
+import { StringEnds } from "./json-strings.ts";
+
 /** Names are a few, and lists are not nested by the thousand. */
 const MAX_DEPTH = 1000;
 const QUOTE = 0x22;
@@ -32,26 +34,15 @@ export function readJson(text: string, ofNumber?: OfNumber): unknown {
 
 /** Of what is JSON; of anything else either. */
 function hasEscapedName(text: string): boolean {
+  const ends = new StringEnds(text);
   let at = text.indexOf("\\");
   while (at >= 0) {
-    let next = stringEnd(text, at);
+    let next = ends.from(at);
     while (isSpace(text.charCodeAt(next))) next++;
     if (text[next] === ":") return true;
     at = text.indexOf("\\", next);
   }
   return false;
-}
-
-/** Behind the quote that ends a string, from within it; the text's length when none does. */
-function stringEnd(text: string, from: number): number {
-  for (let at = from; at < text.length; ) {
-    const quote = text.indexOf('"', at);
-    if (quote < 0) return text.length;
-    const slash = text.indexOf("\\", at);
-    if (slash < 0 || slash > quote) return quote + 1;
-    at = slash + 2;
-  }
-  return text.length;
 }
 
 function isSpace(code: number): boolean {
@@ -61,12 +52,14 @@ function isSpace(code: number): boolean {
 class Reading {
   readonly #text: string;
   readonly #ofNumber: OfNumber;
+  readonly #ends: StringEnds;
   #at = 0;
   #depth = 0;
 
   constructor(text: string, ofNumber: OfNumber) {
     this.#text = text;
     this.#ofNumber = ofNumber;
+    this.#ends = new StringEnds(text);
   }
 
   document(): unknown {
@@ -131,7 +124,7 @@ class Reading {
   /** One string by itself is read as it is written. */
   #string(): string {
     const from = this.#at;
-    this.#at = stringEnd(this.#text, from + 1);
+    this.#at = this.#ends.from(from + 1);
     return JSON.parse(this.#text.slice(from, this.#at)) as string;
   }
 

@@ -28,6 +28,7 @@ describe("Kubernetes' binary form", () => {
   it("gives a Secret's name and data", () => {
     const decoded = decodeProtobuf(
       body("v1", "Secret", metadata, entry("key", "s3cret"), delimited(3, "Opaque")),
+      1000,
     );
     assert.equal(decoded.kind, "Secret");
     const plain = JSON.parse(
@@ -49,7 +50,7 @@ describe("Kubernetes' binary form", () => {
   it("finds what every group has, of any group", () => {
     const dryRun = delimited(5, "All");
     for (const apiVersion of ["v1", "policy/v1", "meta.k8s.io/v1"]) {
-      const { object } = decodeProtobuf(body(apiVersion, "DeleteOptions", dryRun));
+      const { object } = decodeProtobuf(body(apiVersion, "DeleteOptions", dryRun), 1000);
       assert.deepEqual({ ...object }, { dryRun: ["All"] });
     }
   });
@@ -78,8 +79,17 @@ describe("Kubernetes' binary form", () => {
   };
   for (const [what, bytes] of Object.entries(invalid))
     it(`refuses a body ${what}`, () => {
-      assert.throws(() => decodeProtobuf(bytes), KubernetesWireError);
+      assert.throws(() => decodeProtobuf(bytes, 1000), KubernetesWireError);
     });
+
+  it("has no more fields than are allowed, however empty and wherever they are", () => {
+    const data = body("v1", "Secret", entry("a", "1"), entry("b", "2"));
+    // Those of the outer message and of the type besides.
+    assert.doesNotThrow(() => decodeProtobuf(data, 6));
+    const containers = body("v1", "Pod", delimited(2, Buffer.alloc(2000, Buffer.from([0x12, 0]))));
+    assert.doesNotThrow(() => decodeProtobuf(containers, 1005));
+    assert.throws(() => decodeProtobuf(containers, 1004), /too many fields/);
+  });
 
   it("never fails otherwise, whatever bytes come", () => {
     fc.assert(
@@ -88,7 +98,7 @@ describe("Kubernetes' binary form", () => {
         fc.constantFrom("Pod", "Secret", "Role"),
         (raw, kind) => {
           try {
-            decodeProtobuf(body("v1", kind, Buffer.from(raw)));
+            decodeProtobuf(body("v1", kind, Buffer.from(raw)), 1000);
           } catch (thrown) {
             assert.ok(thrown instanceof KubernetesWireError);
           }

@@ -51,12 +51,18 @@ const FOLDERS: Readonly<Record<string, string>> = {
   "admissionregistration.k8s.io": "admissionregistration",
 };
 
-/** Throws KubernetesWireError; for a kind that is not in the table too. */
-export function decodeProtobuf(bytes: Uint8Array): ProtobufBody {
+/** How many fields more there may be, whatever they are in. */
+interface Allowance {
+  left: number;
+}
+
+/** Throws KubernetesWireError; for a kind that is not in the table, and for more fields than `maxFields`, too. */
+export function decodeProtobuf(bytes: Uint8Array, maxFields: number): ProtobufBody {
+  const allowance = { left: maxFields };
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.length < 4 || view.readUInt32BE(0) !== MAGIC)
     throw new KubernetesWireError("the body is not in Kubernetes' binary form");
-  const unknown = readMessage(view.subarray(4), UNKNOWN, 0);
+  const unknown = readMessage(view.subarray(4), UNKNOWN, 0, allowance);
   const { apiVersion = "", kind = "" } = (unknown.typeMeta ?? {}) as Record<string, string>;
   if (unknown.contentEncoding || unknown.contentType)
     throw new KubernetesWireError("the body is encoded once more");
@@ -64,7 +70,7 @@ export function decodeProtobuf(bytes: Uint8Array): ProtobufBody {
   const message = messageOf(apiVersion, kind);
   if (message === undefined)
     throw new KubernetesWireError(`${kind} of ${apiVersion} is not known in its binary form`);
-  return { apiVersion, kind, object: readMessage(Buffer.from(raw), message, 0) };
+  return { apiVersion, kind, object: readMessage(Buffer.from(raw), message, 0, allowance) };
 }
 
 function messageOf(apiVersion: string, kind: string): string | undefined {
@@ -79,12 +85,18 @@ function messageOf(apiVersion: string, kind: string): string | undefined {
   return [own, `${META}.${kind}`].find((name) => Object.hasOwn(TABLE, name));
 }
 
-function readMessage(bytes: Buffer, name: string, depth: number): ProtobufObject {
+function readMessage(
+  bytes: Buffer,
+  name: string,
+  depth: number,
+  allowance: Allowance,
+): ProtobufObject {
   if (depth > MAX_DEPTH) throw new KubernetesWireError("the body is nested too deeply");
   const fields = TABLE[name] ?? {};
   const object: Record<string, ProtobufValue> = Object.create(null);
   const reader = new Reader(bytes);
   while (!reader.isAtEnd) {
+    if (allowance.left-- === 0) throw new KubernetesWireError("the body has too many fields");
     const tag = reader.varint();
     const field = fields[String(tag >> 3n)];
     if (field === undefined)
@@ -92,25 +104,31 @@ function readMessage(bytes: Buffer, name: string, depth: number): ProtobufObject
     const [member, type] = field;
     const wire = Number(tag & 7n);
     if (type.startsWith("%")) {
-      const [key, value] = readEntry(reader, wire, type.slice(1), depth);
+      const [key, value] = readEntry(reader, wire, type.slice(1), depth, allowance);
       const map = (object[member] ?? Object.create(null)) as Record<string, ProtobufValue>;
       if (key in map) throw new KubernetesWireError(`${member} has ${key} twice`);
       map[key] = value;
       object[member] = map;
     } else if (type.startsWith("*")) {
       const list = (object[member] ?? []) as ProtobufValue[];
-      list.push(readValue(reader, wire, type.slice(1), depth));
+      list.push(readValue(reader, wire, type.slice(1), depth, allowance));
       object[member] = list;
     } else {
       if (member in object) throw new KubernetesWireError(`${member} is there twice`);
-      object[member] = readValue(reader, wire, type, depth);
+      object[member] = readValue(reader, wire, type, depth, allowance);
     }
   }
   return object;
 }
 
 /** A map's entry is a message of its own: 1 the key, 2 the value. */
-function readEntry(reader: Reader, wire: number, type: string, depth: number) {
+function readEntry(
+  reader: Reader,
+  wire: number,
+  type: string,
+  depth: number,
+  allowance: Allowance,
+) {
   const entry = new Reader(reader.delimited(wire));
   let key = "";
   let value: ProtobufValue | undefined;
@@ -122,12 +140,18 @@ function readEntry(reader: Reader, wire: number, type: string, depth: number) {
       throw new KubernetesWireError("an entry of a map is not a key and its value");
     seen = number;
     if (number === 1) key = utf8(entry.delimited(Number(tag & 7n)));
-    else value = readValue(entry, Number(tag & 7n), type, depth);
+    else value = readValue(entry, Number(tag & 7n), type, depth, allowance);
   }
   return [key, value ?? (type === "s" ? "" : type === "y" ? new Uint8Array() : {})] as const;
 }
 
-function readValue(reader: Reader, wire: number, type: string, depth: number): ProtobufValue {
+function readValue(
+  reader: Reader,
+  wire: number,
+  type: string,
+  depth: number,
+  allowance: Allowance,
+): ProtobufValue {
   switch (type) {
     case "s":
       return utf8(reader.delimited(wire));
@@ -142,7 +166,7 @@ function readValue(reader: Reader, wire: number, type: string, depth: number): P
     case "f":
       return reader.fixed(wire, 5, 4).readFloatLE(0);
     default:
-      return readMessage(reader.delimited(wire), NAMES[Number(type)] ?? "", depth + 1);
+      return readMessage(reader.delimited(wire), NAMES[Number(type)] ?? "", depth + 1, allowance);
   }
 }
 

@@ -125,11 +125,13 @@ function nested(pointer: string, value: Json): JsonObject {
   return isObject(inner) ? inner : {};
 }
 
+/** What the operations of a patch write, together: the later ones count. */
 function mergedMetadata(patch: readonly JsonObject[]): JsonObject {
-  let labels: JsonObject = {};
+  const labels = new Map<string, Json>();
   for (const { metadata } of patch)
-    if (isObject(metadata) && isObject(metadata.labels)) labels = { ...labels, ...metadata.labels };
-  return { metadata: { labels } };
+    if (isObject(metadata) && isObject(metadata.labels))
+      for (const [name, value] of Object.entries(metadata.labels)) labels.set(name, value);
+  return { metadata: { labels: Object.fromEntries(labels) } };
 }
 
 function walk(value: Json, name: string, found: Found): void {
@@ -179,8 +181,9 @@ function takeObject(name: string, value: JsonObject, found: Found): void {
 
 export function labelsOf(labels: Json | undefined): readonly string[] {
   if (!isObject(labels)) return [];
-  const pairs = Object.entries(labels).map(([key, value]) => `${key}=${text(value)}`);
-  return bounded(new Set(pairs));
+  // One more than is said says that there are more.
+  const some = Object.entries(labels).slice(0, MAX_NAMED + 1);
+  return bounded(new Set(some.map(([key, value]) => `${key}=${text(value)}`)));
 }
 
 /** `["All"]`, the only value the API server takes. */
@@ -197,6 +200,6 @@ function text(value: Json | undefined): string {
 }
 
 function bounded(values: ReadonlySet<string>): readonly string[] {
-  const all = [...values].map((value) => value.slice(0, 512));
-  return all.length <= MAX_NAMED ? all : [...all.slice(0, MAX_NAMED), "…"];
+  const all = [...values].slice(0, MAX_NAMED).map((value) => value.slice(0, 512));
+  return values.size <= MAX_NAMED ? all : [...all, "…"];
 }

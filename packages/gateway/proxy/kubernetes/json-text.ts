@@ -2,6 +2,7 @@
 // twice come out once, as whoever reads them last has them, so that what was judged is what is sent.
 
 import { readJson } from "@custody/wire/kubernetes/json-read.ts";
+import { hasMoreValues } from "@custody/wire/kubernetes/json-strings.ts";
 
 export type Json = string | number | boolean | null | readonly Json[] | JsonObject;
 export interface JsonObject {
@@ -11,8 +12,15 @@ export interface JsonObject {
 /** A number whose digits JavaScript would change: 17 and more of them, a fraction, an exponent. */
 const DELICATE = /[-0-9](?:\d{15,}|\d*\.\d|\d*[eE][+-]?\d)/;
 
-/** Throws SyntaxError or RangeError. */
+/**
+ * Of one object. Each is made, looked at and written again, which takes others their turn; the largest of Kubernetes'
+ * own, definitions of custom resources, have some 60,000.
+ */
+export const MAX_VALUES = 100_000;
+
+/** Throws SyntaxError; RangeError for what is nested too deeply or has more than MAX_VALUES. */
 export function parseJson(text: string): Json {
+  if (hasMoreValues(text, MAX_VALUES)) throw new RangeError("JSON has too many values");
   return readJson(text, DELICATE.test(text) ? keepDigits : undefined) as Json;
 }
 

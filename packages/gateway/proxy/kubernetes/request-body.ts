@@ -4,9 +4,9 @@
 
 import { readJson } from "@custody/wire/kubernetes/json-read.ts";
 import { decodeProtobuf, type ProtobufValue } from "@custody/wire/kubernetes/protobuf.ts";
-import { parseDocument } from "yaml";
+import { isScalar, parseDocument, visit } from "yaml";
 import { GatewayError } from "../../base/errors.ts";
-import { isObject, type Json, parseJson } from "./json-text.ts";
+import { isObject, type Json, MAX_VALUES, parseJson } from "./json-text.ts";
 
 export interface RequestBody {
   /** undefined: there is none. */
@@ -34,6 +34,11 @@ const JSON_PATCH = "application/json-patch+json";
 const YAML_TYPES = new Set(["application/yaml", "application/apply-patch+yaml"]);
 const PROTOBUF = "application/vnd.kubernetes.protobuf";
 
+/** As many as the API server takes (k8s.io/apiserver, pkg/endpoints/handlers/patch.go, maxJSONPatchOperations). */
+const MAX_OPERATIONS = 10_000;
+/** The manifests of an application have a few thousand. */
+const MAX_YAML_MARKS = 20_000;
+
 /** As JSON.stringify writes one: an escape behind an even number of backslashes. */
 const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f][0-9a-f]{2}/;
 
@@ -51,6 +56,8 @@ export function readBody(bytes: Buffer, contentType: string | undefined): Reques
   const value = YAML_TYPES.has(type) ? fromYaml(text) : fromJson(text);
   const isJsonPatch = type === JSON_PATCH;
   if (isJsonPatch !== Array.isArray(value)) throw invalid("the body is not of its type's shape");
+  if (isJsonPatch && (value as readonly Json[]).length > MAX_OPERATIONS)
+    throw invalid(`the patch has more than ${MAX_OPERATIONS} operations`);
   if (isObject(value) && Object.keys(value).some(isMiswritten))
     throw invalid("kind and apiVersion are written so");
   const written = JSON.stringify(value);
@@ -75,7 +82,7 @@ function isMiswritten(name: string): boolean {
 
 function binary(bytes: Buffer): Omit<RequestBody, "contentType"> {
   try {
-    const { apiVersion, kind, object } = decodeProtobuf(bytes);
+    const { apiVersion, kind, object } = decodeProtobuf(bytes, MAX_VALUES);
     const value = { apiVersion, kind, ...(plain(object) as Record<string, Json>) };
     return { value, bytes, isJsonPatch: false };
   } catch (thrown) {
@@ -96,22 +103,48 @@ function fromJson(text: string): Json {
   try {
     return parseJson(text);
   } catch (cause) {
-    throw invalid("the body is not JSON", cause);
+    if (!(cause instanceof RangeError)) throw invalid("the body is not JSON", cause);
+    throw invalid(`the body has more than ${MAX_VALUES} values, or is nested too deeply`, cause);
   }
 }
 
 function fromYaml(text: string): Json {
   if (/^\s*\{/.test(text)) return fromJson(text);
+  if (hasMoreMarks(text, MAX_YAML_MARKS))
+    throw invalid("the body is too much to be read as YAML; write it as JSON, which is YAML too");
   try {
-    const document = parseDocument(text, { version: "1.1", uniqueKeys: true, merge: false });
+    // Its own look for members given twice compares each with all.
+    const document = parseDocument(text, { version: "1.1", uniqueKeys: false, merge: false });
     const [error] = document.errors;
     if (error !== undefined) throw error;
+    visit(document, { Map: (_name, { items }) => assertUnique(items.map(({ key }) => key)) });
     // Once round, so that nothing is in it that JSON does not have. Without aliases: each of a hundred may
     // stand for a text as long as the body.
     return readJson(JSON.stringify(document.toJS({ maxAliasCount: 0 }))) as Json;
   } catch (cause) {
     throw invalid("the body is not one YAML document", cause);
   }
+}
+
+/** Names, each once: lists and objects as names are none. */
+function assertUnique(keys: readonly unknown[]): void {
+  const names = new Set<string>();
+  for (const key of keys) {
+    if (!isScalar(key)) throw new SyntaxError("a name is no text");
+    const name = String(key.value);
+    if (names.has(name)) throw new SyntaxError("a name is there twice");
+    names.add(name);
+  }
+}
+
+const YAML_MARKS = new Set([...",:[{#\n"].map((mark) => mark.charCodeAt(0)));
+
+/** Of what begins something new: what reading YAML costs goes by these, ten microseconds for each. */
+function hasMoreMarks(text: string, most: number): boolean {
+  let count = 0;
+  for (let at = 0; at < text.length; at++)
+    if (YAML_MARKS.has(text.charCodeAt(at)) && ++count > most) return true;
+  return false;
 }
 
 function utf8(bytes: Buffer): string {
