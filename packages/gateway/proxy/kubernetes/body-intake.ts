@@ -9,26 +9,36 @@ export interface IntakeLimits {
   readonly startMs: number;
 }
 
-/** 16 KB/s */
-const MIN_BYTES_PER_MS = 16;
-
 export interface Intake extends AsyncIterable<Buffer> {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** Of HTTP/2. */
+  readonly stream?: { readonly endAfterHeaders: boolean };
   destroy(error: Error): unknown;
 }
 
-/** Throws GatewayError "limit", "invalid" for one that is compressed. */
-export async function readIntake(
-  request: Intake,
-  { maxBytes, startMs }: IntakeLimits,
-): Promise<Buffer> {
+/** 16 KB/s */
+const MIN_BYTES_PER_MS = 16;
+const NOTHING = Buffer.alloc(0);
+
+/** Throws GatewayError "limit", "invalid" for one that is compressed. At once where the request has none. */
+export function readIntake(request: Intake, limits: IntakeLimits): Buffer | Promise<Buffer> {
   if (request.headers["content-encoding"] !== undefined)
     throw new GatewayError("invalid", "a body that is compressed is not taken");
+  // An iterator, its end and a timer cost more than all that judges a small read.
+  return isOver(request) ? NOTHING : readAll(request, limits);
+}
+
+/** Whether nothing comes after the headers (RFC 9112 section 6.3, RFC 9113 section 8.1). */
+function isOver({ headers, stream }: Intake): boolean {
+  if (stream !== undefined) return stream.endAfterHeaders;
+  return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined;
+}
+
+async function readAll(request: Intake, { maxBytes, startMs }: IntakeLimits): Promise<Buffer> {
   const begunMs = performance.now();
-  const tooSlow = new GatewayError("limit", "the body comes too slowly");
   const parts: Buffer[] = [];
   let length = 0;
-  const end = () => request.destroy(tooSlow);
+  const end = () => request.destroy(new GatewayError("limit", "the body comes too slowly"));
   let timer = setTimeout(end, startMs);
   try {
     for await (const chunk of request) {
