@@ -5,6 +5,7 @@
 //
 // Who owns the state: one a direction of a channel; the windows are the codec's.
 
+import { type Gathering, gather } from "./gather.ts";
 import type { SshPeer } from "./peer.ts";
 
 export interface ChannelEnd {
@@ -12,9 +13,7 @@ export interface ChannelEnd {
   readonly channel: number;
 }
 
-interface Piece {
-  readonly stream: number;
-  data: Buffer;
+interface Piece extends Gathering {
   /** How much of it the source still waits to have consumed. */
   owed: number;
   /** Whether it may go: what was recorded of it is far enough on its way to disk. */
@@ -147,7 +146,6 @@ export class Flow {
   }
 
   #add(piece: Piece): void {
-    this.#queue.push(piece);
     const { delivery } = this.#recorder;
     piece.isReady =
       this.#isLast ||
@@ -156,6 +154,15 @@ export class Flow {
         piece.isReady = true;
         this.advance();
       });
+    const last = this.#queue.at(-1);
+    if (
+      last !== undefined &&
+      isPlain(last) &&
+      isPlain(piece) &&
+      gather(this.#queue, piece.stream, piece.data)
+    )
+      last.owed += piece.owed;
+    else this.#queue.push(piece);
     this.advance();
   }
 
@@ -177,6 +184,11 @@ export class Flow {
     if (this.#sink === undefined) settle();
     else this.#sink.peer.whenDrained(settle);
   }
+}
+
+/** Data that may go, and waits for the sink alone. */
+function isPlain({ act, isReady }: Piece): boolean {
+  return isReady && act === undefined;
 }
 
 const NOTHING = Buffer.alloc(0);

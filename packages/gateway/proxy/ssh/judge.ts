@@ -2,9 +2,12 @@
 // only then let through (I1). Every kind of SSH request goes through here, and nothing else makes a
 // request of the target's possible.
 //
+// A line of many commands below a long chain is many questions to policies: they are asked a few a turn, one
+// line of a session at a time, and then the whole is decided from the answers.
+//
 // Who owns the state: one judge a session; waits that can be cancelled belong to whoever asked.
 
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import type { RecordingLevel } from "@custody/evidence/core/recording.ts";
 import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import type { Denial, Operation, Permit } from "../../access/operation.ts";
@@ -18,6 +21,10 @@ import type { SessionBook } from "../../session/session-book.ts";
 import { denialLines, EXIT, faultLines, type Lines, noticeLines, refusalLines } from "./wording.ts";
 
 const CLOSING_POLL_MS = 20;
+/** Of hop and effect; each may cost most of a millisecond when it was never asked before. */
+const PAIRS_A_TURN = 32;
+/** Lines of a session that are too long for one turn. */
+const MAX_PREPARED = 16;
 
 export interface JudgeDeps {
   readonly book: SessionBook;
@@ -69,6 +76,9 @@ export class Judge {
   readonly #deps: JudgeDeps;
   readonly #pending = new Set<Promise<Verdict>>();
   readonly #waits = new Set<HoldWait>();
+  #prepared = Promise.resolve();
+  #preparing = 0;
+  #isClosing = false;
 
   constructor(deps: JudgeDeps) {
     this.#deps = deps;
@@ -90,6 +100,7 @@ export class Judge {
    * and whoever asked has had a turn to write theirs.
    */
   async close(): Promise<void> {
+    this.#isClosing = true;
     while (this.#pending.size > 0) {
       // A wait that is only about to begin cannot be cancelled yet.
       for (const wait of this.#waits) wait.cancel();
@@ -104,6 +115,8 @@ export class Judge {
     try {
       const { operation } = asked;
       if (!("effects" in operation)) return this.#deny(asked, requestId, operation, EXIT.denied);
+      const unasked = this.#isLong(operation) ? await this.#prepare(operation) : undefined;
+      if (unasked !== undefined) return this.#deny(asked, requestId, unasked, EXIT.denied);
       const decision = book.decide(operation);
       if (decision.verdict === "deny")
         return this.#deny(asked, requestId, decision.denial, EXIT.denied);
@@ -114,6 +127,39 @@ export class Judge {
       const lines = faultLines(toGatewayError(thrown));
       return { verdict: "deny", requestId, lines, exit: EXIT.failed };
     }
+  }
+
+  get #effectsATurn(): number {
+    return Math.max(1, Math.floor(PAIRS_A_TURN / this.#deps.book.subject.chain.hops.length));
+  }
+
+  #isLong({ effects }: Operation): boolean {
+    return effects.length > this.#effectsATurn;
+  }
+
+  /** So that deciding it finds its answers; a denial: it was not asked. */
+  async #prepare(operation: Operation): Promise<Denial | undefined> {
+    const { effects, summary } = operation;
+    const size = this.#effectsATurn;
+    if (this.#preparing >= MAX_PREPARED)
+      return unknown(summary, "too many long commands of this session wait to be decided");
+    this.#preparing += 1;
+    const before = this.#prepared;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#prepared = promise;
+    try {
+      await before;
+      for (let at = 0; at < effects.length; at += size) {
+        if (this.#isClosing) return unknown(summary, "the session ended before it was decided");
+        const some = effects.slice(at, at + size);
+        this.#deps.book.decide({ ...operation, effects: some, touches: [] });
+        await turn();
+      }
+    } finally {
+      this.#preparing -= 1;
+      resolve();
+    }
+    return undefined;
   }
 
   /** Whether it would be permitted as it is; nothing is written down. */

@@ -75,3 +75,49 @@ test("a handler that cannot bear the end of its connection is logged", async () 
   while (!pair.server.isGone) await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(pair.faults, [fault]);
 });
+
+test("of what has to be decided on little is handed on in one turn, however much one segment holds", async () => {
+  await using pair = await connected();
+  const { connection } = pair.client;
+  let channel = -1;
+  let inTurn = 0;
+  let most = 0;
+  let got = 0;
+  const ended = Promise.withResolvers<void>();
+  const count = (): void => {
+    most = Math.max(most, inTurn);
+    inTurn = 0;
+    if (!pair.client.isGone) setImmediate(count);
+  };
+  pair.server.handle({
+    onEvent(event) {
+      if (event.kind === "auth-request") pair.server.connection.acceptAuth();
+      if (event.kind === "channel-open") pair.server.connection.acceptChannel(event.channel);
+      if (event.kind === "channel-request") {
+        inTurn += 1;
+        got += 1;
+      }
+    },
+    onGone: () => ended.resolve(),
+  });
+  pair.client.handle({
+    onEvent(event) {
+      if (event.kind === "auth-wanted") connection.authenticateNone();
+      if (event.kind === "authenticated") {
+        channel = connection.openChannel({ kind: "session" });
+      }
+      if (event.kind !== "channel-opened") return;
+      count();
+      const command = Buffer.from("ls");
+      for (let at = 0; at < 256; at++)
+        connection.requestChannel(channel, { kind: "exec", command });
+      // The end comes with it, and is not looked at before it.
+      pair.client.destroySoon();
+    },
+    onGone: () => undefined,
+  });
+  await ended.promise;
+  assert.deepEqual([pair.faults, got], [[], 256]);
+  // What is left of the turn before, and what comes in.
+  assert.ok(most <= 4, `${most} in one turn`);
+});

@@ -1,6 +1,7 @@
 // One SSH connection on one socket: bytes in, events out, and what the codec has to say written in as
-// few writes as there are turns. A peer that does not read what it is sent is not read either. Whatever is
-// thrown on the way in from the socket ends this connection, is logged, and goes no further.
+// few writes as there are turns. A peer that does not read what it is sent is not read either, and one that
+// asks for much at once has it looked at a little a turn, so that others have theirs. Whatever is thrown on
+// the way in from the socket ends this connection, is logged, and goes no further.
 //
 // Who owns the state: the peer owns the socket from here on; the codec (wire/ssh) all of the protocol's.
 
@@ -20,6 +21,8 @@ export type LogFault = (message: string, error?: unknown) => void;
 const CONGESTED_BYTES = 1 << 20;
 /** Beyond this nothing more is read of a peer whose answers pile up. */
 const STUCK_BYTES = 4 << 20;
+/** Of what has to be decided on, however many of it one segment holds. */
+const DEAR_A_TURN = 2;
 /** For the last words to be read. */
 const LINGER_MS = 2000;
 
@@ -31,6 +34,10 @@ export class SshPeer {
   #handler: PeerHandler | undefined;
   #isScheduled = false;
   #isPumping = false;
+  /** Until the next turn nothing is taken, and nothing more is read. */
+  #isResting = false;
+  /** Why it is gone once it rests no more. */
+  #leaving: string | undefined;
   #isGone = false;
   #why = "";
 
@@ -48,11 +55,10 @@ export class SshPeer {
     socket.on("end", () => {
       if (this.#isGone) return;
       connection.inputEnded();
-      this.pump();
-      this.#gone("the connection ended");
+      this.#leave("the connection ended");
     });
     socket.on("error", (error) => this.#gone(error.message));
-    socket.on("close", () => this.#gone("the connection was closed"));
+    socket.on("close", () => this.#leave("the connection was closed"));
   }
 
   get isGone(): boolean {
@@ -121,7 +127,8 @@ export class SshPeer {
   }
 
   #takeEvents(): void {
-    for (;;) {
+    let dear = 0;
+    while (!this.#isResting) {
       const handler = this.#handler;
       if (handler === undefined) return;
       const event = this.connection.next();
@@ -129,7 +136,31 @@ export class SshPeer {
       handler.onEvent(event);
       if (event.kind === "failed") this.destroySoon(event.error.message);
       if (event.kind === "disconnected") this.destroySoon(event.text || "the peer disconnected");
+      if (isDear(event)) dear += 1;
+      if (dear >= DEAR_A_TURN) this.#rest();
     }
+  }
+
+  #rest(): void {
+    this.#isResting = true;
+    this.#socket.pause();
+    setImmediate(() => {
+      this.#isResting = false;
+      if (!this.#isGone) this.pump();
+      if (this.#leaving !== undefined) this.#leave(this.#leaving);
+      if (this.#socket.writableLength <= STUCK_BYTES) this.#readOn();
+    });
+  }
+
+  /** The peer says nothing more: gone once all it said is taken. */
+  #leave(why: string): void {
+    if (!this.#isResting && !this.#isGone) this.pump();
+    if (this.#isResting) this.#leaving ??= why;
+    else this.#gone(why);
+  }
+
+  #readOn(): void {
+    if (!this.#isResting) this.#socket.resume();
   }
 
   #guarded(work: () => void): void {
@@ -154,7 +185,7 @@ export class SshPeer {
     const waiting = [...this.#drained];
     this.#drained.clear();
     for (const callback of waiting) callback();
-    this.#socket.resume();
+    this.#readOn();
   }
 
   #gone(why: string): void {
@@ -169,3 +200,22 @@ export class SshPeer {
     }
   }
 }
+
+/** Whether grants and policies are asked about it. Of what follows a decision the windows are the bound. */
+function isDear(event: SshEvent): boolean {
+  switch (event.kind) {
+    case "channel-open":
+      return event.open.kind !== "session";
+    case "channel-request":
+      return DECIDED.has(event.request.kind);
+    case "global-request":
+      return true;
+    default:
+      return false;
+  }
+}
+
+const DECIDED: ReadonlySet<string> = new Set([
+  ...["exec", "shell", "subsystem", "env"],
+  ...["auth-agent-req@openssh.com", "x11-req"],
+]);

@@ -13,6 +13,7 @@ import { createScreen, type Screen } from "../../recording/screen.ts";
 import { whyNotExec } from "./exec.ts";
 import type { ChannelEnd } from "./flow.ts";
 import { OutputMasks } from "./output-masks.ts";
+import { PacedRequests } from "./paced-requests.ts";
 import type { ChannelHandler, ClientSide, RelayContext } from "./relay-context.ts";
 import { SftpRelay } from "./sftp-relay.ts";
 import type { SharedTerminal } from "./shared-terminals.ts";
@@ -49,6 +50,10 @@ export class RunningChannel implements ChannelHandler {
   /** Of a terminal that is recorded whole. */
   #screen: Screen | undefined;
   readonly #slips: SlipGuard | undefined;
+  readonly #requests = new PacedRequests({
+    isFree: (again) => this.#isFree(again),
+    pass: (request) => this.#pass(request),
+  });
   #exit: Extract<ChannelRequest, { kind: "exit-status" | "exit-signal" }> | undefined;
   #outputBytes = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -108,22 +113,14 @@ export class RunningChannel implements ChannelHandler {
     if (!this.#isRunning || this.#isOver) return false;
     switch (request.kind) {
       case "window-change":
-        if (this.#client.terminal === undefined) return false;
-        this.#recordTerminal(request.size, undefined);
-        this.#screen?.resized(request.size);
-        this.#shared?.resized(request.size);
-        break;
+        return this.#client.terminal !== undefined && this.#requests.take(request);
       case "signal":
-        this.#context.recorder.event(this.#start.requestId, "signal", { signal: request.signal });
-        break;
       case "break":
       case "eow@openssh.com":
-        break;
+        return this.#requests.take(request);
       default:
         return false;
     }
-    this.#ask(request);
-    return true;
   }
 
   onClientClosed(): void {
@@ -249,6 +246,28 @@ export class RunningChannel implements ChannelHandler {
     this.#client.close([], exit === undefined ? EXIT.failed : undefined);
   }
 
+  /** Whether the host reads, and the disk takes what is recorded; else they say when it is worth asking again. */
+  #isFree(again: () => void): boolean {
+    const { peer } = this.#end;
+    if (peer.isCongested) {
+      peer.whenDrained(again);
+      return false;
+    }
+    return this.#context.recorder.room(again);
+  }
+
+  #pass(request: ChannelRequest): void {
+    if (this.#isOver) return;
+    if (request.kind === "window-change") {
+      this.#recordTerminal(request.size, undefined);
+      this.#screen?.resized(request.size);
+      this.#shared?.resized(request.size);
+    } else if (request.kind === "signal") {
+      this.#context.recorder.event(this.#start.requestId, "signal", { signal: request.signal });
+    }
+    this.#ask(request);
+  }
+
   #ask(request: ChannelRequest): void {
     const { channel, peer } = this.#end;
     if (peer.isGone) return;
@@ -313,6 +332,7 @@ export class RunningChannel implements ChannelHandler {
     clearTimeout(this.#eofTimer);
     this.#shared?.close();
     this.#screen?.close();
+    this.#requests.close();
     const { recorder, judge } = this.#context;
     const { requestId } = this.#start;
     this.#sftp?.over();

@@ -10,6 +10,7 @@ import { type ChannelRequest, STDERR } from "@custody/wire/ssh/requests.ts";
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import { readExec } from "./exec.ts";
 import { type ChannelEnd, Flow } from "./flow.ts";
+import { type Gathering, gather } from "./gather.ts";
 import type { Asked, Verdict } from "./judge.ts";
 import { accountOperation, sftpOperation, variableOperation } from "./operations.ts";
 import type {
@@ -48,7 +49,7 @@ export class SessionChannel implements ChannelHandler {
   #opening: Start | undefined;
   #cancelWait: (() => void) | undefined;
   /** What came before anything runs. What runs reads it (SFTP decides on it), so it waits unread. */
-  #early: { readonly stream: number; readonly data: Buffer }[] = [];
+  #early: Gathering[] = [];
   #hasEarlyEnd = false;
 
   /** `onGone`: nothing is to be told to it any more. */
@@ -83,7 +84,7 @@ export class SessionChannel implements ChannelHandler {
   onData(stream: number, data: Buffer): void {
     if (this.#running !== undefined) this.#running.onClientData(stream, data);
     else if (this.#isOver) this.#toTarget.push(0, NOTHING, data.length);
-    else this.#early.push({ stream, data });
+    else if (!gather(this.#early, stream, data)) this.#early.push({ stream, data });
   }
 
   onEof(): void {
