@@ -9,6 +9,7 @@ import { clusterProblem, startCluster } from "../support/kubernetes-server.ts";
 import { boundTokens } from "./bound-tokens.ts";
 import { CASES } from "./cases.ts";
 import { kubectls } from "./clients.ts";
+import { doctorOfClusters } from "./doctor.ts";
 import { programCases } from "./programs.ts";
 import { openKubernetesStage } from "./stage.ts";
 
@@ -56,6 +57,8 @@ for (const { name, run } of cases.filter((one) => isChosen(one.name)))
 const newest = kubectls().at(-1);
 const BOUND = "a session's token dies with it, on the API server too";
 if (newest !== undefined && isChosen(BOUND)) await tried(BOUND, () => boundTokens(newest));
+const DOCTOR = "custody doctor says what is missing and what is too much";
+if (newest !== undefined && isChosen(DOCTOR)) await tried(DOCTOR, () => doctorOfClusters(newest));
 for (const what of missing) console.log(`skipped  ${what}`);
 if (isChosen("recordings"))
   await tried("the light API server's recordings are what the real one answers", async () => {

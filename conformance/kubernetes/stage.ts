@@ -45,8 +45,8 @@ export interface StageOptions {
   readonly policies?: Readonly<Record<string, string>>;
   /** More of the target, below `kubernetes:`, indented by six spaces. */
   readonly target?: string;
-  /** More of the configuration, right after the target. */
-  readonly configuration?: string;
+  /** More of the configuration, right after the target; of the cluster's address. */
+  readonly configuration?: string | ((server: string) => string);
   /** Beside the gateway's folder: name → text. */
   readonly files?: Readonly<Record<string, string>>;
   readonly cluster?: ClusterOptions;
@@ -80,6 +80,7 @@ export async function openKubernetesStage(options: StageOptions = {}): Promise<K
     return path;
   };
   for (const [name, text] of Object.entries(options.files ?? {})) file(name, text);
+  const more = options.configuration ?? "";
   const gateway = parts.use(
     await startGateway({
       folder: join(folder, "gateway"),
@@ -101,7 +102,7 @@ targets:
           impersonate: { groups: [custody:editors], rootGroups: true }
 ${options.target ?? ""}
     tags: { env: test }
-${options.configuration ?? ""}
+${typeof more === "function" ? more(cluster.server) : more}
 `,
     }),
   );

@@ -26,10 +26,14 @@ export interface IssueOptions {
 const DAY_MS = 86_400_000;
 
 /** A new certificate authority with a key of its own. */
-export function createTestAuthority(name = "Throw-away test CA"): TestAuthority {
+export function createTestAuthority(
+  name = "Throw-away test CA",
+  validity: IssueOptions = {},
+): TestAuthority {
   const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const keyId = keyIdentifier(pair.publicKey);
   const own = certificate({
+    ...validity,
     issuer: name,
     subject: name,
     publicKey: pair.publicKey,

@@ -50,13 +50,21 @@ refused and the running one stays. With --json one line is printed once it liste
     );
   program
     .command("doctor")
-    .description("tell what targets leave open to the roles that sessions act as; changes nothing")
-    .argument("[target]", "its name in the configuration; default: every PostgreSQL target")
+    .description(
+      "tell what targets leave open to the identities that sessions act by, and what they lack; changes nothing",
+    )
+    .argument(
+      "[target]",
+      "its name in the configuration; default: every PostgreSQL server and cluster",
+    )
     .option("--config <file>", "the configuration", DEFAULT_CONFIG)
-    .option("--database <name>", "the database to look into; default: those of the configuration")
+    .option(
+      "--database <name>",
+      "of PostgreSQL, the database to look into; default: those of the configuration",
+    )
     .addHelpText(
       "after",
-      "\nThe exit code is 1 when something is open, 0 when nothing but loose ends was found.",
+      "\nThe exit code is 1 when something is open or missing, 0 when nothing but loose ends was found.",
     )
     .action(
       async (
@@ -229,20 +237,22 @@ async function doctor(
     const { palette } = invocation;
     return examined
       .map((one) => {
-        const head = `${palette.bold(one.target)}, account ${one.account}, database ${one.database}`;
+        const where = one.database === undefined ? "" : `, database ${one.database}`;
+        const head = `${palette.bold(one.target)}, account ${one.account}${where}`;
+        const unseen = (one.unseen ?? []).map((what) => `  not seen from here: ${what}\n`).join("");
         if (one.failed !== undefined) return `${head}: ${harmless(one.failed)}\n`;
-        if (one.found.length === 0) return `${head}: nothing is open\n`;
+        if (one.found.length === 0) return `${head}: nothing is open\n${unseen}`;
         const lines = one.found.map(
           ({ severity, what, remedy }) =>
-            `  ${severity.padEnd(5)} ${harmless(what)}\n        ${harmless(remedy)}\n`,
+            `  ${severity.padEnd(7)} ${harmless(what)}\n          ${harmless(remedy)}\n`,
         );
-        return `${head}:\n${lines.join("")}`;
+        return `${head}:\n${lines.join("")}${unseen}`;
       })
       .join("");
   });
   const isOpen = examined.some(
     ({ failed, found }) =>
-      failed !== undefined || found.some(({ severity }) => severity === "open"),
+      failed !== undefined || found.some(({ severity }) => severity !== "loose"),
   );
   if (isOpen) invocation.exit("refused");
 }

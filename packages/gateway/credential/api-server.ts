@@ -38,6 +38,7 @@ export interface ApiServerDeps {
 const MAX_ANSWER_BYTES = 256 << 10;
 const MAX_HEADER_BYTES = 64 << 10;
 const MAX_CONNECTIONS = 8;
+const NOBODY: OwnIdentity = { token: undefined, certificate: undefined };
 
 /** Of a service account that tokens are made for: the identity that makes them. */
 export async function ownIdentity(
@@ -51,13 +52,17 @@ export async function ownIdentity(
   return { token: undefined, certificate: { certificate, privateKey } };
 }
 
-/** Throws GatewayError "dependency_unavailable" for a secret or file that cannot be read. */
+/**
+ * `credential` undefined: as nobody. Throws GatewayError "dependency_unavailable" for a secret or file that cannot
+ * be read.
+ */
 export async function openApiServer(
   { resolveSecret, timeoutMs }: ApiServerDeps,
   { caFile, server }: KubernetesTarget,
-  credential: KubernetesCredential,
+  credential: KubernetesCredential | undefined,
 ): Promise<ApiServer> {
-  const { certificate, token } = await ownIdentity(resolveSecret, credential);
+  const { certificate, token } =
+    credential === undefined ? NOBODY : await ownIdentity(resolveSecret, credential);
   const ca = caFile === undefined ? undefined : await readPem(caFile);
   const pool = new Pool(server, {
     connect: {

@@ -5,8 +5,11 @@
 import type { PostgresAccount, PostgresTarget } from "../target/target.ts";
 
 export interface Weakness {
-  /** `open`: a way around the gateway's judgement. `loose`: more than an account needs as a rule. */
-  readonly severity: "open" | "loose";
+  /**
+   * `open`: a way around the gateway's judgement. `missing`: without it sessions fail. `loose`: more than an
+   * account needs as a rule, or something to look at in time.
+   */
+  readonly severity: "open" | "missing" | "loose";
   /** `superuser`, `security-definer`, …: stable, for scripts. */
   readonly check: string;
   /** `role custody_app is a superuser` */

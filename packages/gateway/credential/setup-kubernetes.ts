@@ -4,8 +4,7 @@
 
 import type { KubernetesAccount } from "../target/kubernetes-target.ts";
 import type { KubernetesTarget } from "../target/target.ts";
-
-const EXTRAS = ["custody-chain", "custody-delegation", "custody-session"];
+import { EXTRAS } from "./kubernetes-rights.ts";
 
 /** YAML for one account. */
 export function kubernetesSetup(target: KubernetesTarget, name: string): string {
