@@ -5,6 +5,7 @@
 //
 // Who owns the state: one splitter a response.
 
+import { Gathered } from "../bytes/gathered.ts";
 import { KubernetesWireError } from "./errors.ts";
 import { JsonScanner } from "./json-scan.ts";
 
@@ -41,8 +42,7 @@ const MAX_KEY_LENGTH = 16;
 
 /** Bytes of the object that is being read, over as many chunks as it takes. */
 class Gathering {
-  #parts: Buffer[] = [];
-  #length = 0;
+  readonly #gathered = new Gathered();
   readonly #limit: () => number;
 
   constructor(limit: () => number) {
@@ -50,18 +50,12 @@ class Gathering {
   }
 
   add(bytes: Buffer): void {
-    if (bytes.length === 0) return;
-    this.#length += bytes.length;
-    if (this.#length > this.#limit()) throw tooLarge();
-    this.#parts.push(bytes);
+    this.#gathered.add(bytes);
+    if (this.#gathered.length > this.#limit()) throw tooLarge();
   }
 
   take(): Buffer {
-    const [only] = this.#parts;
-    const all = this.#parts.length === 1 && only !== undefined ? only : Buffer.concat(this.#parts);
-    this.#parts = [];
-    this.#length = 0;
-    return all;
+    return this.#gathered.take();
   }
 }
 

@@ -3,6 +3,7 @@
 // protocol's own (section 2.6.10.1).
 
 import { constants, createDeflate, createInflate, type Deflate, type Inflate } from "node:zlib";
+import { Gathered } from "../bytes/gathered.ts";
 import { KubernetesWireError } from "./errors.ts";
 import { DICTIONARY } from "./spdy-dictionary.ts";
 
@@ -44,24 +45,30 @@ const MAX_BLOCK_BYTES = 64 << 10;
 /** Frames out of a stream of bytes. Throws KubernetesWireError. */
 export class SpdyReader {
   readonly #maxFrameBytes: number;
-  #rest: Buffer = Buffer.alloc(0);
+  readonly #gathered = new Gathered();
+  /** So many bytes, from the beginning of a frame on, say more than what is known of it. */
+  #needed = HEAD_BYTES;
 
   constructor(maxFrameBytes: number) {
     this.#maxFrameBytes = maxFrameBytes;
   }
 
   push(chunk: Buffer): RawSpdyFrame[] {
-    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    this.#gathered.add(chunk);
     const frames: RawSpdyFrame[] = [];
-    while (this.#rest.length >= HEAD_BYTES) {
-      const length = this.#rest.readUIntBE(5, 3);
+    // A frame in crumbs is put together once, not with each of them.
+    if (this.#gathered.length < this.#needed) return frames;
+    let rest = this.#gathered.take();
+    for (this.#needed = HEAD_BYTES; rest.length >= this.#needed; this.#needed = HEAD_BYTES) {
+      const length = rest.readUIntBE(5, 3);
       if (length > this.#maxFrameBytes) throw new KubernetesWireError("a frame is too large");
-      const end = HEAD_BYTES + length;
-      if (this.#rest.length < end) break;
-      const raw = this.#rest.subarray(0, end);
-      this.#rest = this.#rest.subarray(end);
+      this.#needed = HEAD_BYTES + length;
+      if (rest.length < this.#needed) break;
+      const raw = rest.subarray(0, this.#needed);
+      rest = rest.subarray(this.#needed);
       frames.push({ ...decodeFrame(raw), raw });
     }
+    this.#gathered.add(rest);
     return frames;
   }
 }
@@ -157,16 +164,24 @@ export class HeaderReader implements Disposable {
   });
   #text: Buffer[] = [];
   #length = 0;
-  #failure: unknown;
+  /** Why it reads no more. */
+  #failure: string | undefined;
+  #settle: () => void = () => undefined;
 
   constructor() {
     this.#inflate.on("data", (part: Buffer) => {
       this.#length += part.length;
-      if (this.#length <= MAX_BLOCK_BYTES) this.#text.push(part);
+      // A block of 64 KB may be one of 64 MB.
+      if (this.#length > MAX_BLOCK_BYTES) this.#fail("headers are too large");
+      else this.#text.push(part);
     });
-    this.#inflate.on("error", (error) => {
-      this.#failure = error;
-    });
+    this.#inflate.on("error", () => this.#fail("headers are not compressed"));
+  }
+
+  #fail(why: string): void {
+    this.#failure ??= why;
+    this.#inflate.destroy();
+    this.#settle();
   }
 
   /** Throws KubernetesWireError. */
@@ -175,14 +190,12 @@ export class HeaderReader implements Disposable {
     this.#text = [];
     this.#length = 0;
     await new Promise<void>((resolve) => {
+      this.#settle = resolve;
       this.#inflate.write(block, () => resolve());
-      this.#inflate.once("error", () => resolve());
     });
     // What was inflated is handed out one turn later.
     await new Promise((resolve) => setImmediate(resolve));
-    this.#inflate.removeAllListeners("drain");
-    if (this.#failure !== undefined) throw new KubernetesWireError("headers are not compressed");
-    if (this.#length > MAX_BLOCK_BYTES) throw new KubernetesWireError("headers are too large");
+    if (this.#failure !== undefined) throw new KubernetesWireError(this.#failure);
     return decodeHeaders(Buffer.concat(this.#text));
   }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { describe, it } from "node:test";
+import { describe, it, type TestContext } from "node:test";
 import { constants, createDeflate } from "node:zlib";
 import fc from "fast-check";
 import { KubernetesWireError } from "./errors.ts";
@@ -65,6 +65,39 @@ describe("WebSocket", () => {
     it(`refuses a frame ${what}`, () => {
       const reader = new WebSocketReader("client", 1 << 16);
       assert.throws(() => reader.push(bytes), KubernetesWireError);
+    });
+});
+
+/** How many bytes are copied while this runs. */
+function copied(t: TestContext, run: () => void): number {
+  const concat = t.mock.method(Buffer, "concat");
+  run();
+  return concat.mock.calls.reduce((sum, { result }) => sum + (result?.length ?? 0), 0);
+}
+
+const LARGE = 1 << 16;
+
+describe("a frame that comes byte by byte", () => {
+  for (const [what, bytes, reader] of [
+    [
+      "of WebSocket",
+      encodeWebSocketFrame(
+        { isFinal: true, opcode: OPCODE_BINARY, payload: Buffer.alloc(LARGE, 1) },
+        Buffer.of(1, 2, 3, 4),
+      ),
+      () => new WebSocketReader("client", LARGE),
+    ],
+    ["of SPDY", encodeData(1, Buffer.alloc(LARGE, 1), true), () => new SpdyReader(LARGE)],
+  ] as const)
+    it(`${what} is put together once`, (t) => {
+      const frames = reader();
+      let count = 0;
+      const moved = copied(t, () => {
+        for (let at = 0; at < bytes.length; at++)
+          count += frames.push(bytes.subarray(at, at + 1)).length;
+      });
+      assert.equal(count, 1);
+      assert.ok(moved < 8 * bytes.length, String(moved));
     });
 });
 
@@ -147,6 +180,33 @@ describe("SPDY", () => {
     using reader = new HeaderReader();
     await assert.rejects(reader.read(Buffer.concat(parts)), KubernetesWireError);
     deflate.destroy();
+  });
+
+  it("inflates no more of headers than they may have, and reads none after them", async () => {
+    const deflate = createDeflate({ dictionary: DICTIONARY });
+    const parts: Buffer[] = [];
+    deflate.on("data", (part: Buffer) => parts.push(part));
+    deflate.write(Buffer.alloc(32 << 20));
+    await new Promise<void>((resolve) => deflate.flush(constants.Z_SYNC_FLUSH, resolve));
+    deflate.destroy();
+    const bomb = Buffer.concat(parts);
+    assert.ok(bomb.length < 1 << 16);
+    using reader = new HeaderReader();
+    await assert.rejects(reader.read(bomb), /too large/);
+    await assert.rejects(reader.read(Buffer.alloc(0)), /too large/);
+  });
+
+  it("keeps nothing of the blocks it has read", async () => {
+    using writer = new HeaderWriter();
+    using reader = new HeaderReader();
+    const warned: Error[] = [];
+    const warn = (warning: Error) => warned.push(warning);
+    process.on("warning", warn);
+    for (let stream = 0; stream < 50; stream++)
+      await reader.read(await writer.write(new Map([["port", String(stream)]])));
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", warn);
+    assert.deepEqual(warned, []);
   });
 
   it("takes no frame from a client whose headers are not looked at", async () => {

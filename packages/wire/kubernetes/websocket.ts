@@ -3,6 +3,7 @@
 // channel (k8s.io/apimachinery, remotecommand; v4 and v5 of channel.k8s.io).
 
 import { createHash } from "node:crypto";
+import { Gathered } from "../bytes/gathered.ts";
 import { KubernetesWireError } from "./errors.ts";
 
 export interface WebSocketFrame {
@@ -30,8 +31,7 @@ export const CHANNEL_CLOSE = 255;
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const MAX_CONTROL_BYTES = 125;
-/** Frames of one message that hold something. */
-const MAX_PARTS = 65_536;
+const NOTHING = Buffer.alloc(0);
 
 /** Section 4.2.2, of the client's Sec-WebSocket-Key. */
 export function acceptKey(key: string): string {
@@ -44,7 +44,10 @@ export function acceptKey(key: string): string {
 export class WebSocketReader {
   readonly #isFromClient: boolean;
   readonly #maxFrameBytes: number;
-  #rest: Buffer = Buffer.alloc(0);
+  readonly #gathered = new Gathered();
+  /** So many bytes, from the beginning of a frame on, say more than what is known of it. */
+  #needed = 2;
+  #rest: Buffer = NOTHING;
   /** In the middle of a message of several frames. */
   #isOpen = false;
 
@@ -54,18 +57,20 @@ export class WebSocketReader {
   }
 
   push(chunk: Buffer): WebSocketFrame[] {
-    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    this.#gathered.add(chunk);
     const frames: WebSocketFrame[] = [];
-    for (;;) {
-      const frame = this.#next();
-      if (frame === undefined) return frames;
-      frames.push(frame);
-    }
+    // A frame in crumbs is put together once, not with each of them.
+    if (this.#gathered.length < this.#needed) return frames;
+    this.#rest = this.#gathered.take();
+    for (let frame = this.#next(); frame !== undefined; frame = this.#next()) frames.push(frame);
+    this.#gathered.add(this.#rest);
+    this.#rest = NOTHING;
+    return frames;
   }
 
   #next(): WebSocketFrame | undefined {
     const bytes = this.#rest;
-    if (bytes.length < 2) return undefined;
+    if (!this.#has(2)) return undefined;
     const [first = 0, second = 0] = bytes;
     const opcode = first & 0x0f;
     const isFinal = (first & 0x80) !== 0;
@@ -75,23 +80,28 @@ export class WebSocketReader {
     let length = second & 0x7f;
     let at = 2;
     if (length === 126) {
-      if (bytes.length < 4) return undefined;
+      if (!this.#has(4)) return undefined;
       length = bytes.readUInt16BE(2);
       at = 4;
     } else if (length === 127) {
-      if (bytes.length < 10) return undefined;
+      if (!this.#has(10)) return undefined;
       if (bytes.readUInt32BE(2) !== 0) throw new KubernetesWireError("a frame is too large");
       length = bytes.readUInt32BE(6);
       at = 10;
     }
     if (length > this.#maxFrameBytes) throw new KubernetesWireError("a frame is too large");
     const start = isMasked ? at + 4 : at;
-    if (bytes.length < start + length) return undefined;
+    if (!this.#has(start + length)) return undefined;
     const payload = Buffer.from(bytes.subarray(start, start + length));
     if (isMasked) mask(payload, bytes.subarray(at, at + 4));
     this.#rest = bytes.subarray(start + length);
     if (opcode < OPCODE_CLOSE) this.#isOpen = !isFinal;
     return { isFinal, opcode, payload };
+  }
+
+  #has(count: number): boolean {
+    this.#needed = count;
+    return this.#rest.length >= count;
   }
 
   #check(first: number, opcode: number, isFinal: boolean, length: number): void {
@@ -113,8 +123,7 @@ export class WebSocketReader {
 export class WebSocketMessages {
   readonly #maxBytes: number;
   #opcode = OPCODE_BINARY;
-  #parts: Buffer[] = [];
-  #length = 0;
+  readonly #gathered = new Gathered();
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
@@ -128,15 +137,11 @@ export class WebSocketMessages {
       if (isFinal) return frame;
       this.#opcode = opcode;
     }
-    this.#length += payload.length;
-    if (this.#length > this.#maxBytes) throw new KubernetesWireError("a message is too large");
-    if (payload.length > 0) this.#parts.push(payload);
-    if (this.#parts.length > MAX_PARTS) throw new KubernetesWireError("a message is in crumbs");
+    this.#gathered.add(payload);
+    if (this.#gathered.length > this.#maxBytes)
+      throw new KubernetesWireError("a message is too large");
     if (!isFinal) return undefined;
-    const whole = Buffer.concat(this.#parts);
-    this.#parts = [];
-    this.#length = 0;
-    return { isFinal: true, opcode: this.#opcode, payload: whole };
+    return { isFinal: true, opcode: this.#opcode, payload: this.#gathered.take() };
   }
 }
 
