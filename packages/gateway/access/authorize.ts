@@ -8,7 +8,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { PolicySet } from "../policy/policy-set.ts";
 import { decideOperation } from "./decide.ts";
-import { BoundedMap, holdsAt, type Validity } from "./decision-cache.ts";
+import { BoundedMap, ByOperation, holdsAt, type Validity } from "./decision-cache.ts";
 import { denied } from "./denial.ts";
 import type { Access, Decision, Operation, Subject } from "./operation.ts";
 import { createPairs, type PairCache } from "./pairs.ts";
@@ -48,7 +48,7 @@ interface CachedDecision {
 
 export function createAccess(deps: AccessDeps): Access {
   const { limits, clock } = deps;
-  const sessions = new BoundedMap<string, BoundedMap<Operation, CachedDecision>>(limits.sessions);
+  const sessions = new BoundedMap<string, ByOperation<CachedDecision>>(limits.sessions);
   let pairs: PairCache = new BoundedMap(limits.pairSubjects);
   let pairPolicies: PolicySet | undefined;
 
@@ -105,7 +105,7 @@ export function createAccess(deps: AccessDeps): Access {
         }
         const made = decide(subject, operation, undefined);
         if (decisions === undefined) {
-          decisions = new BoundedMap(limits.decisionsPerSession);
+          decisions = new ByOperation(limits.decisionsPerSession);
           sessions.set(subject.sessionId, decisions);
         }
         if (!isFault(made.decision)) decisions.set(operation, made);

@@ -3,9 +3,13 @@
 // nothing. An answer that read the clock holds until the clock could change it, and not before the
 // moment it was made either, should the clock be set back.
 //
-// Who owns the state: the Access object that made them. Both are bounded; the oldest go first.
+// Who owns the state: the Access object that made them. Both are bounded; the oldest go first. A command's
+// own text, of any length and another each time, is kept by neither: of a long question its digest is the
+// key, and a long operation is known here for as long as somebody else has it.
 
+import { hash } from "node:crypto";
 import type { ClockReading } from "../policy/conditions.ts";
+import type { Operation } from "./operation.ts";
 
 /** [fromMs, untilMs): when an answer may be used. */
 export interface Validity {
@@ -78,4 +82,43 @@ export class BoundedMap<Key, Value> {
   clear(): void {
     this.#entries.clear();
   }
+}
+
+const LONG_KEY = 256;
+const LONG_OPERATION = 2048;
+
+/** The same for the same text only, and short. */
+export function shortKey(text: string): string {
+  return text.length <= LONG_KEY ? text : hash("sha256", text, "base64");
+}
+
+/** What was made of each operation object of one session. */
+export class ByOperation<Value> {
+  readonly #short: BoundedMap<Operation, Value>;
+  readonly #long = new WeakMap<Operation, Value>();
+  readonly #limit: number;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+    this.#short = new BoundedMap(limit);
+  }
+
+  get(operation: Operation): Value | undefined {
+    return this.#short.get(operation) ?? this.#long.get(operation);
+  }
+
+  set(operation: Operation, value: Value): void {
+    if (!isLong(operation)) this.#short.set(operation, value);
+    else if (this.#limit > 0) this.#long.set(operation, value);
+  }
+}
+
+function isLong({ effects, summary }: Operation): boolean {
+  let length = summary.length;
+  for (const { resource } of effects) {
+    length += resource.path.length;
+    if (resource.attributes !== undefined) length += JSON.stringify(resource.attributes).length;
+    if (length > LONG_OPERATION) return true;
+  }
+  return length > LONG_OPERATION;
 }

@@ -11,6 +11,7 @@ import {
   type BoundedMap,
   holdsAt,
   shorter,
+  shortKey,
   type Validity,
   validityOf,
 } from "./decision-cache.ts";
@@ -44,7 +45,7 @@ export function createPairs(deps: PairsDeps): Pairs {
 
   function cached(hop: Hop): BoundedMap<string, CachedPair> | undefined {
     if (cache === undefined) return undefined;
-    const key = JSON.stringify([hop.kind, hop.id, hop.groups, subject]);
+    const key = shortKey(JSON.stringify([hop.kind, hop.id, hop.groups, subject]));
     const found = cache.get(key);
     if (found !== undefined) return found;
     const made = deps.newCache();
@@ -55,7 +56,7 @@ export function createPairs(deps: PairsDeps): Pairs {
   return {
     ask(hop, action, resource) {
       const answers = cached(hop);
-      const key = answers === undefined ? "" : describeQuestion(action, resource);
+      const key = answers === undefined ? "" : shortKey(describeQuestion(action, resource));
       const found = answers?.get(key);
       if (found !== undefined && holdsAt(found.validity, situation.nowMs)) {
         validity = shorter(validity, found.validity);
