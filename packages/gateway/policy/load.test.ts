@@ -357,4 +357,36 @@ describe("loadPolicies", () => {
       await rm(folder, { recursive: true });
     }
   });
+
+  it("reads many in a thread, where it keeps nobody waiting, as it reads few", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "custody-policies-"));
+    try {
+      const one = (at: number, action: string) =>
+        `@id("p${at}") permit (principal in Custody::Group::"corp/team-${at}", action == ${action}, resource);\n`;
+      const text = Array.from({ length: 400 }, (_, at) => one(at, 'SQL::Action::"select"')).join(
+        "",
+      );
+      const name = join(folder, "many.cedar");
+      await writeFile(name, text);
+      let threads = 0;
+      const count = (): void => {
+        threads += 1;
+      };
+      process.on("worker", count);
+      const loaded = await loadPolicies(folder);
+      process.off("worker", count);
+      assert.equal(threads, 1);
+      const direct = parsePolicies([{ name, text }]);
+      assert.ok(loaded.ok && direct.ok);
+      assert.equal(loaded.policies.digest, direct.policies.digest);
+      assert.deepEqual(loaded.policies.policies, direct.policies.policies);
+      await writeFile(name, text + one(400, "SQL::Action::sel"));
+      const refused = await loadPolicies(folder);
+      assert.deepEqual(refused.ok || refused.problems.map(({ file, line }) => [file, line]), [
+        [name, 401],
+      ]);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
 });

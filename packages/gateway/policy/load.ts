@@ -1,9 +1,13 @@
 // From a folder of .cedar files to a PolicySet, or to everything that is wrong with it. One policy
 // that does not fit refuses the set: Cedar by itself would skip what errs and load what never matches,
 // and a forbid that is silently not there is an open door (I2).
+//
+// A policy takes a millisecond and more to be read and validated, so that many are read in a thread
+// (load-thread.ts): a reload keeps no session waiting.
 
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import {
   type DetailedError,
   type PolicyJson,
@@ -35,6 +39,13 @@ export type PolicyLoad =
   | { readonly ok: true; readonly policies: PolicySet }
   | { readonly ok: false; readonly problems: readonly PolicyProblem[] };
 
+/** What was read, before it is indexed: plain data, which crosses threads. */
+export type PolicyReading =
+  | { readonly ok: true; readonly policies: readonly Policy[] }
+  | { readonly ok: false; readonly problems: readonly PolicyProblem[] };
+
+/** Shorter texts take less than starting a thread does. */
+const SHORT_LENGTH = 16 * 1024;
 const MAX_FILES = 1000;
 const MAX_FILE_BYTES = 1024 * 1024;
 const MAX_POLICIES = 20_000;
@@ -65,11 +76,36 @@ export async function loadPolicies(folder: string): Promise<PolicyLoad> {
     problems.push(problem(folder, "expected at least one .cedar file; without any all is denied"));
   }
   if (files.length > MAX_FILES) problems.push(problem(folder, `more than ${MAX_FILES} files`));
-  return problems.length > 0 ? { ok: false, problems } : parsePolicies(files);
+  if (problems.length > 0) return { ok: false, problems };
+  const length = files.reduce((sum, { text }) => sum + text.length, 0);
+  return length <= SHORT_LENGTH ? parsePolicies(files) : indexed(await readElsewhere(files));
 }
 
 /** Never throws. Problems come in the order of the files and their lines. */
 export function parsePolicies(files: readonly PolicyFile[]): PolicyLoad {
+  return indexed(readPolicies(files));
+}
+
+function indexed(reading: PolicyReading): PolicyLoad {
+  return reading.ok ? { ok: true, policies: createPolicySet(reading.policies) } : reading;
+}
+
+/** A thread that fails has read nothing. */
+function readElsewhere(files: readonly PolicyFile[]): Promise<PolicyReading> {
+  return new Promise((resolve) => {
+    const failed = (thrown: unknown): void => {
+      const why = thrown instanceof Error ? thrown.message : String(thrown);
+      resolve({ ok: false, problems: [problem("", `the policies could not be read: ${why}`)] });
+    };
+    const worker = new Worker(new URL("./load-thread.ts", import.meta.url), { workerData: files });
+    worker.once("message", resolve);
+    worker.once("error", failed);
+    worker.once("exit", (code) => failed(new Error(`the thread ended with ${code}`)));
+  });
+}
+
+/** What parsePolicies does, but for the index. */
+export function readPolicies(files: readonly PolicyFile[]): PolicyReading {
   const problems: PolicyProblem[] = [];
   const sources = files.flatMap((file) => splitPolicies(file.name, file.text));
   if (sources.length > MAX_POLICIES) {
@@ -93,7 +129,7 @@ export function parsePolicies(files: readonly PolicyFile[]): PolicyLoad {
   }
   problems.push(...validateSet(policies, sourceOf));
   if (problems.length > 0) return { ok: false, problems: inOrder(problems, files) };
-  return { ok: true, policies: createPolicySet(policies) };
+  return { ok: true, policies };
 }
 
 function readPolicy(source: PolicySource): {
