@@ -21,6 +21,12 @@ export interface BodyFacts {
   readonly hasMore: boolean;
   /** The API server is to send objects to somebody, as a webhook of a conversion or an admission. */
   readonly callsOut: boolean;
+  /** Of a Secret: the cluster makes a token of it, or takes it for one. */
+  readonly isCredential: boolean;
+  /** Of a definition: it says how environments are read, or which are refused. */
+  readonly readsEnvironments: boolean;
+  /** It is applied by the server, which makes what is not there. */
+  readonly isApply: boolean;
   /** There is a body: of a delete it takes the place of the query's options. */
   readonly isGiven: boolean;
   /** As DeleteOptions: nothing is to be deleted. */
@@ -41,11 +47,14 @@ export const NO_FACTS: BodyFacts = {
   ...{ kind: "", name: "", labels: [], images: [], serviceAccount: "", hostPaths: [] },
   ...{ capabilities: [], privileged: false, hasMask: false, reads: [], copies: false },
   ...{ isGiven: false, dryRun: false, evictionDryRun: false, secrets: [], hasMore: false },
-  ...{ callsOut: false, readsWritten: false },
+  ...{ callsOut: false, readsWritten: false, isCredential: false, readsEnvironments: false },
+  isApply: false,
 };
 
 /** Of each list; of labels what is beyond it is said by a last one, "…", of others it is not judged. */
 const MAX_NAMED = 64;
+/** Nodes have many. Beyond it what is written is not judged. */
+const MAX_LABELS = 512;
 /** The beginning of JSON, and of gzip in base64. */
 const WRITTEN_OBJECT = /^\s*[[{]|^H4sI/;
 const MASK = /\[masked [a-z0-9.-]+\]/;
@@ -60,10 +69,12 @@ interface Found {
   secrets: Set<string>;
   privileged: boolean;
   callsOut: boolean;
+  isCredential: boolean;
+  readsEnvironments: boolean;
   hasMask: boolean;
 }
 
-export function bodyFacts({ value, isJsonPatch }: RequestBody): BodyFacts {
+export function bodyFacts({ value, contentType, isJsonPatch }: RequestBody): BodyFacts {
   if (value === undefined) return NO_FACTS;
   const found: Found = {
     images: new Set(),
@@ -71,7 +82,8 @@ export function bodyFacts({ value, isJsonPatch }: RequestBody): BodyFacts {
     hostPaths: new Set(),
     capabilities: new Set(),
     secrets: new Set(),
-    ...{ privileged: false, callsOut: false, hasMask: false },
+    ...{ privileged: false, callsOut: false, hasMask: false, isCredential: false },
+    readsEnvironments: false,
   };
   const reads: string[] = [];
   let readsWritten = false;
@@ -95,15 +107,20 @@ export function bodyFacts({ value, isJsonPatch }: RequestBody): BodyFacts {
   return {
     kind: text(object.kind),
     name: text(metadata.name) || generated(metadata.generateName),
-    labels: labelsOf(metadata.labels),
+    labels: labelsOf(metadata.labels, MAX_LABELS),
     images: bounded(found.images),
     serviceAccount: bounded(found.serviceAccounts).join(","),
     hostPaths: bounded(found.hostPaths),
     capabilities: bounded(found.capabilities),
     secrets: bounded(found.secrets),
     privileged: found.privileged,
-    hasMore: NAMED.some((name) => found[name].size > MAX_NAMED),
+    hasMore:
+      NAMED.some((name) => found[name].size > MAX_NAMED) ||
+      (isObject(metadata.labels) && Object.keys(metadata.labels).length > MAX_LABELS),
     callsOut: found.callsOut,
+    isCredential: found.isCredential,
+    readsEnvironments: found.readsEnvironments,
+    isApply: contentType === "application/apply-patch+yaml",
     isGiven: true,
     dryRun: isDryRun(object.dryRun),
     evictionDryRun: isObject(object.deleteOptions) && isDryRun(object.deleteOptions.dryRun),
@@ -145,29 +162,56 @@ function walk(value: Json, name: string, found: Found): void {
     takeObject(name, value, found);
     for (const [key, one] of Object.entries(value)) {
       if (MASK.test(key)) found.hasMask = true;
-      walk(one, key, found);
+      // An annotation called so names nobody, and would make two of the one that is named.
+      const isFree = (name === "annotations" || name === "labels") && typeof one === "string";
+      walk(one, isFree && ACCOUNTS.has(key) ? "" : key, found);
     }
   } else if (value === true && PRIVILEGED.has(name)) found.privileged = true;
 }
 
-const PRIVILEGED = new Set(["privileged", "hostNetwork", "hostPID", "hostIPC", "hostProcess"]);
+const PRIVILEGED = new Set([
+  ...["privileged", "hostNetwork", "hostPID", "hostIPC", "hostProcess"],
+  // Of a claim: devices that others use.
+  "adminAccess",
+]);
+const ACCOUNTS = new Set(["serviceAccountName", "serviceAccount"]);
+/** Of Secrets: the first is filled by the cluster, the second lets whoever shows it join as a node. */
+const CREDENTIALS = new Set([
+  "kubernetes.io/service-account-token",
+  "bootstrap.kubernetes.io/token",
+]);
+const OF_ACCOUNT = "kubernetes.io/service-account.name";
+/** Of custom resources' definitions: paths of a scale, and expressions. */
+const READING = /^(labelSelectorPath|(spec|status)ReplicasPath|rule|messageExpression)$/;
+const ENVIRONMENT = /(^|[^A-Za-z])env([^A-Za-z]|$)/;
 
 function take(name: string, value: string, found: Found): void {
   if (name === "image") found.images.add(value);
-  else if (name === "serviceAccountName" || name === "serviceAccount")
-    found.serviceAccounts.add(value);
-  else if (name === "secretName") found.secrets.add(value);
+  else if (ACCOUNTS.has(name)) {
+    if (value !== "") found.serviceAccounts.add(value);
+  } else if (SECRET_NAME.test(name)) found.secrets.add(value);
+  else if (name === "procMount" && value !== "Default") found.privileged = true;
+  else if (READING.test(name) && ENVIRONMENT.test(value)) found.readsEnvironments = true;
+  if ((name === "type" && CREDENTIALS.has(value)) || name === OF_ACCOUNT) found.isCredential = true;
 }
 
-const SECRET_SOURCES = new Set(["secretRef", "secretKeyRef", "secret"]);
+/** `secretName`; `csi.storage.k8s.io/node-publish-secret-name` of a storage class. */
+const SECRET_NAME = /secret-?name$/i;
+/** `secretRef`; `nodePublishSecretRef` of a driver, in whatever namespace. */
+const SECRET_SOURCE = /^secret$|^secretKeyRef$|SecretRef$|^secretRef$/;
 /** Members of a webhook's configuration, of a conversion's and of an aggregated API's. */
 const CALLED = new Set(["clientConfig", "webhookClientConfig"]);
 
 function takeObject(name: string, value: JsonObject, found: Found): void {
-  if (name === "hostPath") found.hostPaths.add(typeof value.path === "string" ? value.path : "?");
+  if (name === "hostPath")
+    found.hostPaths.add(typeof value.path === "string" ? plainPath(value.path) : "?");
   // A persistent volume's, on the disk of a node.
-  if (name === "local" && typeof value.path === "string") found.hostPaths.add(value.path);
-  if (SECRET_SOURCES.has(name) && typeof value.name === "string") found.secrets.add(value.name);
+  if (name === "local" && typeof value.path === "string")
+    found.hostPaths.add(plainPath(value.path));
+  if (SECRET_SOURCE.test(name) && typeof value.name === "string") found.secrets.add(value.name);
+  // A volume with what is in an image.
+  if (name === "image" && typeof value.reference === "string") found.images.add(value.reference);
+  if (name === "env" && isConstrained(value)) found.readsEnvironments = true;
   if (CALLED.has(name)) found.callsOut = true;
   if (name !== "capabilities" || value.add === undefined || value.add === null) return;
   const added = Array.isArray(value.add)
@@ -176,14 +220,40 @@ function takeObject(name: string, value: JsonObject, found: Found): void {
       ? Object.values(value.add)
       : [];
   for (const one of added as readonly Json[])
-    if (typeof one === "string") found.capabilities.add(one);
+    if (typeof one === "string") found.capabilities.add(plainCapability(one));
 }
 
-export function labelsOf(labels: Json | undefined): readonly string[] {
+/** Runtimes take either case, and some the prefix. */
+function plainCapability(written: string): string {
+  return written.toUpperCase().replace(/^CAP_/, "");
+}
+
+/** One way of writing it: `//var/./run/` is `/var/run`. The API server takes no `..`. */
+function plainPath(written: string): string {
+  const steps = written.split("/").filter((step) => step !== "" && step !== ".");
+  return written.startsWith("/") ? `/${steps.join("/")}` : steps.join("/");
+}
+
+const CONSTRAINTS = new Set([
+  ...["pattern", "enum", "format", "minLength", "maxLength", "minimum", "maximum", "multipleOf"],
+  ...["not", "oneOf", "anyOf", "allOf", "x-kubernetes-validations"],
+]);
+
+/** A schema of an environment refuses some values: by what it refuses it tells them. */
+function isConstrained(schema: JsonObject): boolean {
+  const { additionalProperties, items, properties } = schema;
+  const item = isObject(items) && isObject(items.properties) ? items.properties.value : undefined;
+  const members = isObject(properties) ? Object.values(properties) : [];
+  return [schema, items, item, additionalProperties, ...members].some(
+    (node) => isObject(node) && Object.keys(node).some((name) => CONSTRAINTS.has(name)),
+  );
+}
+
+export function labelsOf(labels: Json | undefined, most = MAX_NAMED): readonly string[] {
   if (!isObject(labels)) return [];
   // One more than is said says that there are more.
-  const some = Object.entries(labels).slice(0, MAX_NAMED + 1);
-  return bounded(new Set(some.map(([key, value]) => `${key}=${text(value)}`)));
+  const some = Object.entries(labels).slice(0, most + 1);
+  return bounded(new Set(some.map(([key, value]) => `${key}=${text(value)}`)), most);
 }
 
 /** `["All"]`, the only value the API server takes. */
@@ -199,7 +269,7 @@ function text(value: Json | undefined): string {
   return typeof value === "string" ? value : "";
 }
 
-function bounded(values: ReadonlySet<string>): readonly string[] {
-  const all = [...values].slice(0, MAX_NAMED).map((value) => value.slice(0, 512));
-  return values.size <= MAX_NAMED ? all : [...all, "…"];
+function bounded(values: ReadonlySet<string>, most = MAX_NAMED): readonly string[] {
+  const all = [...values].slice(0, most).map((value) => value.slice(0, 512));
+  return values.size <= most ? all : [...all, "…"];
 }

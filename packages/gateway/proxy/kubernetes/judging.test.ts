@@ -82,6 +82,7 @@ describe("what a request does", () => {
       `${rbac}/namespaces/shop/rolebindings/b`,
       [
         "k8s:update shop/rolebindings.rbac.authorization.k8s.io/b",
+        "k8s:create shop/rolebindings.rbac.authorization.k8s.io/b",
         "k8s:bind shop/rolebindings.rbac.authorization.k8s.io/b",
       ],
     ],

@@ -12,7 +12,8 @@ import type { RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { ClassTouch, Effect, Operation, Resource } from "../../access/operation.ts";
 import { ENVIRONMENT_CLASS, SECRET_CLASS } from "../../target/kubernetes-target.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
-import type { BodyFacts } from "./body-facts.ts";
+import { type BodyFacts, NO_FACTS } from "./body-facts.ts";
+import { furtherActions, isEviction } from "./further-effects.ts";
 
 export type Judged =
   | { readonly kind: "operation"; readonly operation: Operation }
@@ -26,7 +27,6 @@ const VERBS = new Set([
   ...["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
 ]);
 const READS = new Set(["get", "list", "watch"]);
-const CHANGES = new Set(["create", "update", "patch"]);
 /** What every client asks before anything else. */
 const DISCOVERY = /^\/(api|apis|version|healthz|livez|readyz|openapi\/v[23])(\/|$)/;
 const SELF_REVIEWS = new Set([
@@ -34,9 +34,17 @@ const SELF_REVIEWS = new Set([
   "selfsubjectrulesreviews.authorization.k8s.io",
   "selfsubjectreviews.authentication.k8s.io",
 ]);
-const ROLES = new Set(["roles", "clusterroles"]);
-const BINDINGS = new Set(["rolebindings", "clusterrolebindings"]);
+/** Groups with a dot in them of which the API server itself, or what comes with it, serves every kind. */
+const BUILT_IN = new Set([
+  ...["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"],
+  ...["authentication.k8s.io", "authorization.k8s.io", "certificates.k8s.io"],
+  ...["coordination.k8s.io", "custom.metrics.k8s.io", "discovery.k8s.io", "events.k8s.io"],
+  ...["external.metrics.k8s.io", "flowcontrol.apiserver.k8s.io", "internal.apiserver.k8s.io"],
+  ...["metrics.k8s.io", "networking.k8s.io", "node.k8s.io", "rbac.authorization.k8s.io"],
+  ...["resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io", "storagemigration.k8s.io"],
+]);
 /** Groups whose objects hold containers; a custom resource may too. */
+const WORKLOADS = new Set(["apps", "batch", "extensions"]);
 const WITH_CONTAINERS = new Set(["pods", "podtemplates", "replicationcontrollers"]);
 /** Managed fields name values that are members of a set. */
 const SAFE_POINTER =
@@ -52,7 +60,8 @@ export function judgeRequest(
 ): Judged {
   if (!info.isResource) return judgeUrl(target, info.verb, info.path);
   const { verb } = info;
-  const resource = resourceOf(target, info, body, isDryRun(info, url, body));
+  const dryRun = isDryRun(info, url, body);
+  const resource = resourceOf(target, info, body, dryRun);
   const unknown = (message: string): Judged => ({
     kind: "unknown",
     what: `${verb === "" ? "a request" : verb} on ${resource.label}`,
@@ -68,8 +77,12 @@ export function judgeRequest(
   if (body.copies)
     return unknown("a patch that copies or moves does not say what it writes; write the value");
   if (body.hasMore)
-    return unknown("the body names more images, volumes, rights or secrets than are judged");
-  const effects = effectsOf(info, resource, body);
+    return unknown(
+      "the body names more images, labels, volumes, rights or secrets than are judged",
+    );
+  if (isBuiltIn(info.group) && body.serviceAccount.includes(","))
+    return unknown("the body names two service accounts");
+  const effects = effectsOf(target, info, resource, body, dryRun);
   const touches = touchesOf(target, info, url, body);
   const summary = `${verb} on ${resource.label}`;
   const lists = (verb === "list" || verb === "watch") && effects.length === 1;
@@ -98,7 +111,7 @@ function filterability({ subresource }: ResourceRequest, url: RequestUrl): true 
  * repeats of them is found (answer-mask.ts). Columns of Kubernetes' own show none.
  */
 export function withObjects(url: RequestUrl, info: RequestInfo): RequestUrl {
-  if (!info.isResource || !info.group.includes(".") || info.group.endsWith(".k8s.io")) return url;
+  if (!info.isResource || isBuiltIn(info.group)) return url;
   const others = url.query.filter(([name]) => name !== "includeObject");
   return { ...url, query: [...others, ["includeObject", "Object"] as const] };
 }
@@ -175,11 +188,9 @@ export function resourceOf(
  * (k8s.io/apiserver, pkg/endpoints/handlers/delete.go); an eviction in either; everything else in the query.
  */
 function isDryRun(info: ResourceRequest, url: RequestUrl, body: BodyFacts): boolean {
-  const { group, resource, subresource, verb } = info;
-  const isDelete = verb === "delete" || verb === "deletecollection";
+  const isDelete = info.verb === "delete" || info.verb === "deletecollection";
   if (isDelete && body.isGiven) return body.dryRun;
-  const isEviction = group === "" && resource === "pods" && subresource === "eviction";
-  if (isEviction && verb === "create" && body.evictionDryRun) return true;
+  if (isEviction(info) && body.evictionDryRun) return true;
   const asked = parameters(url, "dryRun");
   return asked.length > 0 && asked.every((one) => one === "All");
 }
@@ -220,35 +231,20 @@ function judgeUrl(target: KubernetesTarget, verb: string, path: string): Judged 
   };
 }
 
-function effectsOf(info: ResourceRequest, resource: Resource, body: BodyFacts): readonly Effect[] {
-  const { verb, group, subresource } = info;
+function effectsOf(
+  target: KubernetesTarget,
+  info: ResourceRequest,
+  resource: Resource,
+  body: BodyFacts,
+  dryRun: boolean,
+): readonly Effect[] {
   const effect = (action: string): Effect => ({ action: `k8s:${action}`, resource });
-  if (verb === "proxy" || subresource === "proxy") return [effect("proxy")];
+  if (info.verb === "proxy" || info.subresource === "proxy") return [effect("proxy")];
   if (isLog(info)) return [effect("log")];
-  const effects = [effect(verb)];
-  if (info.resource === "serviceaccounts" && subresource === "token" && verb === "create")
-    effects.push(effect("token"));
-  if (isAboutRequests(info, body)) effects.push(effect("escalate"));
-  if (!CHANGES.has(verb)) return effects;
-  if (info.resource === "pods" && subresource === "ephemeralcontainers")
-    effects.push(effect("exec_code"));
-  if (group === "rbac.authorization.k8s.io" && ROLES.has(info.resource))
-    effects.push(effect("escalate"));
-  if (group === "rbac.authorization.k8s.io" && BINDINGS.has(info.resource))
-    effects.push(effect("bind"));
-  const isSigning = info.resource === "certificatesigningrequests" && subresource !== "";
-  if (isSigning || info.resource === "signers") effects.push(effect("certify"));
-  return effects;
-}
-
-/**
- * What reads and changes requests of everybody: admission by webhooks and policies, whose texts and changes may
- * hold whatever is in an object, APIs that others serve, and conversions that others do.
- */
-function isAboutRequests({ group, resource, verb }: ResourceRequest, body: BodyFacts): boolean {
-  if (READS.has(verb)) return false;
-  if (group === "admissionregistration.k8s.io" || group === "apiregistration.k8s.io") return true;
-  return resource === "customresourcedefinitions" && body.callsOut;
+  const effects = [info.verb, ...furtherActions(info, body)].map(effect);
+  if (!isEviction(info)) return effects;
+  const pod = resourceOf(target, { ...info, verb: "delete", subresource: "" }, NO_FACTS, dryRun);
+  return [...effects, { action: "k8s:delete", resource: pod }];
 }
 
 /**
@@ -262,7 +258,7 @@ function touchesOf(
 ): readonly ClassTouch[] {
   const { group, resource, verb } = info;
   // What the status of a custom resource holds is its author's to say.
-  const isOwn = group.includes(".") && !group.endsWith(".k8s.io");
+  const isOwn = !isBuiltIn(group);
   const isSafe = (pointer: string) =>
     SAFE_POINTER.test(pointer) && !(isOwn && pointer.startsWith("/status"));
   const readsInside = body.readsWritten || body.reads.some((pointer) => !isSafe(pointer));
@@ -276,17 +272,39 @@ function touchesOf(
   }
   const fields = fieldsOf(target, info);
   const selectors = parameters(url, "fieldSelector").join(",");
+  const labels = parameters(url, "labelSelector").join(",");
   for (const { class: name, field } of fields) {
     const written = field.join(".");
     const reads = readsInside || body.reads.some((pointer) => areNested(pointer, field));
-    const use = reads || isSelectedBy(selectors, field) ? "inner" : "output";
+    const isSelected = isSelectedBy(selectors, field) || isLabelIn(labels, field);
+    const use = reads || isSelected ? "inner" : "output";
     touches.push({ class: name, use, column: `${written} of ${resource}` });
   }
+  touches.push(...touchedByDefinition(target, info, body));
   if (holdsContainers(info)) {
     const use = readsInside || SELECTS_ENVIRONMENT.test(selectors) ? "inner" : "output";
     touches.push({ class: ENVIRONMENT_CLASS, use, column: "the environment of containers" });
   }
   return touches;
+}
+
+/**
+ * Who changes the definition of a kind says how its objects are read (by a column, a selection, the path of a
+ * scale) and what is refused of them, and so may have each value told.
+ */
+function touchedByDefinition(
+  { fields }: KubernetesTarget,
+  { group, name, resource, verb }: ResourceRequest,
+  body: BodyFacts,
+): readonly ClassTouch[] {
+  if (group !== "apiextensions.k8s.io" || resource !== "customresourcedefinitions") return [];
+  if (verb !== "update" && verb !== "patch") return [];
+  const column = `what is classified of ${name}`;
+  const classes = new Set(
+    fields.filter((one) => `${one.resource}.${one.group}` === name).map((one) => one.class),
+  );
+  if (body.readsEnvironments) classes.add(ENVIRONMENT_CLASS);
+  return [...classes].map((one) => ({ class: one, use: "inner" as const, column }));
 }
 
 /** Whether a selector names the field, or something in it; `*` is any member. */
@@ -295,6 +313,11 @@ function isSelectedBy(selectors: string, field: readonly string[]): boolean {
     step === "*" ? "[^.,=!]+" : step.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"),
   );
   return new RegExp(steps.join("\\.")).test(selectors);
+}
+
+function isLabelIn(selectors: string, [metadata, labels, name = "*"]: readonly string[]): boolean {
+  if (metadata !== "metadata" || labels !== "labels") return false;
+  return selectors !== "" && (name === "*" || selectors.includes(name));
 }
 
 /** The pointer is to the field, to something in it, or to something it is in. */
@@ -312,7 +335,12 @@ function unescaped(step: string): string {
 
 export function holdsContainers({ group, resource }: ResourceRequest): boolean {
   if (group === "") return WITH_CONTAINERS.has(resource);
-  return group === "apps" || group === "batch" || !group.endsWith(".k8s.io");
+  return WORKLOADS.has(group) || !isBuiltIn(group);
+}
+
+/** Kubernetes' own kinds; a group of its community's names may hold custom resources like any other. */
+export function isBuiltIn(group: string): boolean {
+  return !group.includes(".") || BUILT_IN.has(group);
 }
 
 export function fieldsOf(target: KubernetesTarget, info: ResourceRequest) {
