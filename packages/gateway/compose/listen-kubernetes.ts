@@ -12,6 +12,11 @@ import type { RecordedSession, Recorder } from "../recording/recorder.ts";
 import type { KubernetesTarget } from "../target/target.ts";
 import type { Address } from "./listeners.ts";
 
+/** What an API server takes (k8s.io/apiserver, pkg/server/config.go, MaxRequestBodyBytes). */
+const MAX_BODY_BYTES = 3 << 20;
+/** More than twice that: an object of a cluster is looked at as a whole, and others wait meanwhile. */
+const MAX_OBJECT_BYTES = 8 << 20;
+
 /** Of what every listener is given; see data-side.ts. */
 export interface KubernetesDoorDeps
   extends Pick<
@@ -42,11 +47,11 @@ export function listenForKubernetes(
     maxSessions: connections,
     maxConnections: connections,
     startupTimeoutMs: limits.startupTimeoutMs,
-    maxBodyBytes: limits.messageBytes,
+    maxBodyBytes: Math.min(limits.messageBytes, MAX_BODY_BYTES),
     limits: {
       holdWaitMs: limits.holdWaitMs,
       holdReminderMs: limits.holdRepeatMs,
-      maxObjectBytes: limits.messageBytes,
+      maxObjectBytes: Math.min(limits.messageBytes, MAX_OBJECT_BYTES),
     },
   });
 }

@@ -171,6 +171,7 @@ describe("request-url", () => {
     "/api/v1/pods?x=%f",
     "/api/v1/pods?x=\u00e9",
     `/api/v1/pods?x=${"a".repeat(70_000)}`,
+    `/api/v1/namespaces/shop/pods/${"a".repeat(513)}`,
   ])
     it(`refuses ${target.slice(0, 60)}`, () => {
       assert.throws(() => parseRequestUrl(target), KubernetesWireError);

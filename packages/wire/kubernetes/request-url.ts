@@ -13,6 +13,7 @@ export interface RequestUrl {
 
 const MAX_LENGTH = 65_536;
 const MAX_SEGMENTS = 24;
+const MAX_SEGMENT_LENGTH = 512;
 const MAX_PARAMETERS = 1100;
 
 /** Throws KubernetesWireError. One slash at the end is allowed and goes away. */
@@ -38,6 +39,9 @@ export function formatRequestUrl({ segments, query }: RequestUrl): string {
 
 function decodeSegment(written: string): string {
   const segment = decode(written, "path");
+  // The longest name has 253. Longer ones would be kept with every decision about them.
+  if (segment.length > MAX_SEGMENT_LENGTH)
+    throw new KubernetesWireError("the path has a segment longer than any name");
   if (segment === "" || segment === "." || segment === "..")
     throw new KubernetesWireError("the path has an empty or dotted segment");
   // %2F and %25 would be read otherwise behind us; * is no name anywhere.

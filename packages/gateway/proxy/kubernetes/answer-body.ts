@@ -3,6 +3,7 @@
 //
 // Who owns the state: the connection that feeds it (upstream.ts, upstream-http2.ts) until somebody reads it.
 
+import { Gathered } from "@custody/wire/bytes/gathered.ts";
 import { GatewayError } from "../../base/errors.ts";
 
 export interface AnswerBody {
@@ -24,15 +25,13 @@ export interface BodyControls {
 
 /** All of it. Throws GatewayError "limit" beyond `maxBytes`. */
 export async function wholeBody(body: AnswerBody, maxBytes: number): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let length = 0;
+  const gathered = new Gathered();
   await body.each((chunk) => {
-    length += chunk.length;
-    if (length > maxBytes) throw new GatewayError("limit", "the answer is too large");
-    parts.push(chunk);
+    gathered.add(chunk);
+    if (gathered.length > maxBytes) throw new GatewayError("limit", "the answer is too large");
     return undefined;
   });
-  return Buffer.concat(parts);
+  return gathered.take();
 }
 
 type Ending = { readonly error: unknown } | "ended" | undefined;

@@ -293,11 +293,15 @@ function isEnvironmentMap(value: Json): boolean {
 
 /** Shorter ones are looked for as a whole cell only: within one they would be found by chance. */
 const MIN_WITHIN = 4;
+/** At characters of a cell, for all that it may repeat. */
+const MAX_LOOKS = 1 << 22;
 
 function repeats(cell: Json, values: ReadonlySet<string>): boolean {
   if (cell === null || cell === "") return false;
   const text = typeof cell === "string" ? cell : JSON.stringify(cell);
   if (values.has(text)) return true;
+  // What would take too long to be looked through is taken to repeat one.
+  if (values.size * text.length > MAX_LOOKS) return true;
   return [...values].some((value) => value.length >= MIN_WITHIN && text.includes(value));
 }
 

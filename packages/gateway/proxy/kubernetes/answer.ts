@@ -6,7 +6,7 @@ import { DocumentSplitter, ListSplitter } from "@custody/wire/kubernetes/json-sp
 import type { Obligations } from "../../access/operation.ts";
 import { GatewayError } from "../../base/errors.ts";
 import type { Recorder } from "../../recording/recorder.ts";
-import type { AnswerBody } from "./answer-body.ts";
+import { type AnswerBody, wholeBody } from "./answer-body.ts";
 import type { AnswerMask } from "./answer-mask.ts";
 import { type Unchanged, withUnchanged } from "./comparing-writes.ts";
 import { isPlainError, plainWarnings, scrubbedStatus, statusInPlace } from "./error-text.ts";
@@ -62,7 +62,7 @@ export interface AnswerSummary {
 const HANDED_ON = ["content-type", "audit-id", "retry-after", "warning", "etag", "last-modified"];
 /** Of what surrounds the objects of an answer. */
 export const MAX_FRAME_BYTES = 1 << 20;
-const MAX_STATUS_BYTES = 4 << 20;
+const MAX_STATUS_BYTES = 1 << 20;
 const LIST_MEMBERS = new Set(["kind", "apiVersion", "metadata", "columnDefinitions"]);
 /** ListMeta; an object that has items of its own has annotations besides. */
 const LIST_META = new Set(["resourceVersion", "continue", "remainingItemCount", "selfLink"]);
@@ -264,16 +264,7 @@ async function tellInPlace({ body }: UpstreamResponse, out: Out, status: Buffer)
 }
 
 async function relayError(answer: UpstreamResponse, out: Out, plan: AnswerPlan): Promise<void> {
-  const { body } = answer;
-  const parts: Buffer[] = [];
-  let length = 0;
-  await body.each((chunk) => {
-    length += chunk.length;
-    if (length > MAX_STATUS_BYTES) throw unavailable("the API server's error is too long");
-    parts.push(chunk);
-    return undefined;
-  });
-  const bytes = Buffer.concat(parts);
+  const bytes = await wholeBody(answer.body, MAX_STATUS_BYTES);
   if (isPlainError(bytes) && isMaskable(answer)) await out.send([bytes]);
   else await tellInPlace(answer, out, scrubbedStatus(bytes, plan.requestId));
 }

@@ -1,6 +1,7 @@
 // The body of a request, whole, since it is judged as a whole. Bounded in length and in time: a body that drips
 // would keep its place, and what it was shown with, for as long as its sender likes.
 
+import { Gathered } from "@custody/wire/bytes/gathered.ts";
 import { GatewayError } from "../../base/errors.ts";
 
 export interface IntakeLimits {
@@ -20,7 +21,7 @@ export interface Intake extends AsyncIterable<Buffer> {
 const MIN_BYTES_PER_MS = 16;
 const NOTHING = Buffer.alloc(0);
 
-/** Throws GatewayError "limit", "invalid" for one that is compressed. At once where the request has none. */
+/** Throws GatewayError: limit, invalid for one that is compressed or too large. At once where the request has none. */
 export function readIntake(request: Intake, limits: IntakeLimits): Buffer | Promise<Buffer> {
   if (request.headers["content-encoding"] !== undefined)
     throw new GatewayError("invalid", "a body that is compressed is not taken");
@@ -36,21 +37,21 @@ function isOver({ headers, stream }: Intake): boolean {
 
 async function readAll(request: Intake, { maxBytes, startMs }: IntakeLimits): Promise<Buffer> {
   const begunMs = performance.now();
-  const parts: Buffer[] = [];
-  let length = 0;
+  const gathered = new Gathered();
   const end = () => request.destroy(new GatewayError("limit", "the body comes too slowly"));
   let timer = setTimeout(end, startMs);
   try {
     for await (const chunk of request) {
-      length += chunk.length;
-      if (length > maxBytes) throw new GatewayError("limit", "the body is too large");
-      parts.push(chunk);
+      gathered.add(chunk);
+      // Not "limit", which says that it may be asked again.
+      if (gathered.length > maxBytes)
+        throw new GatewayError("invalid", `the body is larger than ${maxBytes} bytes`);
       clearTimeout(timer);
-      const leftMs = startMs + length / MIN_BYTES_PER_MS - (performance.now() - begunMs);
+      const leftMs = startMs + gathered.length / MIN_BYTES_PER_MS - (performance.now() - begunMs);
       timer = setTimeout(end, Math.max(0, leftMs));
     }
   } finally {
     clearTimeout(timer);
   }
-  return Buffer.concat(parts);
+  return gathered.take();
 }

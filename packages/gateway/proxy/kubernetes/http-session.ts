@@ -164,11 +164,14 @@ export class HttpSessions implements AsyncDisposable {
         ]),
       )
       .digest("base64url");
-    const found = this.#entries.get(key);
-    if (found !== undefined && this.#deps.clock.nowMs() < found.credentialUntilMs) {
+    for (;;) {
+      const found = this.#entries.get(key);
+      if (found === undefined || this.#deps.clock.nowMs() >= found.credentialUntilMs) break;
       const session = await found.opening;
       const isUsable = this.#deps.clock.nowMs() < session.usableUntilMs;
       if (session.ended === undefined && isUsable) return session;
+      // Of all that waited for it the first opens another, and not each its own.
+      if (this.#entries.get(key) === found) break;
     }
     return this.#open(key, shown);
   }
@@ -297,10 +300,13 @@ export class HttpSessions implements AsyncDisposable {
   }
 }
 
+/** As many as a credential has at most (delegation/credential.ts). */
+const MAX_PARTS = 66;
+
 /** The earliest `exp` of the JWTs in it, unverified: a credential that says it is over is asked again. */
 export function tokenExpiry(credential: string): number {
   let untilMs = Number.POSITIVE_INFINITY;
-  for (const part of credential.split("~")) {
+  for (const part of credential.split("~", MAX_PARTS)) {
     const payload = part.split(".")[1];
     if (payload === undefined) continue;
     try {

@@ -60,6 +60,7 @@ const ANSWERS: Readonly<Record<string, (asked: URL) => string>> = {
       ...{ kind: "PodList", apiVersion: "v1", metadata: { resourceVersion: "9" } },
       items: NAMELESS.map((one) => ({ metadata: one, spec: { of: HIDDEN } })),
     }),
+  endless: () => JSON.stringify({ items: [object({ namespace: "shop", name: "a".repeat(513) })] }),
   namelessrows: () =>
     JSON.stringify({
       ...{ kind: "Table", apiVersion: "meta.k8s.io/v1", metadata: { resourceVersion: "9" } },
@@ -188,7 +189,7 @@ describe("a list that is filtered", () => {
     );
   });
 
-  for (const path of ["nameless", "namelessrows"])
+  for (const path of ["nameless", "endless", "namelessrows"])
     it(`withholds ${path}, whom no get by name would show`, async () => {
       for (const at of ["/api/v1", "/api/v1/namespaces/shop"]) {
         const text = await whole(`${at}/${path}`);

@@ -48,6 +48,7 @@ export class ShownObjects {
 
 const MAX_SHOWN = 20_000;
 const MAX_REMEMBERED = 4096;
+const MAX_NAME_LENGTH = 512;
 
 export function createItemFilter(deps: ItemFilterDeps): ItemFilter {
   return new Filter(deps);
@@ -156,11 +157,16 @@ function identityOf(item: Json, info: ResourceRequest) {
   const object = isObject(item) && Array.isArray(item.cells) ? item.object : item;
   const metadata = isObject(object) && isObject(object.metadata) ? object.metadata : {};
   const { labels, namespace } = metadata;
-  const name = typeof metadata.name === "string" ? metadata.name : "";
-  const within = typeof namespace === "string" ? namespace : info.namespace;
+  const name = typeof metadata.name === "string" ? shortName(metadata.name) : "";
+  const within = typeof namespace === "string" ? shortName(namespace) : info.namespace;
   // A namespace is in itself, by the API server's own rules for the path of one.
   const isNamespace = info.group === "" && info.resource === "namespaces";
   return { name, namespace: isNamespace ? name : within, labels: labelsOf(labels) };
+}
+
+/** What is longer is no name in Kubernetes, and would be kept with all that was shown. */
+function shortName(name: string): string {
+  return name.length <= MAX_NAME_LENGTH ? name : "";
 }
 
 function eventOf(bytes: Buffer): { readonly type: string; readonly object: JsonObject } {

@@ -4,13 +4,15 @@
 
 import { commandDigest } from "@custody/evidence/node/command-digest.ts";
 import { readJson } from "@custody/wire/kubernetes/json-read.ts";
+import { hasMoreValues } from "@custody/wire/kubernetes/json-strings.ts";
 import { formatRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { Operation, Permit } from "../../access/operation.ts";
 import { isPermit } from "../../access/permit.ts";
 import type { Journal, LeafDraft } from "../../audit/journal.ts";
 import { GatewayError } from "../../base/errors.ts";
+import { wholeBody } from "./answer-body.ts";
 import type { HttpSession } from "./http-session.ts";
-import type { Json } from "./json-text.ts";
+import { type Json, MAX_VALUES } from "./json-text.ts";
 
 export interface OwnRequestDeps {
   readonly journal: Journal;
@@ -49,7 +51,6 @@ export async function ownRequest(
   book.beginCommand(command, permit, undefined);
   let outcome = "broken";
   let bytes = 0;
-  const parts: Buffer[] = [];
   try {
     await new Promise<void>((done) => deps.journal.barrier("strict", done));
     signal.throwIfAborted();
@@ -61,15 +62,10 @@ export async function ownRequest(
         ...(contentType === undefined ? {} : { "content-type": contentType }),
       },
     });
-    await answer.body.each((chunk) => {
-      bytes += chunk.length;
-      if (bytes > deps.limits.maxObjectBytes)
-        throw new GatewayError("limit", "the object is too large to be looked at");
-      parts.push(chunk);
-      return undefined;
-    });
+    const whole = await wholeBody(answer.body, deps.limits.maxObjectBytes);
+    bytes = whole.length;
     outcome = answer.status < 400 ? "ok" : String(answer.status);
-    return { status: answer.status, value: jsonOf(Buffer.concat(parts)) };
+    return { status: answer.status, value: jsonOf(whole) };
   } finally {
     book.endCommand({ requestId, outcome, bytes });
     book.recorder.endData(requestId, 0);
@@ -79,7 +75,8 @@ export async function ownRequest(
 /** For people to read and for yes or no: numbers may lose digits. */
 function jsonOf(bytes: Buffer): Json | undefined {
   try {
-    return readJson(bytes.toString("utf8")) as Json;
+    const text = bytes.toString("utf8");
+    return hasMoreValues(text, MAX_VALUES) ? undefined : (readJson(text) as Json);
   } catch {
     return undefined;
   }

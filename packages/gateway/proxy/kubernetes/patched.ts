@@ -33,10 +33,11 @@ function mergedList(object: Json | undefined, patch: readonly Json[]): Json {
   const list = Array.isArray(object) ? (object as readonly Json[]) : [];
   const known = elementNames(list);
   if (names === undefined || known === undefined) return patch;
+  const places = new Map(known.map((name, at) => [name, at]));
   const merged = [...list];
   patch.forEach((one, index) => {
-    const at = known.indexOf(names[index] ?? "");
-    if (at < 0) merged.push(one);
+    const at = places.get(names[index] ?? "");
+    if (at === undefined) merged.push(one);
     else merged[at] = strategicallyPatched(merged[at], one);
   });
   return merged;

@@ -38,6 +38,8 @@ export interface HeldWrite {
 
 const PREVIEW_MS = 5000;
 const MAX_LISTED = 50;
+/** Operations of a patch, each of which may move a list of any length. */
+const MAX_APPLIED = 500;
 const PLAIN_JSON = "application/json";
 const NAMES_ONLY = `application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,${PLAIN_JSON}`;
 const WRITES = new Set(["create", "update", "patch", "delete", "deletecollection"]);
@@ -133,6 +135,8 @@ function partOf(asked: Asked, live: Live): PreviewPart {
     return { title, text: "An object of this name is there already." };
   if (info.verb === "patch" && before === undefined && !isApply(asked.held.body))
     return { title, text: "There is no such object." };
+  if (asked.held.body.isJsonPatch && operationsOf(asked.held.body) > MAX_APPLIED)
+    return { title, text: "The patch has too many operations to be tried on the object here." };
   const { after, isExact } = becoming(asked, before);
   if (after === undefined) return { title, text: "The patch does not fit the object as it is." };
   const text = diffObjects(before, withoutStatus(after, info)) || "Nothing.";
@@ -140,6 +144,10 @@ function partOf(asked: Asked, live: Live): PreviewPart {
     title: isExact ? title : `${title}, as the patch says (the server merges by its schemas)`,
     text,
   };
+}
+
+function operationsOf({ value }: RequestBody): number {
+  return Array.isArray(value) ? value.length : 0;
 }
 
 function becoming(

@@ -94,6 +94,7 @@ interface Prepared {
 }
 
 const MAX_REMEMBERED = 4096;
+const MAX_REMEMBERED_LENGTH = 2048;
 const MAX_READABLE_LENGTH = 16_384;
 /** So often a client is told to ask again before it is told no. */
 const MAX_LATE = 5;
@@ -222,7 +223,7 @@ function textOf({ body, headers, method }: ClientRequest, path: string): Buffer 
   return Buffer.concat([Buffer.from(`${method} ${path}\n${type}`), body]);
 }
 
-/** What has no body is judged once. */
+/** What has no body is judged once, but what is long: it would be kept with all that is made of it. */
 function remember(
   { remembered }: RequestDeps,
   { target }: HttpSession,
@@ -230,7 +231,7 @@ function remember(
   body: RequestBody,
   judge: () => Judged,
 ): Judged {
-  if (body.value !== undefined) return judge();
+  if (body.value !== undefined || line.length > MAX_REMEMBERED_LENGTH) return judge();
   const own = remembered.get(target) ?? new Map<string, Operation>();
   remembered.set(target, own);
   const known = own.get(line);

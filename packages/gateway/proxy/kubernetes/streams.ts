@@ -24,6 +24,7 @@ import type { Control } from "../../session/control.ts";
 import { type HeldDecision, HoldWait, metBy } from "../../session/hold-wait.ts";
 import type { BookedCommand } from "../../session/session-book.ts";
 import { type JudgedStream, judgeStream, portOperation } from "./exec-operations.ts";
+import { ExitReader } from "./exit-reader.ts";
 import { denialStatus, refusedStatus, type Status, statusOf } from "./faults.ts";
 import type { HttpSession } from "./http-session.ts";
 import { isObject, parseJson } from "./json-text.ts";
@@ -422,32 +423,10 @@ function recordedAs(piece: PieceOf, from: "client" | "server") {
   return from === "client" ? ("stdin" as const) : ("stdout" as const);
 }
 
-const MAX_STATUS_BYTES = 64 << 10;
-
-/** The Status that ends a process: `details.causes` has its exit code. */
-class ExitReader {
-  bytes = 0;
-  code: number | undefined;
-  #text = "";
-
-  read(data: Buffer): void {
-    if (this.#text.length > MAX_STATUS_BYTES) return;
-    this.#text += data.toString("utf8");
-    try {
-      const value = parseJson(this.#text);
-      if (!isObject(value)) return;
-      if (value.status === "Success") this.code = 0;
-      const details = isObject(value.details) ? value.details : {};
-      const causes = Array.isArray(details.causes) ? details.causes : [];
-      for (const cause of causes)
-        if (isObject(cause) && cause.reason === "ExitCode") this.code = Number(cause.message);
-    } catch {
-      // Not all of it yet.
-    }
-  }
-}
+const MAX_SIZE_BYTES = 1024;
 
 function resized(data: Buffer, then: (columns: number, rows: number) => void): void {
+  if (data.length > MAX_SIZE_BYTES) return;
   try {
     const { Width, Height } = JSON.parse(data.toString("utf8")) as Record<string, unknown>;
     if (typeof Width === "number" && typeof Height === "number") then(Width, Height);
