@@ -1,11 +1,12 @@
 // Tools and frameworks themselves, where the machine has them: Active Record, SQLAlchemy and Django from Debian, and
-// what JDBC's metadata, which DBeaver and DataGrip are built on, asks. Each case must come out as without Custody.
+// what JDBC's metadata, which DBeaver and DataGrip are built on, asks; Prisma from npm. Each case must come out as without Custody.
 
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Client } from "../cases.ts";
 import { compiledJava } from "../jdbc.ts";
 import { type Program, programClient } from "../programs.ts";
+import { prisma } from "./prisma.ts";
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
@@ -18,6 +19,7 @@ export function realTools(): Client[] {
     programClient("SQLAlchemy", python("sqlalchemy")),
     programClient("Django", python("django")),
     programClient("JDBC metadata", compiledJava(file("MetadataCases.java"))),
+    prisma(),
   ];
 }
 
