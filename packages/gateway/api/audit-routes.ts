@@ -21,6 +21,7 @@ import type { Router } from "./routing.ts";
 const TILE = /^(?:entries|[0-9]|[1-5][0-9]|6[0-3])(?:\/x\d{3}){0,5}\/\d{3}(?:\.p\/[1-9]\d{0,2})?$/;
 const TAIL_LIMIT = 1000;
 const ALIVE_MS = 15_000;
+const ENDED = { error: { code: "revoked", message: "your sign-in has ended" } };
 
 export function addAuditRoutes(router: Router, deps: ApiDeps): void {
   const { logDirectory, vkey, journal } = deps.evidence;
@@ -56,12 +57,17 @@ export function addAuditRoutes(router: Router, deps: ApiDeps): void {
     assertMayRead(deps, chain);
     return sendTile(reply, shardIn(parameters), parameters["*"] ?? "");
   });
-  router.stream("events", async ({ chain, request, reply }) => {
+  router.stream("events", async ({ chain, onEnd, request, reply }) => {
     assertMayRead(deps, chain);
     journal.append({ event: "audit.read", chain: leafChain(chain) });
     await journal.settled();
     const tail = createTail(TAIL_LIMIT, ALIVE_MS);
     const stop = journal.tail((leafJson) => tail.push(leafJson));
+    onEnd(() => {
+      stop();
+      tail.push(JSON.stringify(ENDED));
+      tail.end();
+    });
     request.raw.socket.once("close", () => {
       stop();
       tail.close();

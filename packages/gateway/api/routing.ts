@@ -10,6 +10,7 @@ import { Secret } from "../base/secret.ts";
 import type { Chain } from "../delegation/chain.ts";
 import type { PublicKey } from "../delegation/key.ts";
 import type { ApiDeps } from "./deps.ts";
+import type { OpenStreams } from "./open-streams.ts";
 
 export interface Call<Name extends EndpointName> {
   readonly parameters: Readonly<Record<string, string>>;
@@ -25,6 +26,11 @@ export interface CallOf<Name extends EndpointName> extends Call<Name> {
   readonly credential: Secret;
 }
 
+export interface StreamCall<Name extends EndpointName> extends CallOf<Name> {
+  /** Called when the caller's delegation has ended, before the answer is broken off: to say so. */
+  readonly onEnd: (say: () => void) => void;
+}
+
 type Answer<Name extends EndpointName> = Promise<z.input<Endpoints[Name]["response"]>>;
 
 export interface Router {
@@ -38,11 +44,15 @@ export interface Router {
   /** Bearer, and the handler writes the answer itself. */
   stream<Name extends EndpointName>(
     name: Name,
-    handler: (call: CallOf<Name>) => Promise<FastifyReply>,
+    handler: (call: StreamCall<Name>) => Promise<FastifyReply>,
   ): void;
 }
 
-export function createRouter(server: FastifyInstance, deps: ApiDeps): Router {
+export function createRouter(
+  server: FastifyInstance,
+  deps: ApiDeps,
+  streams?: Pick<OpenStreams, "open">,
+): Router {
   const add = (
     name: EndpointName,
     handler: (request: FastifyRequest, reply: FastifyReply) => unknown,
@@ -67,7 +77,16 @@ export function createRouter(server: FastifyInstance, deps: ApiDeps): Router {
       expectAuth(name, "bearer");
       add(name, async (request, reply) => {
         const caller = await authenticated(deps, request);
-        return handler({ ...read(name, request), ...caller, request, reply });
+        let say: (() => void) | undefined;
+        if (endpoints[name].answer === "ndjson")
+          streams?.open(caller.chain, reply.raw, () => {
+            if (say === undefined) reply.raw.destroy();
+            else say();
+          });
+        const onEnd = (given: () => void): void => {
+          say = given;
+        };
+        return handler({ ...read(name, request), ...caller, request, reply, onEnd });
       });
     },
   };

@@ -17,9 +17,11 @@ import { addExplainRoutes } from "./explain-routes.ts";
 import { apiError, faultOf, oauthError, STATUS } from "./faults.ts";
 import { parseForm } from "./form.ts";
 import { addOAuthRoutes, OAuthRefusal } from "./oauth-routes.ts";
+import { createOpenStreams } from "./open-streams.ts";
 import { addProviderRoutes, EventRefusal } from "./provider-routes.ts";
 import { createRateLimit } from "./rate-limit.ts";
 import { addRequestRoutes } from "./request-routes.ts";
+import { makeRoom } from "./room-for-others.ts";
 import { createRouter } from "./routing.ts";
 import { addSamlRoutes } from "./saml-routes.ts";
 import { addSessionRoutes } from "./session-routes.ts";
@@ -44,7 +46,12 @@ export async function startApi(
   listen: { readonly host: string; readonly port: number },
 ): Promise<Api> {
   const server = createServer(deps);
-  const router = createRouter(server, deps);
+  const { tree } = deps.delegations;
+  const { clock, onFault } = deps.outside;
+  const isAlive = (delegationId: string) => (tree.aliveUntil(delegationId) ?? 0) > clock.nowMs();
+  const streams = createOpenStreams(isAlive, onFault);
+  server.addHook("onClose", async () => streams[Symbol.dispose]());
+  const router = createRouter(server, deps, streams);
   addOAuthRoutes(router, deps);
   addProviderRoutes(router, deps);
   addSamlRoutes(router, deps);
@@ -89,7 +96,9 @@ function createServer(deps: ApiDeps): FastifyInstance {
     routerOptions: { maxParamLength: 200 },
   });
   server.server.headersTimeout = HEADERS_TIMEOUT_MS;
-  server.server.maxConnections = MAX_CONNECTIONS;
+  const room = makeRoom(server.server, MAX_CONNECTIONS);
+  server.addHook("preHandler", async (request) => room.answering(request.socket));
+  server.addHook("onResponse", async (request) => room.answered(request.socket));
   const stop = tls.onRenew(() => server.server.setSecureContext(tls.current()));
   server.addHook("onClose", async () => stop());
   addParsers(server);
