@@ -48,7 +48,11 @@ const impersonate = z.strictObject({
     .describe("Before the requestor's id and groups.")
     .default("custody:"),
   groups: z
-    .array(text.refine((value) => !value.startsWith("system:"), "system: is the cluster's own"))
+    .array(
+      text
+        .regex(/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/, "a header keeps printable ASCII only")
+        .refine((value) => !value.startsWith("system:"), "system: is the cluster's own"),
+    )
     .max(32)
     .describe("Groups of everybody who comes by this account.")
     .default([]),

@@ -62,22 +62,46 @@ export function createKubernetesBroker(deps: KubernetesBrokerDeps): KubernetesBr
   };
 }
 
-/** `custody:corp/ann@example.com`, with the chain beside it. */
+/**
+ * `custody:corp/ann@example.com`, with the chain beside it. Throws GatewayError "forbidden" for a root whom no
+ * header can name.
+ */
 export function impersonated(
   { prefix, groups, rootGroups }: Impersonation,
   chain: Chain,
   sessionId: string,
 ): ImpersonatedUser {
   const root = rootOf(chain);
+  const user = spelled(prefix + root.id);
+  if (user === undefined)
+    throw new GatewayError("forbidden", "your name is too long to be told to the cluster");
+  const own = rootGroups ? root.groups.map((group) => spelled(prefix + group)) : [];
   return {
-    user: prefix + root.id,
-    groups: [...groups, ...(rootGroups ? root.groups.map((group) => prefix + group) : [])],
+    user,
+    // A group that cannot be named gives nothing.
+    groups: [...groups, ...own.filter((group) => group !== undefined)],
     extra: {
       "custody-chain": [describeChain(chain)],
       "custody-delegation": [leafOf(chain).delegationId],
       "custody-session": [sessionId],
     },
   };
+}
+
+const MAX_NAME_LENGTH = 1024;
+
+/**
+ * Names are the identity provider's and come as they are, so that no two are to become one: what a header does not
+ * keep (RFC 9110 section 5.5: spaces at its end, what is not ASCII) is percent-encoded UTF-8, and so is "%".
+ */
+function spelled(name: string): string | undefined {
+  if (!name.isWellFormed()) return undefined;
+  const written = name.replace(/[^\x20-\x24\x26-\x7e]+|^ +| +$/g, (part) =>
+    [...Buffer.from(part)]
+      .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`)
+      .join(""),
+  );
+  return written.length <= MAX_NAME_LENGTH ? written : undefined;
 }
 
 type Shown = Pick<KubernetesCredentialOf, "token" | "certificate" | "untilMs">;
