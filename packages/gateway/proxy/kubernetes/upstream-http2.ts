@@ -12,18 +12,10 @@ import {
   constants,
   type IncomingHttpHeaders,
 } from "node:http2";
-import { isIP } from "node:net";
-import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
 import { GatewayError } from "../../base/errors.ts";
 import { FedBody } from "./answer-body.ts";
+import { type ConnectAt, connected } from "./upstream-connect.ts";
 import type { UpstreamRequest, UpstreamResponse } from "./upstream-request.ts";
-
-export interface Http2At {
-  /** `https://host:port` */
-  readonly server: string;
-  readonly tls: ConnectionOptions;
-  readonly connectTimeoutMs: number;
-}
 
 export interface Http2Upstream {
   /** undefined: the server does not speak it. Rejects with whatever broke it before there was an answer. */
@@ -47,20 +39,19 @@ const STREAM_WINDOW_BYTES = 256 << 10;
 const CONNECTION_WINDOW_BYTES = MAX_STREAMS * STREAM_WINDOW_BYTES;
 const MAX_SESSION_MEMORY_MB = 64;
 const MAX_HEADER_BYTES = 64 << 10;
-const KEEP_ALIVE_MS = 30_000;
 
-export function createHttp2Upstream(at: Http2At): Http2Upstream {
+export function createHttp2Upstream(at: ConnectAt): Http2Upstream {
   return new Connections(at);
 }
 
 class Connections implements Http2Upstream {
-  readonly #at: Http2At;
+  readonly #at: ConnectAt;
   readonly #open = new Set<Connection>();
   #opening: Promise<Connection | undefined> | undefined;
   #isSpoken = true;
   #isOver = false;
 
-  constructor(at: Http2At) {
+  constructor(at: ConnectAt) {
     this.#at = at;
   }
 
@@ -103,14 +94,13 @@ class Connections implements Http2Upstream {
   }
 
   async #connect(): Promise<Connection | undefined> {
-    const { connectTimeoutMs, server, tls } = this.#at;
-    const socket = await connected(server, tls, connectTimeoutMs);
+    const socket = await connected(this.#at, { ALPNProtocols: ["h2", "http/1.1"] });
     if (socket.alpnProtocol !== "h2") {
       this.#isSpoken = false;
       socket.destroy();
       return undefined;
     }
-    const session = connectHttp2(server, {
+    const session = connectHttp2(this.#at.server, {
       createConnection: () => socket,
       settings: {
         enablePush: false,
@@ -137,30 +127,6 @@ class Connections implements Http2Upstream {
 function hasRoom({ session, streams }: Connection): boolean {
   const allowed = session.remoteSettings.maxConcurrentStreams ?? MAX_STREAMS;
   return streams < Math.min(MAX_STREAMS, allowed);
-}
-
-function connected(server: string, tls: ConnectionOptions, timeoutMs: number): Promise<TLSSocket> {
-  const { hostname, port } = new URL(server);
-  const host = hostname.replace(/^\[(.*)\]$/, "$1");
-  return new Promise((resolve, reject) => {
-    const socket = connectTls({
-      ...tls,
-      host,
-      port: port === "" ? 443 : Number(port),
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ALPNProtocols: ["h2", "http/1.1"],
-    });
-    const timer = setTimeout(() => socket.destroy(new Error("timed out")), timeoutMs);
-    socket.once("error", reject);
-    socket.once("close", () => clearTimeout(timer));
-    socket.once("secureConnect", () => {
-      clearTimeout(timer);
-      socket.off("error", reject);
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, KEEP_ALIVE_MS);
-      resolve(socket);
-    });
-  });
 }
 
 function ask(

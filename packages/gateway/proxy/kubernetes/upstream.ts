@@ -7,10 +7,9 @@
 import { request as httpsRequest, type RequestOptions } from "node:https";
 import type { Duplex } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
-import { type Dispatcher, errors, Pool } from "undici";
 import { GatewayError } from "../../base/errors.ts";
 import type { UpstreamCredential } from "../../session/control.ts";
-import { FedBody } from "./answer-body.ts";
+import { createHttp1Upstream } from "./upstream-http1.ts";
 import { createHttp2Upstream } from "./upstream-http2.ts";
 import type { UpstreamRequest, UpstreamResponse } from "./upstream-request.ts";
 
@@ -45,7 +44,7 @@ export type Upgraded =
 const MAX_REFUSAL_BYTES = 64 << 10;
 const MAX_HEADER_BYTES = 64 << 10;
 /** The connection was going away when it was asked on it. */
-const HTTP2_ENDED = new Set([
+const ENDED = new Set([
   ...["ERR_HTTP2_INVALID_SESSION", "ERR_HTTP2_GOAWAY_SESSION", "ERR_HTTP2_STREAM_ERROR"],
   ...["ERR_HTTP2_SESSION_ERROR", "ECONNRESET", "EPIPE"],
 ]);
@@ -59,29 +58,17 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
       : { cert: certificate.certificate, key: certificate.privateKey.reveal() }),
     minVersion: "TLSv1.2" as const,
   };
-  const pool = new Pool(at.server, {
-    connect: { ...tls, timeout: at.connectTimeoutMs },
-    // A watch has a connection for itself and says nothing for as long as nothing happens.
-    connections: null,
-    pipelining: 1,
-    // Over HTTP/2 undici joins the lines of a header with commas.
-    allowH2: false,
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    maxHeaderSize: MAX_HEADER_BYTES,
-  });
   const own = credentialHeaders(credential);
-  const watches = createHttp2Upstream({
-    ...{ server: at.server, connectTimeoutMs: at.connectTimeoutMs },
-    tls,
-  });
+  const connectAt = { server: at.server, connectTimeoutMs: at.connectTimeoutMs, tls };
+  // A watch has a connection for itself where it shares none, and says nothing as long as nothing happens.
+  const requests = createHttp1Upstream(connectAt, own);
+  const watches = createHttp2Upstream(connectAt);
   return {
     async request(asked) {
       const { method, headers, signal } = asked;
-      const whole = { ...headers, ...own };
       const ask = async () => {
-        const shared = asked.isWatch === true ? await watches.request(asked, whole) : undefined;
-        return shared ?? (await dispatched(pool, asked, headerLines(whole)));
+        if (asked.isWatch !== true) return await requests.request(asked);
+        return (await watches.request(asked, { ...headers, ...own })) ?? requests.request(asked);
       };
       try {
         // A connection may have ended just now. Only what reads is asked for again.
@@ -115,88 +102,16 @@ export function openUpstream(at: UpstreamAt, credential: KubernetesCredentialOf)
     },
     async [Symbol.asyncDispose]() {
       watches.destroy();
-      await pool.destroy();
+      requests.destroy();
     },
   };
 }
 
 function hasEnded(error: unknown): boolean {
-  if (error instanceof errors.SocketError) return true;
-  return error instanceof Error && "code" in error && HTTP2_ENDED.has(String(error.code));
+  return error instanceof Error && "code" in error && ENDED.has(String(error.code));
 }
 
-function dispatched(
-  pool: Pool,
-  { method, path, body, signal }: UpstreamRequest,
-  headers: string[],
-): Promise<UpstreamResponse> {
-  return new Promise((resolve, reject) => {
-    const answering = new Answering(signal, resolve, reject);
-    pool.dispatch({ method: method as "GET", path, headers, body: body ?? null }, answering);
-  });
-}
-
-/** One answer of the pool; ends with the signal. */
-class Answering implements Dispatcher.DispatchHandler {
-  readonly #signal: AbortSignal;
-  readonly #resolve: (answer: UpstreamResponse) => void;
-  readonly #reject: (error: unknown) => void;
-  #controller: Dispatcher.DispatchController | undefined;
-  #body: FedBody | undefined;
-
-  constructor(
-    signal: AbortSignal,
-    resolve: (answer: UpstreamResponse) => void,
-    reject: (error: unknown) => void,
-  ) {
-    this.#signal = signal;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    signal.addEventListener("abort", this.#abort, { once: true });
-  }
-
-  readonly #abort = (): void => {
-    this.#controller?.abort(this.#signal.reason);
-    this.#reject(this.#signal.reason);
-  };
-
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    if (this.#signal.aborted) this.#abort();
-  }
-
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    headers: UpstreamResponse["headers"],
-  ): void {
-    if (status < 200) return;
-    const body = new FedBody({
-      pause: () => controller.pause(),
-      resume: () => controller.resume(),
-      destroy: () => controller.abort(new Error("nobody reads it any more")),
-    });
-    this.#body = body;
-    this.#resolve({ status, headers, body });
-  }
-
-  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#body?.push(chunk);
-  }
-
-  onResponseEnd(): void {
-    this.#signal.removeEventListener("abort", this.#abort);
-    this.#body?.end();
-  }
-
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#signal.removeEventListener("abort", this.#abort);
-    this.#reject(error);
-    this.#body?.fail(error);
-  }
-}
-
-/** What shows who asks; set last, over whatever else there was. */
+/** What shows who asks, whatever else there was. */
 function credentialHeaders({ token, impersonate }: KubernetesCredentialOf) {
   const headers: Record<string, string | string[]> = {};
   if (token !== undefined) headers.authorization = `Bearer ${token.reveal()}`;
@@ -208,13 +123,6 @@ function credentialHeaders({ token, impersonate }: KubernetesCredentialOf) {
       headers[`impersonate-extra-${key}`] = values.map(headerText);
   }
   return headers;
-}
-
-/** A line for each value: joined by a comma, two groups would be one of another name. */
-function headerLines(headers: Readonly<Record<string, string | string[]>>): string[] {
-  return Object.entries(headers).flatMap(([name, value]) =>
-    (Array.isArray(value) ? value : [value]).flatMap((one) => [name, one]),
-  );
 }
 
 /** Names come from identity providers: nothing that ends a header gets into one (RFC 9110 section 5.5). */
