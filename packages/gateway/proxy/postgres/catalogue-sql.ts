@@ -43,6 +43,17 @@ function isFree(catalogue: "pg_rewrite" | "pg_proc", object: string, locked: Loc
     AND d.objid = ${object} AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (${locked}))`;
 }
 
+/**
+ * Of the row `c` of pg_class: another text whenever the view was replaced, or it or one of its columns was given
+ * another name.
+ */
+export function viewMark(c: string): string {
+  return `concat_ws(':', (SELECT string_agg(r.xmin::text, ',' ORDER BY r.oid)
+      FROM pg_catalog.pg_rewrite r WHERE r.ev_class = ${c}.oid),
+    md5(concat_ws('.', ${c}.relnamespace, ${c}.relname, (SELECT json_agg(a.attname ORDER BY a.attnum)
+      FROM pg_catalog.pg_attribute a WHERE a.attrelid = ${c}.oid AND a.attnum > 0)::text)))`;
+}
+
 /** Whatever happens meanwhile: no definition that would wait for anybody. */
 const ALL: Locked = "ARRAY(SELECT oid FROM pg_catalog.pg_class)";
 
@@ -58,7 +69,8 @@ const WHOLE = {
           AND split_part(c, '=', 1) = s.name), s.reset_val) AS value
     FROM pg_catalog.pg_settings s
     WHERE s.name IN (${BOUND_SETTINGS.map((name) => `'${name}'`).join(", ")}) ORDER BY 1`,
-  settings: `SELECT current_setting('server_version_num')::int4 AS version, current_database()::text AS database`,
+  settings: `SELECT current_setting('server_version_num')::int4 AS version, current_database()::text AS database,
+    current_setting('server_encoding') AS encoding`,
   schemas: `SELECT nspname::text AS name FROM pg_catalog.pg_namespace ORDER BY oid`,
   inheritance: `SELECT inhrelid::int8 AS child, inhparent::int8 AS parent
     FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno`,
@@ -138,8 +150,7 @@ const HALVED = {
       CASE WHEN c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog','information_schema')
         THEN coalesce((SELECT pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_rewrite r
           WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND ${isFree("pg_rewrite", "r.oid", locked)}), '') END AS definition,
-      CASE WHEN c.relkind IN ('v','m') AND c.oid >= 16384 THEN (SELECT string_agg(r.xmin::text, ',' ORDER BY r.oid)
-        FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) END AS mark,
+      CASE WHEN c.relkind IN ('v','m') AND c.oid >= 16384 THEN ${viewMark("c")} END AS mark,
       (SELECT count(*)::int4 FROM pg_catalog.pg_trigger t
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) AS triggers
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -17,7 +17,7 @@ import {
   str,
   strings,
 } from "./catalogue-rows.ts";
-import { type HalvedPart, MARK, type Part, readCatalogue } from "./catalogue-sql.ts";
+import { type HalvedPart, MARK, type Part, readCatalogue, viewMark } from "./catalogue-sql.ts";
 import { type SettingBounds, settingBounds } from "./settings.ts";
 
 export type RelationKind =
@@ -61,7 +61,7 @@ export interface RelationInfo {
   readonly updatesWith: readonly number[];
   /** SELECT text of a view or materialised view; UNREADABLE while it could not be read. */
   readonly definition: string | undefined;
-  /** Of a view: another text whenever the view was replaced. */
+  /** Of a view: another text whenever the view was replaced, or it or a column of it renamed. */
   readonly definitionMark: string | undefined;
   /** Events (2 update, 3 insert, 4 delete, 1 select) with a rewrite rule other than a view's own. */
   readonly rules: readonly string[];
@@ -148,6 +148,8 @@ export interface UserCast extends UserOperator {
 export interface Snapshot {
   readonly serverVersion: number;
   readonly database: string;
+  /** The database's own, as the server calls it: `UTF8`. */
+  readonly encoding: string;
   readonly relations: ReadonlyMap<number, RelationInfo>;
   /** schema → name → OID */
   readonly relationNames: ReadonlyMap<string, ReadonlyMap<string, number>>;
@@ -192,24 +194,30 @@ export async function readDefinitionMarks(
 ): Promise<string> {
   const [row] = await read(
     `SELECT concat_ws(' ', (SELECT string_agg(format('v%s:%s', v.oid, v.mark), ' ' ORDER BY v.oid) FROM
-        (SELECT ev_class AS oid, string_agg(xmin::text, ',' ORDER BY oid) AS mark
-          FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ('{${views.map(Number).join(",")}}'::oid[]) GROUP BY 1) v),
-      (SELECT string_agg(format('f%s:%s', oid, xmin), ' ' ORDER BY oid)
-        FROM pg_catalog.pg_proc WHERE oid = ANY ('{${functions.map(Number).join(",")}}'::oid[])))::text AS marks`,
+        (SELECT c.oid, ${viewMark("c")} AS mark FROM pg_catalog.pg_class c
+          WHERE c.oid = ANY ('{${views.map(Number).join(",")}}'::oid[])) v),
+      (SELECT string_agg(format('f%s:%s', p.oid, p.xmin), ' ' ORDER BY p.oid) FROM pg_catalog.pg_proc p
+        WHERE p.oid >= 16384 AND p.proname IN (SELECT proname FROM pg_catalog.pg_proc
+          WHERE oid = ANY ('{${functions.map(Number).join(",")}}'::oid[]))))::text AS marks`,
   );
   return str(row ?? {}, "marks");
 }
 
-/** The same text of a snapshot's views and functions. */
+/** The same text of a snapshot's views and functions: of all of a name, since the server picks among them. */
 export function marksOf(
+  snapshot: Snapshot,
   views: readonly RelationInfo[],
   functions: readonly FunctionInfo[],
 ): string {
-  const ordered = <T extends { readonly oid: number }>(list: readonly T[]) =>
-    list.toSorted((one, other) => one.oid - other.oid);
+  const ordered = <T extends { readonly oid: number }>(list: Iterable<T>) =>
+    [...list].sort((one, other) => one.oid - other.oid);
+  const overloads = new Set<FunctionInfo>();
+  for (const name of new Set(functions.map((one) => one.name)))
+    for (const byName of snapshot.functions.values())
+      for (const one of byName.get(name) ?? []) if (one.mark !== undefined) overloads.add(one);
   return [
     ...ordered(views).map(({ oid, definitionMark }) => `v${oid}:${definitionMark}`),
-    ...ordered(functions).map(({ oid, mark }) => `f${oid}:${mark}`),
+    ...ordered(overloads).map(({ oid, mark }) => `f${oid}:${mark}`),
   ].join(" ");
 }
 
@@ -289,6 +297,7 @@ function assemble(text: string, system: SystemObjects, fingerprint: string): Sna
   return {
     serverVersion: num(rows.settings[0] ?? {}, "version"),
     database: str(rows.settings[0] ?? {}, "database"),
+    encoding: str(rows.settings[0] ?? {}, "encoding"),
     relations,
     relationNames,
     functions,

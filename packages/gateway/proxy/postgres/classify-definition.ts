@@ -11,6 +11,11 @@ import { findRelation } from "./catalogue-resolve.ts";
 import { isSystemSchema } from "./catalogue-system.ts";
 import { definitionParts } from "./classify-definition-parts.ts";
 import {
+  judgeAlteredFunction,
+  judgeNewBody,
+  judgeNewName,
+} from "./classify-function-definition.ts";
+import {
   databaseResource,
   functionResource,
   type SqlAction,
@@ -21,11 +26,14 @@ import { addNamedFunctionEffect } from "./functions.ts";
 import {
   addRelationEffect,
   type Context,
+  createContext,
   touchEverything,
   touchRelation,
+  touchRow,
 } from "./lineage-context.ts";
 import { evaluate } from "./lineage-expression.ts";
 import { relationItem, resolveRelation } from "./lineage-from.ts";
+import { relationRows } from "./lineage-view.ts";
 import {
   child,
   flag,
@@ -68,7 +76,7 @@ export const DEFINITIONS: ReadonlyMap<string, DefinitionHandler> = new Map<
   ["AlterEnumStmt", alterNamed],
   ["AlterDomainStmt", alterDomain],
   ["AlterTypeStmt", alterNamed],
-  ["AlterFunctionStmt", (context) => onDatabase(context, "alter")],
+  ["AlterFunctionStmt", alterFunction],
   ["AlterStatsStmt", (context) => onDatabase(context, "alter")],
   ["CommentStmt", comment],
   ["DropStmt", drop],
@@ -141,6 +149,14 @@ function onRelation(context: Context, action: SqlAction, variable: Tree | undefi
   const relation = resolveRelation(context, variable ?? {});
   addRelationEffect(context, action, relation);
   touchRelation(context, relation);
+  if (relation.definition !== undefined) touchView(context, relation);
+}
+
+/** Under another name a statement that was judged before may read it, or another column of it. */
+function touchView({ catalogue, query, touches }: Context, relation: RelationInfo): void {
+  const own = createContext(catalogue, query);
+  touchRow(own, relationRows(own, relation));
+  for (const touch of own.touches.list()) touches.add("inner", touch);
 }
 
 function createTable(context: Context, body: Tree): undefined {
@@ -203,8 +219,14 @@ function createStatistics(context: Context, body: Tree): undefined {
 function createFunction(context: Context, body: Tree): undefined {
   const parts = nameParts(list(body, "funcname"));
   const schema = creationSchema(context, parts.length > 1 ? parts.at(-2) : undefined);
-  const resource = functionResource(context.catalogue.place, schema, parts.at(-1) ?? "");
-  context.effects.add("create", resource);
+  const name = parts.at(-1) ?? "";
+  context.effects.add("create", functionResource(context.catalogue.place, schema, name));
+  judgeNewBody(context, name, body);
+}
+
+function alterFunction(context: Context, body: Tree): undefined {
+  onDatabase(context, "alter");
+  judgeAlteredFunction(context, body);
 }
 
 function createTrigger(context: Context, body: Tree): undefined {
@@ -262,6 +284,7 @@ function alterTable(context: Context, body: Tree): undefined {
 
 function alterObject(context: Context, body: Tree): undefined {
   const variable = child(body, "relation");
+  judgeNewName(context, body);
   if (variable === undefined) return void onDatabase(context, "alter");
   if (flag(body, "missing_ok") && lookup(context, variable) === undefined)
     return void schemaEffect(context, "alter", text(variable, "schemaname"));

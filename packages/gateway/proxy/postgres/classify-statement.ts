@@ -5,7 +5,7 @@
 
 import type { Operation } from "../../access/operation.ts";
 import { renamedInText } from "./application-name.ts";
-import { marksOf, UNREADABLE } from "./catalogue.ts";
+import { type FunctionInfo, marksOf, type Snapshot, UNREADABLE } from "./catalogue.ts";
 import { type Catalogue, isClassified, keyClasses } from "./catalogue-resolve.ts";
 import { createdResource, DEFINITIONS } from "./classify-definition.ts";
 import { SESSION_STATEMENTS } from "./classify-session.ts";
@@ -36,6 +36,7 @@ import {
   unwrap,
 } from "./parse.ts";
 import type {
+  Definitions,
   OutputColumn,
   RenamedStatement,
   SessionNames,
@@ -60,6 +61,8 @@ interface Draft {
   readonly columns: readonly OutputColumn[] | undefined;
   /** EXECUTE and FETCH: the statement they stand for. */
   readonly inner?: StatementPlan;
+  /** EXPLAIN: what it explains, and may run. */
+  readonly explained?: StatementPlan;
   readonly renamed?: RenamedStatement;
 }
 
@@ -129,7 +132,7 @@ function finish(context: Context, made: Draft): StatementPlan {
     plainRead:
       reads && operation.touches.length === 0 && !context.volatile && inner?.plainRead !== false,
     reachesClassified: reachesClassified || operation.touches.length > 0,
-    ...definitionsOf(context, inner),
+    ...definitionsOf(context, inner ?? made.explained),
     nulls: [...context.nulls, ...(inner?.nulls ?? [])],
     changesSettings: context.changesSettings || inner?.changesSettings === true,
     ...(made.renamed === undefined ? {} : { renamed: made.renamed }),
@@ -155,19 +158,37 @@ function definitionsOf(
 ): Pick<StatementPlan, "definitions"> {
   const { allClasses, snapshot } = context.catalogue;
   if (allClasses.length === 0) return {};
-  const views = [...context.reached]
-    .map((oid) => snapshot.relations.get(oid))
-    .filter((relation) => relation?.definitionMark !== undefined);
+  const views = [...context.reached];
   const functions = [...context.called].filter(({ mark }) => mark !== undefined);
-  if (views.length === 0 && functions.length === 0)
-    return inner?.definitions === undefined ? {} : { definitions: inner.definitions };
-  const known = views.filter((view) => view !== undefined);
+  const own = definitions(snapshot, views, functions);
+  if (inner?.definitions === undefined) return own === undefined ? {} : { definitions: own };
+  if (own === undefined) return { definitions: inner.definitions };
+  // Arguments of EXECUTE go through some too; its statement is of the same catalogue.
+  const called = new Set(inner.definitions.functions);
+  const all = [...snapshot.functions.values()].flatMap((names) => [...names.values()].flat());
+  const both = definitions(
+    snapshot,
+    [...new Set([...views, ...inner.definitions.views])],
+    [...new Set([...functions, ...all.filter(({ oid }) => called.has(oid))])],
+  );
+  return both === undefined ? {} : { definitions: both };
+}
+
+/** Of relations those that are views. */
+function definitions(
+  snapshot: Snapshot,
+  relations: readonly number[],
+  functions: readonly FunctionInfo[],
+): Definitions | undefined {
+  const views = relations
+    .map((oid) => snapshot.relations.get(oid))
+    .filter((one) => one !== undefined)
+    .filter(({ definitionMark }) => definitionMark !== undefined);
+  if (views.length === 0 && functions.length === 0) return undefined;
   return {
-    definitions: {
-      views: known.map(({ oid }) => oid),
-      functions: functions.map(({ oid }) => oid),
-      marks: marksOf(known, functions),
-    },
+    views: views.map(({ oid }) => oid),
+    functions: functions.map(({ oid }) => oid),
+    marks: marksOf(snapshot, views, functions),
   };
 }
 
@@ -274,7 +295,8 @@ function explain(context: Context, input: StatementInput, body: Tree): Draft {
   for (const option of list(body, "options"))
     if (!EXPLAIN_OPTIONS.has(text(unwrap(option).body, "defname") ?? ""))
       throw new Unsupported("this option of EXPLAIN is not supported");
-  return { kind: { kind: "query" }, columns: [{ origin: undefined, class: undefined }] };
+  const columns = [{ origin: undefined, class: undefined }];
+  return { kind: { kind: "query" }, columns, explained: inner };
 }
 
 const EXPLAIN_OPTIONS = new Set(

@@ -8,6 +8,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Classification } from "../../target/target.ts";
 import { requireAlone } from "./application-name.ts";
 import type { DefinitionIds, Snapshot } from "./catalogue.ts";
+import type { RowFilter } from "./catalogue-replication.ts";
 import {
   buildCatalogue,
   type Catalogue,
@@ -20,13 +21,22 @@ import { classifyStatement } from "./classify-statement.ts";
 import { EffectList, summarise } from "./effects.ts";
 import { unaskedSources } from "./functions.ts";
 import { grammarOf } from "./grammars.ts";
-import { classifiedColumns } from "./lineage.ts";
+import { classifiedColumns, newContext } from "./lineage.ts";
 import { TouchList } from "./lineage-context.ts";
+import { expressionClasses } from "./lineage-view.ts";
 import { loadParser, type Parsed, parseSql, refuse, Unsupported } from "./parse.ts";
 import { LARGE_TEXT_CHARACTERS, parseElsewhere } from "./parse-elsewhere.ts";
-import type { Classifier, QueryPlan, SessionNames, StatementPlan, Unclassified } from "./plan.ts";
+import type {
+  Classifier,
+  QueryPlan,
+  ReplicationFacts,
+  SessionNames,
+  StatementPlan,
+  Unclassified,
+} from "./plan.ts";
 import { createPlanCache } from "./plan-cache.ts";
 import type { ClassifiedByOid } from "./result-mask.ts";
+import { quoteIdentifier } from "./session-settings.ts";
 
 export interface ClassifierLimits {
   /** Longer statements are refused. */
@@ -52,6 +62,11 @@ export interface ClassifierDeps {
     /** What became of views and functions: catalogue.ts, `readDefinitionMarks`. */
     readonly definitions?: (of: DefinitionIds) => Promise<string>;
     readonly clock: Pick<Clock, "monotonicMs">;
+  };
+  /** catalogue-replication.ts. Absent: nobody replicates. */
+  readonly replication?: {
+    readonly rowFilters: (oid: number, serverVersion: number) => Promise<readonly RowFilter[]>;
+    readonly slotDatabase: (name: string) => Promise<string | undefined>;
   };
 }
 
@@ -125,10 +140,15 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   }
 
   return {
+    ...(deps.replication === undefined
+      ? {}
+      : { replication: replicationFacts(() => catalogue, deps.replication) }),
     classify(text, names) {
       const known = cache.get(text);
       if (known !== undefined) return known;
-      const found = parsed.get(text) ?? parseSql(text, deps.limits.maxTextBytes, catalogue.grammar);
+      const { grammar, snapshot } = catalogue;
+      const { maxTextBytes } = deps.limits;
+      const found = parsed.get(text) ?? parseSql(text, maxTextBytes, grammar, snapshot.encoding);
       parsed.delete(text);
       const plan = classifyParsed(catalogue, epoch, text, found, names);
       // What depends on the session's own names is not the same for the next one.
@@ -140,7 +160,9 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       if (text.length < LARGE_TEXT_CHARACTERS || text.length > deps.limits.maxTextBytes)
         return undefined;
       if (cache.get(text) !== undefined || parsed.has(text)) return undefined;
-      return parseElsewhere(text, deps.limits.maxTextBytes, catalogue.grammar).then((found) => {
+      const { grammar, snapshot } = catalogue;
+      const { encoding } = snapshot;
+      return parseElsewhere(text, deps.limits.maxTextBytes, grammar, { encoding }).then((found) => {
         parsed.set(text, found);
         for (const oldest of parsed.keys()) {
           if (parsed.size <= MAX_PARSED) break;
@@ -190,6 +212,33 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     async verify() {
       if (watch !== undefined) await looking(() => look(watch));
     },
+  };
+}
+
+function replicationFacts(
+  catalogue: () => Catalogue,
+  { rowFilters, slotDatabase }: NonNullable<ClassifierDeps["replication"]>,
+): ReplicationFacts {
+  return {
+    nameOf(oid) {
+      const relation = catalogue().snapshot.relations.get(oid);
+      return relation && `${quoteIdentifier(relation.schema)}.${quoteIdentifier(relation.name)}`;
+    },
+    async filterClasses(oid) {
+      const { serverVersion } = catalogue().snapshot;
+      const found = new Set<string>();
+      for (const filter of await rowFilters(oid, serverVersion)) {
+        const relation = catalogue().snapshot.relations.get(filter.oid);
+        const context = newContext(catalogue());
+        const classes =
+          relation === undefined
+            ? catalogue().allClasses
+            : expressionClasses(context, relation, filter.expression);
+        for (const one of classes) found.add(one.class);
+      }
+      return [...found];
+    },
+    slotDatabase,
   };
 }
 

@@ -17,6 +17,7 @@ import {
   type SnapshotReader,
   snapshotReader,
 } from "./catalogue.ts";
+import { type RowFilter, readRowFilters, readSlotDatabase } from "./catalogue-replication.ts";
 import { entryName } from "./catalogue-resolve.ts";
 import type { ClassMemory } from "./class-memory.ts";
 import { createClassifier } from "./classify.ts";
@@ -41,6 +42,15 @@ export interface CatalogueReader {
   mark(target: PostgresTarget, database: string): Promise<string>;
   /** Of these views and functions alone. */
   definitions(target: PostgresTarget, database: string, of: DefinitionIds): Promise<string>;
+  /** Of the publications a table is in. */
+  rowFilters(
+    target: PostgresTarget,
+    database: string,
+    oid: number,
+    serverVersion: number,
+  ): Promise<readonly RowFilter[]>;
+  /** "" where it is of the whole server; undefined where there is none. */
+  slotDatabase(target: PostgresTarget, database: string, name: string): Promise<string | undefined>;
 }
 
 export interface DatabasesDeps {
@@ -77,6 +87,9 @@ export function catalogueOver(standing: Pick<StandingConnections, "query">): Cat
     snapshot: (target, database) => readerOf(target, database)(reading(target, database)),
     mark: (target, database) => readMark(reading(target, database)),
     definitions: (target, database, of) => readDefinitionMarks(reading(target, database), of),
+    rowFilters: (target, database, oid, serverVersion) =>
+      readRowFilters(reading(target, database), oid, serverVersion),
+    slotDatabase: (target, database, name) => readSlotDatabase(reading(target, database), name),
   };
 }
 
@@ -133,6 +146,10 @@ async function openDatabase(
       mark: () => catalogue.mark(target, database),
       definitions: (of) => catalogue.definitions(target, database, of),
       clock: deps.clock,
+    },
+    replication: {
+      rowFilters: (oid, version) => catalogue.rowFilters(target, database, oid, version),
+      slotDatabase: (name) => catalogue.slotDatabase(target, database, name),
     },
   });
   refuseUnmatched(target, database, classifier.unmatched, deps);

@@ -28,6 +28,8 @@ export interface Portal {
   readonly parametersDigest: string;
   /** What the server said of its rows, checked against the plan; undefined until it has. */
   rowCheck: RowCheck | undefined;
+  /** The classes `rowCheck` lets through: those of the decision at that time. */
+  unmask: ReadonlySet<string> | undefined;
   /** What earlier Executes of it gave. */
   fetched: { readonly rows: number; readonly bytes: number };
   /** A Describe of this portal is under way. */

@@ -51,7 +51,25 @@ export function followFunction(context: Context, info: FunctionInfo): Context | 
 }
 
 function analyseBody(context: Context, info: FunctionInfo, body: FunctionBody): Context {
-  const written = { searchPath: searchPathOf(context.catalogue, body), depth: context.depth };
+  const { catalogue } = context;
+  const statements = statementsOf(catalogue, body);
+  return followBody(context, info, searchPathOf(catalogue, body), statements);
+}
+
+/** One statement of a body. */
+export interface BodyStatement {
+  readonly type: string;
+  readonly body: Tree;
+}
+
+/** What running them does. Throws Unsupported where that cannot be told. */
+export function followBody(
+  context: Context,
+  info: Pick<FunctionInfo, "name" | "inputNames">,
+  searchPath: readonly string[],
+  statements: readonly BodyStatement[],
+): Context {
+  const written = { searchPath, depth: context.depth };
   const own = createContext(context.catalogue, context.query, { ...written, within: "function" });
   const item = {
     columns: info.inputNames.filter((name) => name !== "").map((name) => computed(name)),
@@ -64,7 +82,7 @@ function analyseBody(context: Context, info: FunctionInfo, body: FunctionBody): 
   };
   const scope: Scope = { items: [item], parent: undefined, ctes: undefined };
   nested(own, () => {
-    for (const { type, body: statement } of statementsOf(context.catalogue.grammar, body)) {
+    for (const { type, body: statement } of statements) {
       if (!BODY_TYPES.has(type)) throw new Unsupported(`${type} in a function is not followed`);
       touchRow(own, context.query(own, type, statement, scope, { defer: false }));
       requireSeen(own, statement);
@@ -94,30 +112,36 @@ function splitOnce(setting: string): [string, string] {
   return [setting.slice(0, equals), setting.slice(equals + 1)];
 }
 
-function statementsOf(grammar: Grammar, body: FunctionBody): { type: string; body: Tree }[] {
-  const parsed = (sql: string) => parsedBy(grammar, sql);
+function statementsOf({ grammar, snapshot }: Catalogue, body: FunctionBody): BodyStatement[] {
+  const parsed = (sql: string) => parsedBody(grammar, sql);
   // Defaults are qualified, whatever the path is.
   const defaults = body.defaults === undefined ? [] : parsed(`SELECT ${body.defaults}`);
-  if (body.form === "text") return [...parsed(body.sql), ...defaults];
+  if (body.form === "text")
+    return [...parsedBody(grammar, body.sql, snapshot.encoding), ...defaults];
   const [create] = parsed(`CREATE FUNCTION followed() RETURNS void ${body.sql}`);
   const inner = create?.body.sql_body;
   if (!isTree(inner)) throw new Unsupported("a function's body could not be parsed");
+  return [...blockBody(inner), ...defaults];
+}
+
+/** `inner`: the tree of RETURN … or BEGIN ATOMIC …. */
+export function blockBody(inner: Tree): BodyStatement[] {
   const { type, body: only } = unwrap(inner);
   if (type === "ReturnStmt") {
     const targetList = [{ ResTarget: { val: only.returnval } }];
-    return [{ type: "SelectStmt", body: { targetList } }, ...defaults];
+    return [{ type: "SelectStmt", body: { targetList } }];
   }
   if (type !== "List") throw new Unsupported("a function's body has an unexpected shape");
   // BEGIN ATOMIC is a list with one list of statements.
-  const statements = list(only, "items").flatMap((node) => {
+  return list(only, "items").flatMap((node) => {
     const block = isTree(node) ? child(node, "List") : undefined;
     return block === undefined ? [unwrap(node)] : list(block, "items").map(unwrap);
   });
-  return [...statements, ...defaults];
 }
 
-function parsedBy(grammar: Grammar, sql: string): { type: string; body: Tree }[] {
-  const found = parseSql(sql, MAX_BODY_BYTES, grammar);
+/** `encoding`: of the database that reads the text as it is. */
+export function parsedBody(grammar: Grammar, sql: string, encoding = "UTF8"): BodyStatement[] {
+  const found = parseSql(sql, MAX_BODY_BYTES, grammar, encoding);
   if ("unclassified" in found) throw new Unsupported("a function's body could not be parsed");
   return [...found.statements];
 }

@@ -149,7 +149,7 @@ function generatedFrom(
       relation.columns.flatMap(({ attribute, generated }) =>
         generated === undefined
           ? []
-          : [[attribute, classesOf(context, relation, generated)] as const],
+          : [[attribute, expressionClasses(context, relation, generated)] as const],
       ),
     );
     known.set(relation.oid, found);
@@ -157,7 +157,12 @@ function generatedFrom(
   return found;
 }
 
-function classesOf(context: Context, relation: RelationInfo, expression: string): ClassedColumn[] {
+/** Of an expression over the columns of one relation, as the catalogue has it; all there are when it is beyond us. */
+export function expressionClasses(
+  context: Context,
+  relation: RelationInfo,
+  expression: string,
+): ClassedColumn[] {
   const view = { searchPath: effectivePath([]), depth: context.depth, within: "view" } as const;
   const own = createContext(context.catalogue, context.query, view);
   const classes = context.catalogue.classes.get(relation.oid);

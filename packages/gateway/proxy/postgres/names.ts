@@ -12,15 +12,15 @@ import { GatewayError } from "../../base/errors.ts";
 const MAX_NAME_BYTES = 63;
 
 /**
- * The server keeps the first 63 bytes of a name: two longer ones may be the same to it, so that one
- * would be judged and the other run. Clients' own names are short; a longer one ends the session.
+ * The server keeps the first 63 bytes of a name, in its own encoding, in which two characters may be one: two
+ * names may be the same to it, so that one would be judged and the other run. Clients' own names are short and
+ * ASCII; another one ends the session.
  */
 export function requireWholeName(name: string): void {
-  // Three bytes are the most a UTF-16 unit takes in UTF-8.
-  if (name.length * 3 <= MAX_NAME_BYTES || Buffer.byteLength(name) <= MAX_NAME_BYTES) return;
+  if (name.length <= MAX_NAME_BYTES && Buffer.byteLength(name) === name.length) return;
   throw new GatewayError(
     "protocol",
-    "a name of a statement or portal is longer than 63 bytes; the session was closed",
+    "a name of a statement or portal is longer than 63 bytes, or not ASCII; the session was closed",
   );
 }
 

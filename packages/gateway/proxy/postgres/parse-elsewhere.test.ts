@@ -83,7 +83,7 @@ test("a text that takes too long is refused, and those behind it are parsed", as
   const long = insertOf(1, 20_000);
   const short = insertOf(1, 500);
   const asked = [
-    parseElsewhere(long, MAX_BYTES, 18, 1),
+    parseElsewhere(long, MAX_BYTES, 18, { limitMs: 1 }),
     ...Array.from({ length: 100 }, () => parseElsewhere(short, MAX_BYTES, 18)),
   ];
   const [refused, ...others] = await Promise.all(asked);

@@ -41,10 +41,10 @@ export function parseElsewhere(
   text: string,
   maxTextBytes: number,
   grammar: Grammar,
-  limitMs = LIMIT_MS,
+  { encoding = "UTF8", limitMs = LIMIT_MS }: { encoding?: string; limitMs?: number } = {},
 ): Promise<Found> {
   lastId += 1;
-  const request: ParseRequest = { id: lastId, text, maxTextBytes, grammar };
+  const request: ParseRequest = { id: lastId, text, maxTextBytes, grammar, encoding };
   return new Promise((resolve) => submit({ request, limitMs, resolve }));
 }
 

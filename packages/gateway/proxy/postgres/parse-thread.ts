@@ -10,6 +10,7 @@ export interface ParseRequest {
   readonly text: string;
   readonly maxTextBytes: number;
   readonly grammar: Grammar;
+  readonly encoding: string;
 }
 
 export interface ParseAnswer {
@@ -27,9 +28,9 @@ if (parentPort !== null) {
   });
 }
 
-function jsonOf({ grammar, maxTextBytes, text }: ParseRequest): string | undefined {
+function jsonOf({ grammar, maxTextBytes, text, encoding }: ParseRequest): string | undefined {
   try {
-    return JSON.stringify(parseSql(text, maxTextBytes, grammar));
+    return JSON.stringify(parseSql(text, maxTextBytes, grammar, encoding));
   } catch (thrown) {
     if (thrown instanceof RangeError) return undefined;
     throw thrown;

@@ -5,6 +5,7 @@
 // with their default value (0, false, "", empty list) are absent. Where the grammar fixes the type of
 // a field (`relation`, `typeName`, `larg`) the wrapping key is absent too.
 
+import { hasDoubtfulNames } from "./encoded-names.ts";
 import { isReadAgainAndAgain } from "./grammar-cost.ts";
 import { type Grammar, loadedGrammar, loadGrammar } from "./grammars.ts";
 import type { Unclassified } from "./plan.ts";
@@ -27,11 +28,15 @@ export async function loadParser(grammar: Grammar): Promise<void> {
   await loadGrammar(grammar);
 }
 
-/** Refused with the words and the SQLSTATE PostgreSQL itself would use for a syntax error. */
+/**
+ * Refused with the words and the SQLSTATE PostgreSQL itself would use for a syntax error. `encoding`: the
+ * database's, where the text is read by the server as it is.
+ */
 export function parseSql(
   text: string,
   maxTextBytes: number,
   grammar: Grammar,
+  encoding = "UTF8",
 ): Parsed | Unclassified {
   if (Buffer.byteLength(text) > maxTextBytes)
     return refuse(`statement text is longer than the limit of ${maxTextBytes} bytes`, "54000");
@@ -43,6 +48,8 @@ export function parseSql(
   try {
     const tree = parser.parse(text);
     if (!isTree(tree)) return refuse("the statement could not be parsed", "42601");
+    if (hasDoubtfulNames(encoding, text, (other) => parser.parse(other)))
+      return refuse(`a name may mean another in a database with the encoding ${encoding}`, "0A000");
     return { statements: list(tree, "stmts").map(rawStatement) };
   } catch (thrown) {
     if (thrown instanceof Unsupported) return refuse(thrown.message, thrown.sqlState);

@@ -132,6 +132,15 @@ export interface SessionNames {
   cursor(name: string): StatementPlan | undefined;
 }
 
+export interface ReplicationFacts {
+  /** How a statement names this relation; undefined: it is not known. */
+  nameOf(oid: number): string | undefined;
+  /** Classes that say which rows of a relation are sent: of its publications' filters. */
+  filterClasses(oid: number): Promise<readonly string[]>;
+  /** "": of the whole server; undefined: there is no such slot. */
+  slotDatabase(name: string): Promise<string | undefined>;
+}
+
 /** One per (target, database): parser, catalogue snapshot and cache of plans. */
 export interface Classifier {
   /** Synchronous; a map look-up for a text seen before in this epoch. */
@@ -158,6 +167,8 @@ export interface Classifier {
   readonly verify?: () => Promise<void>;
   /** Classes of these columns of a relation; undefined: it, or one of them, is not known. Absent: there are none. */
   readonly classesOf?: (oid: number, columns: readonly string[]) => readonly string[] | undefined;
+  /** What a replication asks beside statements. Absent: nothing is known of it. */
+  readonly replication?: ReplicationFacts;
   /** False: a view or function was replaced since. Absent: nobody looks. */
   readonly confirm?: (definitions: Definitions) => Promise<boolean>;
   /** Reads the catalogue again; at most one read runs at a time, callers share it. */

@@ -11,6 +11,8 @@ export type ReplicationCommand =
   | {
       readonly ok: true;
       readonly operation: Operation;
+      /** A slot that is dropped or altered: whose it is says what that takes, `ofOthers` where not this database's. */
+      readonly slot?: { readonly name: string; readonly ofOthers: Operation };
       /** Where `operation` is not permitted: what it does while nothing of a class is in the stream. */
       readonly watched?: Operation;
     }
@@ -28,10 +30,10 @@ export interface Replicated {
 }
 
 /**
- * What a command lets its client have. A connection to a database takes commands that are of the whole server
+ * What a command lets its client have; `slot`: what becomes of one, which may be of another database. A connection to a database takes commands that are of the whole server
  * too, BASE_BACKUP among them: what is asked for decides, not what was connected to.
  */
-type Reach = "nothing" | "changes" | "server";
+type Reach = "nothing" | "slot" | "changes" | "server";
 
 /** Before the target is connected to. */
 export function startUpOperation(replicated: Replicated): Operation {
@@ -57,6 +59,10 @@ export function readReplicationCommand(text: string, replicated: Replicated): Re
   const read = rule(rest);
   if (typeof read !== "string") return refused(read.why);
   const operation = replicationOperation(replicated, read, name);
+  if (read === "slot" && !replicated.physical) {
+    const ofOthers = replicationOperation(replicated, "server", name);
+    return { ok: true, operation, slot: { name: nameOf(rest[0]), ofOthers } };
+  }
   if (read !== "changes" || !replicated.classified || replicated.detects)
     return { ok: true, operation };
   return { ok: true, operation, watched: replicationOperation(replicated, "nothing", name) };
@@ -68,7 +74,7 @@ function replicationOperation(replicated: Replicated, reach: Reach, command: str
   const resource =
     physical || reach === "server" ? serverResource(place.target) : databaseResource(place);
   const actions = ["sql:replicate"];
-  if ((classified || detects) && (physical || reach !== "nothing"))
+  if ((classified || detects) && (physical || reach === "changes" || reach === "server"))
     actions.push("sql:replicate_past_masks");
   const effects = actions.map((action): Effect => ({ action, resource }));
   const summary = `replicate (${command}) on ${resource.label}`;
@@ -116,15 +122,18 @@ const TOKEN =
 type Rule = (rest: readonly Token[]) => Reach | { readonly why: string };
 
 const nothing: Rule = () => "nothing";
+const slotOfSomebody: Rule = () => "slot";
+const server: Rule = () => "server";
 
 const COMMANDS: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["IDENTIFY_SYSTEM", nothing],
-  ["TIMELINE_HISTORY", nothing],
-  ["READ_REPLICATION_SLOT", nothing],
-  ["DROP_REPLICATION_SLOT", nothing],
-  ["ALTER_REPLICATION_SLOT", nothing],
+  ["TIMELINE_HISTORY", server],
+  // Of a physical one; others are not told of.
+  ["READ_REPLICATION_SLOT", server],
+  ["DROP_REPLICATION_SLOT", slotOfSomebody],
+  ["ALTER_REPLICATION_SLOT", slotOfSomebody],
   ["START_REPLICATION", stream],
-  ["UPLOAD_MANIFEST", () => "server"],
+  ["UPLOAD_MANIFEST", server],
   ["CREATE_REPLICATION_SLOT", slot],
   ["BASE_BACKUP", toClient],
   ["SHOW", shown],
@@ -135,15 +144,20 @@ function stream([first, , third]: readonly Token[]): Reach {
   return isWord(first, "slot") && isWord(third, "logical") ? "changes" : "server";
 }
 
-/** A plugin is a library of the server's that runs in it. */
-function slot(rest: readonly Token[]): Reach | { readonly why: string } {
-  const at = rest.findIndex((token) => isWord(token, "logical"));
-  if (at < 0) return "server";
-  const plugin = rest[at + 1];
-  const name = plugin?.kind === "word" ? plugin.text.toLowerCase() : (plugin?.text ?? "");
+/** `name [TEMPORARY] LOGICAL plugin`. A plugin is a library of the server's that runs in it. */
+function slot([, ...rest]: readonly Token[]): Reach | { readonly why: string } {
+  const [kind, plugin] = isWord(rest[0], "temporary") ? rest.slice(1) : rest;
+  if (!isWord(kind, "logical")) return "server";
+  const name = nameOf(plugin);
   return PLUGINS.has(name)
     ? "nothing"
     : { why: `the output plugin ${JSON.stringify(name)} is not known` };
+}
+
+/** As the server has it. */
+function nameOf(token: Token | undefined): string {
+  if (token?.kind === "word") return token.text.toLowerCase();
+  return token?.kind === "quoted" ? token.text.replaceAll('""', '"') : "";
 }
 
 function isWord(token: Token | undefined, word: string): boolean {
@@ -166,7 +180,9 @@ function toClient(rest: readonly Token[]): Reach | { readonly why: string } {
 
 function shown(rest: readonly Token[]): Reach | { readonly why: string } {
   const name = rest.map(({ text }) => text).join("");
-  return mayShow(name) ? "nothing" : { why: `SHOW ${name} is not permitted` };
+  return mayShow(name) && name.toLowerCase() !== "all"
+    ? "nothing"
+    : { why: `SHOW ${name} is not permitted` };
 }
 
 function refused(why: string): ReplicationCommand {

@@ -17,6 +17,7 @@ import { createTestAccess, policy } from "../../access/access.fixture.ts";
 import type { Access } from "../../access/operation.ts";
 import { systemClock } from "../../base/clock.ts";
 import { readDefinitionMarks, readMark, readSnapshot } from "./catalogue.ts";
+import { readRowFilters, readSlotDatabase } from "./catalogue-replication.ts";
 import { createClassifier } from "./classify.ts";
 import { converse, type RelayHarness, startRelay } from "./relay-harness.ts";
 import { createResultMasks } from "./row-check.ts";
@@ -65,6 +66,10 @@ before(async () => {
       mark: () => readMark(read),
       definitions: (of) => readDefinitionMarks(read, of),
       clock: systemClock,
+    },
+    replication: {
+      rowFilters: (oid, version) => readRowFilters(read, oid, version),
+      slotDatabase: (name) => readSlotDatabase(read, name),
     },
   });
   const masks = createResultMasks(classifier, () => new Map());

@@ -35,6 +35,7 @@ import {
 } from "./faults.ts";
 import { type Message, type MessageReader, readMessages } from "./message-reader.ts";
 import type { Classifier, StatementPlan } from "./plan.ts";
+import { asDenial } from "./refusals.ts";
 import type { NoticeText } from "./relay-state.ts";
 import { type Replicated, readReplicationCommand } from "./replication-command.ts";
 import { isStatement, judgeReplication, judgeStatement, refusal } from "./replication-judge.ts";
@@ -273,18 +274,30 @@ export class ReplicationRelay {
     const command = { requestId, digest: commandDigest(text) };
     book.recorder.command(requestId, text, undefined);
     if (!read.ok) return this.#refuse(command, undefined, unreadable(read.why));
-    let judged = judgeReplication(book, read.operation);
     let { operation } = read;
+    if (read.slot !== undefined) {
+      const database = await this.#context.classifier.replication?.slotDatabase(read.slot.name);
+      if (this.#ended !== undefined) return;
+      if (database === undefined) return this.#refuse(command, operation, noSlot(read.slot.name));
+      if (database !== replicated.place.database) operation = read.slot.ofOthers;
+    }
+    let judged = judgeReplication(book, operation);
     let watch: StreamWatch | undefined;
     if ("denial" in judged && read.watched !== undefined) {
       operation = read.watched;
       judged = judgeReplication(book, operation);
-      watch = watchStream(this.#context.classifier);
+      watch = watchStream(this.#context.classifier, (text) => this.#whyNot(text));
     }
     if ("denial" in judged) return this.#refuse(command, operation, judged.denial);
     this.#begin(requestId, { permit: judged.permit, ...(watch === undefined ? {} : { watch }) });
     book.beginCommand({ ...command, operation }, judged.permit, undefined);
     await this.#send(bytes, "strict");
+  }
+
+  /** The stream has rows of a table: may they be read? */
+  async #whyNot(text: string): Promise<string | undefined> {
+    const judged = await judgeStatement(text, this.#context.book.nextRequestId(), this.#context);
+    return "denial" in judged ? judged.error.message : undefined;
   }
 
   async #statement(requestId: string, text: string, bytes: Buffer): Promise<void> {
@@ -305,10 +318,15 @@ export class ReplicationRelay {
   async #refuse(
     command: { readonly requestId: string; readonly digest: string },
     operation: Operation | undefined,
-    denial: Denial,
+    denial: Denial | StatementError,
   ): Promise<void> {
-    this.#context.book.refuseCommand({ ...command, operation }, denial);
-    await this.#poison(command.requestId, denialError(denial, command.requestId));
+    const isError = "sqlState" in denial;
+    this.#context.book.refuseCommand(
+      { ...command, operation },
+      isError ? asDenial(denial) : denial,
+    );
+    const error = isError ? denial : denialError(denial, command.requestId);
+    await this.#poison(command.requestId, error);
   }
 
   /** In its stead goes what the server is sure to refuse: it keeps the transaction's state, not we. */
@@ -381,6 +399,12 @@ export class ReplicationRelay {
 const CLIENT_CLOSED = new GatewayError("protocol", "client closed the connection");
 
 const NOTHING: ReadonlySet<string> = new Set();
+
+/** As the server says it: what looks for it goes on. */
+function noSlot(name: string): StatementError {
+  const message = `replication slot "${name}" does not exist`;
+  return { sqlState: "42704", message, detail: undefined, hint: undefined, position: undefined };
+}
 
 function unreadable(why: string): Denial {
   return { ...refusal("a command of a replication connection", why), kind: "unknown" };

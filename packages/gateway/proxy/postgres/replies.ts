@@ -43,13 +43,22 @@ export class Replies {
   /** A promise: the same message is to be handled again when it is settled. */
   handle(cursor: FrameCursor): Promise<void> | undefined {
     const { type } = cursor;
-    const unconfirmed = type === 0x44 || type === 0x64 ? this.#confirm() : undefined;
+    const tells = type === 0x44 || type === 0x64 || this.#quotes(cursor);
+    const unconfirmed = tells ? this.#confirm() : undefined;
     if (unconfirmed !== undefined) return unconfirmed;
     this.#handle(cursor);
     return undefined;
   }
 
-  /** Rows came: what they went through must still be what it was when the statement was judged (I6). */
+  /** An error or notice whose text would go on: what was judged not to reach a class may have been replaced. */
+  #quotes({ type, buffer, start, end }: FrameCursor): boolean {
+    if (type !== 0x45 && type !== 0x4e) return false;
+    const running = this.#state.tracker.head?.tag;
+    if (running?.statements[running.at]?.definitions === undefined) return false;
+    return !this.#mayTellClassified(running) && !isFatal(buffer, start, end);
+  }
+
+  /** Something came of it: what it went through must still be what it was when the statement was judged (I6). */
   #confirm(): Promise<void> | undefined {
     const { context, tracker } = this.#state;
     const running = tracker.head?.tag;
@@ -62,7 +71,7 @@ export class Replies {
       if (!isSame)
         throw new GatewayError(
           "internal",
-          "a view or function was replaced while the statement ran; the session was closed before a row was sent",
+          "a view or function was replaced while the statement ran; the session was closed before anything of it was sent",
         );
       running.confirmed = running.at;
     });
@@ -274,7 +283,9 @@ export class Replies {
         { cause: new Error(check.disagree) },
       );
     exchange.rowCheck = check;
-    if (exchange.portal !== undefined) exchange.portal.rowCheck = check;
+    if (exchange.portal === undefined) return;
+    exchange.portal.rowCheck = check;
+    exchange.portal.unmask = unmask;
   }
 
   /** A Describe that comes before its Execute: what the decision of that operation is now. */

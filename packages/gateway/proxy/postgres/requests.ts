@@ -320,6 +320,7 @@ export class Requests implements ClientMessages {
       bind: message,
       parametersDigest: parametersDigest(message.parameters),
       rowCheck: undefined,
+      unmask: undefined,
       fetched: { rows: 0, bytes: 0 },
       describing: false,
     };
@@ -363,8 +364,8 @@ export class Requests implements ClientMessages {
       refusedGuess(this.#state.context, plan, verdict.permit);
     if (stored !== undefined) return this.#poisonExecute(requestId, plan, stored);
 
-    // A plan of another catalogue is checked anew.
-    if (plan !== portal.plan) {
+    // Rows of a plan of another catalogue, or of a decision that shows less or more, are described anew.
+    if (plan !== portal.plan || unmasksOtherwise(portal, verdict.permit.obligations.unmask)) {
       portal.rowCheck = undefined;
       portal.describing = false;
     }
@@ -555,6 +556,11 @@ function sentFor(
   if (first?.renamed === undefined || second !== undefined) return [buffer, start, end];
   const renamed = encode(first.renamed.text);
   return [renamed, 0, renamed.length];
+}
+
+function unmasksOtherwise({ unmask }: Portal, now: ReadonlySet<string>): boolean {
+  if (unmask === undefined || unmask === now) return false;
+  return unmask.size !== now.size || !unmask.isSubsetOf(now);
 }
 
 function copiesIn({ kind }: StatementPlan): boolean {

@@ -145,6 +145,86 @@ for (const [name, text, replaced, back] of [
     await classifier.refresh();
   });
 
+const DIVIDES =
+  "create or replace function divides(int) returns int language sql as 'select 1 / $1'";
+
+for (const [name, text] of [
+  ["error", "select divides(0)"],
+  // The server says that it cuts the name.
+  ["notice", `select divides(1) as ${"a".repeat(70)}`],
+] as const)
+  test(`no ${name} of a function that was replaced meanwhile`, async () => {
+    await postgres.query("shop", DIVIDES);
+    await classifier.refresh();
+    const client = await through();
+    const told: (string | undefined)[] = [];
+    client.on("notice", ({ message }) => told.push(message));
+    beforeLook = () => postgres.query("shop", DIVIDES.replace("select", "select 2 *"));
+    const failed = await client.query(text).catch((error: Error) => error.message);
+    told.push(String(failed));
+    beforeLook = async () => undefined;
+    assert.equal(told.length, 1);
+    assert.match(told[0] ?? "", /was replaced while the statement ran/);
+    await client.end().catch(() => undefined);
+  });
+
+for (const [name, text, change, back] of [
+  [
+    "a function with a new overload",
+    "select name_of(1::smallint)",
+    "create function name_of(smallint) returns text language sql as 'select email from customers where id = $1'",
+    "drop function name_of(smallint)",
+  ],
+  [
+    "a view with other names of columns",
+    "select lower(label) from mails",
+    "alter view mails rename label to was; alter view mails rename mail to label",
+    "alter view mails rename label to mail; alter view mails rename was to label",
+  ],
+  [
+    "a view of another name",
+    "select lower(label) from named",
+    "alter view named rename to was_named; alter view mails rename label to was; alter view mails rename mail to label; alter view mails rename to named",
+    "drop view named, was_named",
+  ],
+] as const)
+  test(`no row of ${name}`, async () => {
+    await postgres.query(
+      "shop",
+      `drop view if exists mails, named;
+       create view mails as select name as label, email as mail from customers;
+       create view named as select name as label from customers`,
+    );
+    await classifier.refresh();
+    const plan = classifier.classify(text, { prepared: () => undefined, cursor: () => undefined });
+    assert.ok(!("unclassified" in plan));
+    const { definitions } = plan.statements[0] as { definitions: Definitions };
+    assert.equal(await classifier.confirm?.(definitions), true);
+    await postgres.query("shop", change);
+    assert.equal(await classifier.confirm?.(definitions), false);
+    await postgres.query("shop", back);
+    await classifier.refresh();
+  });
+
+test("what arguments of EXECUTE go through is looked at too", () => {
+  const names = {
+    prepared: () => planOf("select label from names").statements[0],
+    cursor: () => undefined,
+  };
+  const plan = classifier.classify("execute p(name_of(1))", names);
+  assert.ok(!("unclassified" in plan));
+  const { views = [], functions = [] } = plan.statements[0]?.definitions ?? {};
+  assert.deepEqual([views.length, functions.length], [1, 1]);
+  const explained = planOf("explain analyze select name_of(1)").statements[0];
+  assert.equal(explained?.definitions?.functions.length, 1);
+});
+
+function planOf(text: string) {
+  const plan = classifier.classify(text, { prepared: () => undefined, cursor: () => undefined });
+  if ("unclassified" in plan) throw new Error(`${text}: ${plan.message}`);
+  return plan;
+}
+
 test("a view that is dropped and made again is another one", async () => {
   const plan = classifier.classify("select label from outer_names", {
     prepared: () => undefined,
