@@ -71,7 +71,12 @@ export const approvalRequestSchema = z.object({
 export type ApprovalRequestView = z.infer<typeof approvalRequestSchema>;
 
 export const requestListQuerySchema = z.strictObject({ state: requestStateSchema.optional() });
-export const requestListSchema = z.object({ requests: z.array(approvalRequestSchema) });
+export const requestListSchema = z.object({
+  /** Each with the beginning of its command. */
+  requests: z.array(approvalRequestSchema),
+  /** So many more there are: of a root that has a hundred here, or of all when five hundred are here. */
+  left: z.number().int().optional(),
+});
 export const voteBodySchema = z.strictObject({
   reason: reasonSchema.optional(),
   /** `custody-vote+jwt`, for who holds a key; required where the sign-in is bound to one. */

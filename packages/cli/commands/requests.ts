@@ -55,6 +55,7 @@ async function list(
   const answer = await invocation.withClient((client) =>
     client.call("requests", { query: state === undefined ? {} : { state } }),
   );
+  const more = answer.left === undefined ? "" : `and ${answer.left} more, behind these\n`;
   invocation.print(answer, () =>
     answer.requests.length === 0
       ? "no requests\n"
@@ -74,7 +75,7 @@ async function list(
             },
           ],
           answer.requests,
-        ),
+        ) + more,
   );
 }
 
@@ -141,7 +142,7 @@ function showRequest(invocation: Invocation, one: ApprovalRequestView): string {
   const parameters = one.parameters
     .map(
       (value, index) =>
-        `  ${palette.dim(`$${index + 1} =`)} ${value === null ? "null" : harmless(value)}\n`,
+        `  ${palette.dim(`$${index + 1} =`)} ${value === null ? "null" : indented(value)}\n`,
     )
     .join("");
   const preview = one.preview
@@ -151,6 +152,11 @@ function showRequest(invocation: Invocation, one: ApprovalRequestView): string {
     )
     .join("");
   return `${head}\n${command}\n${cut}${parameters}${preview}`;
+}
+
+/** What is in it looks like nothing that is said about it. */
+function indented(text: string): string {
+  return harmless(text).replaceAll("\n", "\n       ");
 }
 
 /** What goes in red, what comes in green. */

@@ -146,7 +146,9 @@ describe("requests and sessions", () => {
     assert.equal(at(listed, "requests.0.command"), "DELETE FROM orders");
     assert.equal(at(listed, "requests.0.mayVote"), true);
     assert.equal(at(listed, "requests.0.preview.0.title"), "What it takes away");
-    assert.equal(String(at(listed, "requests.0.preview.0.text")).length, 32 * 1024);
+    assert.equal(String(at(listed, "requests.0.preview.0.text")).length, 2048);
+    const whole = await get(path, dba);
+    assert.equal(String(at(whole, "preview.0.text")).length, 32 * 1024);
     assert.equal((await get("/v1/requests?status=waiting", dba)).status, 400);
     const approved = await post(`${path}/approve`, dba, { reason: "fine" });
     assert.equal(at(approved, "state"), "approved", approved.text);

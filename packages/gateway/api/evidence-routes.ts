@@ -2,9 +2,10 @@
 // which may span targets: for who may replay on all of them.
 
 import { type EvidenceScope, sessionOfRequest } from "@custody/evidence/core/bundle.ts";
-import type { WantedEvidence } from "../audit/evidence-export.ts";
+import type { EvidencePart, WantedEvidence } from "../audit/evidence-export.ts";
 import { GatewayError } from "../base/errors.ts";
-import type { Chain } from "../delegation/chain.ts";
+import type { Lanes } from "../base/lanes.ts";
+import { type Chain, rootOf } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
 import type { ApiDeps } from "./deps.ts";
 import { linesOf, sendLines } from "./ndjson.ts";
@@ -14,12 +15,21 @@ type AskedScope =
   | Exclude<EvidenceScope, { between: unknown }>
   | { readonly between: readonly [string, string] };
 
-export function addEvidenceRoutes(router: Router, deps: ApiDeps): void {
+export function addEvidenceRoutes(router: Router, deps: ApiDeps, lanes: Lanes): void {
   router.stream("evidence", async ({ chain, body, request, reply }) => {
     const wanted = wantedBy(deps, chain, scopeOf(body), request.ip);
-    const parts = deps.evidence.exportEvidence(wanted);
+    const parts = oneAtATime(lanes, chain, deps.evidence.exportEvidence(wanted));
     return sendLines(reply, linesOf(parts, deps.outside.onFault));
   });
+}
+
+async function* oneAtATime(
+  lanes: Lanes,
+  chain: Chain,
+  parts: AsyncIterable<EvidencePart>,
+): AsyncGenerator<EvidencePart> {
+  using _turn = await lanes.enter(rootOf(chain).subject);
+  yield* parts;
 }
 
 export function addErasureRoutes(router: Router, deps: ApiDeps): void {

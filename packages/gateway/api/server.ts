@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { GatewayError } from "../base/errors.ts";
 import { newId, systemRandom } from "../base/ids.ts";
+import { createLanes } from "../base/lanes.ts";
 import { KEY_ALGORITHMS } from "../delegation/key.ts";
 import { addAuditRoutes } from "./audit-routes.ts";
 import { addClientCertificateRoutes } from "./client-certificate-routes.ts";
@@ -37,6 +38,8 @@ const HEADERS_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 1000;
 /** Each costs a signature to check or a leaf to write, whoever sends it. */
 const TOKEN_SHARE = 1 / 4;
+/** Lists and exports that one person waits for. */
+const MOST_EACH = 8;
 const CHALLENGE = `Bearer realm="custody", DPoP realm="custody", algs="${KEY_ALGORITHMS.join(" ")}"`;
 const OAUTH_PATHS: ReadonlySet<string> = new Set(["/token", "/revoke", "/introspect"]);
 
@@ -52,17 +55,18 @@ export async function startApi(
   const streams = createOpenStreams(isAlive, onFault);
   server.addHook("onClose", async () => streams[Symbol.dispose]());
   const router = createRouter(server, deps, streams);
+  const lists = createLanes(MOST_EACH);
   addOAuthRoutes(router, deps);
   addProviderRoutes(router, deps);
   addSamlRoutes(router, deps);
   addDelegationRoutes(router, deps);
-  addRequestRoutes(router, deps);
-  addSessionRoutes(router, deps);
+  addRequestRoutes(router, deps, lists);
+  addSessionRoutes(router, deps, lists);
   addSshRoutes(router, deps);
   addClientCertificateRoutes(router, deps);
   addExplainRoutes(router, deps);
   addAuditRoutes(router, deps);
-  addEvidenceRoutes(router, deps);
+  addEvidenceRoutes(router, deps, createLanes(MOST_EACH));
   addErasureRoutes(router, deps);
   try {
     await server.listen(listen);

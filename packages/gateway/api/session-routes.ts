@@ -3,7 +3,8 @@
 
 import type { TerminalLine } from "@custody/contract/sessions.ts";
 import { GatewayError } from "../base/errors.ts";
-import { type Chain, leafOf } from "../delegation/chain.ts";
+import type { Lanes } from "../base/lanes.ts";
+import { type Chain, leafOf, rootOf } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
 import type { ParticipantView } from "../session/control.ts";
 import type { SessionRow } from "../session/store.ts";
@@ -20,19 +21,20 @@ const MAX_LISTED = 500;
 /** The newest sessions, of which a filter takes some. */
 const MAX_FILTERED = 10_000;
 
-export function addSessionRoutes(router: Router, deps: ApiDeps): void {
+export function addSessionRoutes(router: Router, deps: ApiDeps, lanes: Lanes): void {
   const { registry, store } = deps.sessions;
   const view = (row: SessionRow) => sessionView(row, registry.get(row.id));
 
   router.holder("sessions", async ({ chain, query, request }) => {
     const under = deps.authority.mayAdminister(chain) ? undefined : leafOf(chain).delegationId;
     const isFiltered = Object.entries(query).some(([name, value]) => name !== "state" && value);
-    const limit = isFiltered ? MAX_FILTERED : MAX_LISTED;
-    const listed = store.list({ under, state: query.state, limit });
+    const of = { under, state: query.state };
+    if (!isFiltered) return { sessions: store.list({ ...of, limit: MAX_LISTED }).map(view) };
+    using _turn = await lanes.enter(rootOf(chain).subject);
     const { rows, searched } = await searchSessions(
       deps,
       { chain, clientAddress: request.ip },
-      listed,
+      store.ids({ ...of, limit: MAX_FILTERED }),
       query,
     );
     const sessions = rows.slice(0, MAX_LISTED).map(view);

@@ -2,6 +2,7 @@
 // them or masked, and by what was said in them. The last opens recordings, so it is for who may replay
 // them, each is on record as read, and how many are opened at a time is bounded.
 
+import { setImmediate as turn } from "node:timers/promises";
 import type { Leaf } from "@custody/evidence/core/leaf.ts";
 import type { Chain } from "../delegation/chain.ts";
 import { leafChain } from "../delegation/leaf-chain.ts";
@@ -24,6 +25,8 @@ export interface FoundSessions {
 }
 
 const MAX_SEARCHED = 100;
+/** Read of the store before others have their turn. */
+const ROWS_A_TURN = 100;
 const DECIDED = {
   permit: "command.intent",
   deny: "command.denied",
@@ -34,10 +37,15 @@ const DECIDED = {
 export async function searchSessions(
   deps: ApiDeps,
   { chain, clientAddress }: { readonly chain: Chain; readonly clientAddress: string },
-  candidates: readonly SessionRow[],
+  candidates: readonly string[],
   query: SessionQuery,
 ): Promise<FoundSessions> {
-  let rows = candidates.filter((row) => isAbout(row, query));
+  let rows: SessionRow[] = [];
+  for (const [at, id] of candidates.entries()) {
+    const row = deps.sessions.store.find(id);
+    if (row !== undefined && isAbout(row, query)) rows.push(row);
+    if (at % ROWS_A_TURN === ROWS_A_TURN - 1) await turn();
+  }
   if (query.class !== undefined || query.decision !== undefined) {
     const found = await decidedIn(deps, rows, query);
     rows = rows.filter(({ id }) => found.has(id));
@@ -107,9 +115,15 @@ async function saidIn(
   { text, mayUnmask }: TextQuery,
 ): Promise<FoundSessions> {
   const { journal } = deps.evidence;
-  const readable = rows
-    .filter((row) => deps.authority.mayReplay(chain, row.target))
-    .slice(0, MAX_SEARCHED);
+  // Policies say it of a target.
+  const may = new Map<string, boolean>();
+  const readable: SessionRow[] = [];
+  for (const row of rows) {
+    const mayReplay = may.get(row.target) ?? deps.authority.mayReplay(chain, row.target);
+    may.set(row.target, mayReplay);
+    if (mayReplay) readable.push(row);
+    if (readable.length >= MAX_SEARCHED) break;
+  }
   for (const row of readable) {
     const about = { session: row.id, target: row.target, chain: leafChain(chain) };
     journal.append({ event: "recording.read", ...about, detail: { search: true } });

@@ -456,3 +456,52 @@ describe("nobody approves who", () => {
     );
   });
 });
+
+describe("many requests", () => {
+  /** Beside the one that was asked for: as many of the same delegation as a flood of them brings. */
+  async function flooded(s: Awaited<ReturnType<typeof scene>>, count: number) {
+    const { holdId } = await s.ask();
+    const one = s.side.store.approvals.find(holdId);
+    assert.ok(one);
+    s.side.store.approvals.atomically(() => {
+      for (let at = 1; at < count; at++)
+        s.side.store.approvals.insert({ ...one, id: `h-flood${at}`, binding: `flood-${at}` });
+    });
+    const left = () => s.side.store.approvals.list("waiting", 10_000).length;
+    assert.equal(left(), count);
+    return { left, expiresAtMs: one.expiresAtMs };
+  }
+
+  for (const how of ["expire", "are revoked"] as const)
+    test(`that ${how} end some a turn, all of them, and each is on record`, async () => {
+      await using s = await scene();
+      const { left, expiresAtMs } = await flooded(s, 330);
+      if (how === "expire") {
+        s.side.clock.advance(expiresAtMs - s.side.clock.nowMs() + 1);
+        s.side.approvals.sweep();
+      } else s.side.lifecycle.revoke(s.engineer.chain, leafOf(s.job.chain).delegationId, "enough");
+      const after = [left()];
+      while (after.at(-1) !== 0) {
+        await new Promise((resolve) => setImmediate(resolve));
+        after.push(left());
+      }
+      const steps = after.slice(1).map((now, at) => (after[at] ?? 0) - now);
+      assert.equal(after[0], 280);
+      assert.ok(Math.max(...steps) <= 50, `${Math.max(...steps)} in one turn`);
+      const ended = (await s.side.leaves()).filter(({ event }) => event === "hold.ended");
+      assert.equal(ended.length, 330);
+      assert.deepEqual(s.side.faults, []);
+    });
+
+  test("are listed from a place on, each once", async () => {
+    await using s = await scene();
+    await flooded(s, 45);
+    const seen: string[] = [];
+    let page = s.side.approvals.list("waiting", 20);
+    while (page.length > 0) {
+      seen.push(...page.map(({ id }) => id));
+      page = s.side.approvals.list("waiting", 20, page.at(-1));
+    }
+    assert.deepEqual([seen.length, new Set(seen).size], [45, 45]);
+  });
+});

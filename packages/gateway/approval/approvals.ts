@@ -19,7 +19,13 @@ import { leafChain } from "../delegation/leaf-chain.ts";
 import type { People } from "../identity/people.ts";
 import type { Hold, HoldRequest, HoldState } from "../session/control.ts";
 import { type Eligibility, eligibility, type MayApprove } from "./eligibility.ts";
-import type { ApprovalRequest, ApprovalStore, RequestState, Vote } from "./request.ts";
+import type {
+  ApprovalRequest,
+  ApprovalStore,
+  RequestPlace,
+  RequestState,
+  Vote,
+} from "./request.ts";
 
 export interface ApprovalDeps {
   readonly store: ApprovalStore;
@@ -67,10 +73,15 @@ export interface Approvals extends Disposable {
   vote(approver: Chain, holdId: string, vote: "approve" | "deny", said: VoteGiven): ApprovalRequest;
   eligibility(approver: Chain, request: ApprovalRequest): Eligibility;
   find(holdId: string): ApprovalRequest | undefined;
-  list(state: RequestState | undefined, limit: number): readonly ApprovalRequest[];
-  /** Ends what a revoked delegation, or one below it, waits for. */
+  /** Newest first, from behind `after` on. */
+  list(
+    state: RequestState | undefined,
+    limit: number,
+    after?: RequestPlace,
+  ): readonly ApprovalRequest[];
+  /** Ends what a revoked delegation, or one below it, waits for: many of them over several turns. */
   revoked(delegationId: string): void;
-  /** Ends what is past its time. Runs by itself every second. */
+  /** Ends what is past its time, many over several turns. Runs by itself every second. */
   sweep(): void;
 }
 
@@ -78,6 +89,8 @@ const ID_LENGTH = 10;
 /** How far an approver's clock may be from ours. */
 const STATEMENT_SKEW_MS = 5 * 60_000;
 const SWEEP_MS = 1000;
+/** Ended in one turn and one transaction. */
+const ENDED_A_TURN = 50;
 const MAX_COMMAND_LENGTH = 64 * 1024;
 const MAX_PARAMETERS = 256;
 const MAX_PREVIEW_PARTS = 4;
@@ -99,17 +112,21 @@ export function createApprovals(deps: ApprovalDeps): Approvals {
   const state: State = { ...deps, waiters: new Map() };
   const { store, waiters } = state;
   const { clock, onFault } = deps.outside;
-  const sweep = (): void => {
-    for (const request of store.overdue(clock.nowMs())) end(state, request, "expired");
-  };
-  const timer = setInterval(() => {
+  const guarded = (work: () => void): void => {
     try {
-      sweep();
+      work();
     } catch (thrown) {
-      // A locked store: the next sweep finds the same requests, and no vote counts past its time.
+      // A locked store: a sweep finds the same requests later, and no vote counts past its time.
       onFault(thrown);
     }
-  }, SWEEP_MS);
+  };
+  const endSome = (some: () => readonly ApprovalRequest[], to: "expired" | "revoked"): void => {
+    const ended = some();
+    endAll(state, ended, to);
+    if (ended.length === ENDED_A_TURN) setImmediate(() => guarded(() => endSome(some, to)));
+  };
+  const sweep = (): void => endSome(() => store.overdue(clock.nowMs(), ENDED_A_TURN), "expired");
+  const timer = setInterval(() => guarded(sweep), SWEEP_MS);
   timer.unref();
   const leave = (holdId: string, sessionId: string): void => {
     const set = waiters.get(holdId);
@@ -127,10 +144,9 @@ export function createApprovals(deps: ApprovalDeps): Approvals {
     eligibility: (approver, request) =>
       eligibility(approver, request, deps.people(), deps.mayApprove),
     find: (holdId) => store.find(holdId),
-    list: (wanted, limit) => store.list(wanted, limit),
-    revoked(delegationId) {
-      for (const request of store.liveUnder(delegationId)) end(state, request, "revoked");
-    },
+    list: (wanted, limit, after) => store.list(wanted, limit, after),
+    revoked: (delegationId) =>
+      endSome(() => store.liveUnder(delegationId, ENDED_A_TURN), "revoked"),
     sweep,
     [Symbol.dispose]: () => clearInterval(timer),
   };
@@ -369,10 +385,24 @@ function spend(state: State, holdId: string, binding: string): boolean {
 }
 
 function end(state: State, request: ApprovalRequest, to: "expired" | "revoked"): void {
-  if (!state.store.move(request.id, request.state, to, state.outside.clock.nowMs())) return;
-  const ended: ApprovalRequest = { ...request, state: to };
-  state.journal.append(endedLeaf(ended));
-  notify(state, ended);
+  endAll(state, [request], to);
+}
+
+/** Each is written before anybody hears of it. */
+function endAll(
+  state: State,
+  requests: readonly ApprovalRequest[],
+  to: "expired" | "revoked",
+): void {
+  const { journal, outside, store } = state;
+  const ended = store.atomically(() =>
+    requests.filter(({ id, state: from }) => store.move(id, from, to, outside.clock.nowMs())),
+  );
+  for (const request of ended) {
+    const now: ApprovalRequest = { ...request, state: to };
+    journal.append(endedLeaf(now));
+    notify(state, now);
+  }
 }
 
 function notify(state: State, request: ApprovalRequest): void {

@@ -50,6 +50,9 @@ export interface ApprovalRequest {
   readonly votes: readonly Vote[];
 }
 
+/** In the order of a list. */
+export type RequestPlace = Pick<ApprovalRequest, "createdAtMs" | "id">;
+
 /** All synchronous; each may throw GatewayError "dependency_unavailable" and has then changed nothing. */
 export interface ApprovalStore {
   atomically<Result>(work: () => Result): Result;
@@ -58,12 +61,16 @@ export interface ApprovalStore {
   /** Waiting or approved, of this binding and leaf delegation. */
   findLive(binding: string, delegationId: string): ApprovalRequest | undefined;
   countLive(delegationId: string): number;
-  /** Newest first; at most `limit`. */
-  list(state: RequestState | undefined, limit: number): readonly ApprovalRequest[];
-  /** Waiting or approved past their time. */
-  overdue(nowMs: number): readonly ApprovalRequest[];
-  /** Waiting or approved, of a chain that holds this delegation. */
-  liveUnder(delegationId: string): readonly ApprovalRequest[];
+  /** Newest first, from behind `after` on; at most `limit`. */
+  list(
+    state: RequestState | undefined,
+    limit: number,
+    after?: RequestPlace,
+  ): readonly ApprovalRequest[];
+  /** Waiting or approved past their time; at most `limit`. */
+  overdue(nowMs: number, limit: number): readonly ApprovalRequest[];
+  /** Waiting or approved, of a chain that holds this delegation; at most `limit`. */
+  liveUnder(delegationId: string, limit: number): readonly ApprovalRequest[];
   /** false: this person has voted on it. */
   addVote(id: string, vote: Vote): boolean;
   /** Changes the state if it is `from` now; true when it did. */

@@ -33,6 +33,8 @@ export interface SessionStore {
   /** Marks what a gateway that died left open; returns how many. */
   closeLeftovers(atMs: number, reason: string): number;
   find(id: string): SessionRow | undefined;
+  /** Of those that list gives: for who reads many, a few a turn. */
+  ids(filter: SessionFilter): readonly string[];
   /** Newest first. */
   list(filter: SessionFilter): readonly SessionRow[];
 }

@@ -35,7 +35,12 @@ const LIVE_UNDER_SQL = `
     UNION
     SELECT child.id FROM delegations AS child JOIN below ON child.parent_id = below.id
   )
-  SELECT * FROM requests WHERE ${LIVE} AND delegation_id IN (SELECT id FROM below)`;
+  SELECT * FROM requests WHERE ${LIVE} AND delegation_id IN (SELECT id FROM below)
+  LIMIT $limit`;
+
+// In the order of an index, so that nothing is sorted: a row may be as long as its command.
+const BEHIND = "(created_at, id) < ($at, $id)";
+const NEWEST = "ORDER BY created_at DESC, id DESC LIMIT $limit";
 
 export function createApprovalStore(database: Database): ApprovalStore {
   const read = (row: Row): ApprovalRequest => requestOf(database, row);
@@ -63,19 +68,26 @@ export function createApprovalStore(database: Database): ApprovalStore {
       );
       return numberOf(row ?? {}, "n");
     },
-    list: (state, limit) =>
+    list(state, limit, after) {
+      // The first is behind this: no time is later.
+      const { createdAtMs: at, id } = after ?? { createdAtMs: Number.MAX_SAFE_INTEGER, id: "" };
+      const rows =
+        state === undefined
+          ? database.all(`SELECT * FROM requests WHERE ${BEHIND} ${NEWEST}`, { at, id, limit })
+          : database.all(`SELECT * FROM requests WHERE state = $state AND ${BEHIND} ${NEWEST}`, {
+              ...{ state, at, id, limit },
+            });
+      return rows.map(read);
+    },
+    overdue: (nowMs, limit) =>
       database
-        .all(
-          `SELECT * FROM requests WHERE ($state IS NULL OR state = $state)
-           ORDER BY created_at DESC, id LIMIT $limit`,
-          { state: state ?? null, limit },
-        )
+        .all(`SELECT * FROM requests WHERE ${LIVE} AND expires_at <= $nowMs LIMIT $limit`, {
+          nowMs,
+          limit,
+        })
         .map(read),
-    overdue: (nowMs) =>
-      database
-        .all(`SELECT * FROM requests WHERE ${LIVE} AND expires_at <= $nowMs`, { nowMs })
-        .map(read),
-    liveUnder: (delegationId) => database.all(LIVE_UNDER_SQL, { delegationId }).map(read),
+    liveUnder: (delegationId, limit) =>
+      database.all(LIVE_UNDER_SQL, { delegationId, limit }).map(read),
     addVote: (id, vote) =>
       database.run(
         `INSERT INTO votes (request_id, person, entity_id, delegation_id, vote, policies_json, reason,

@@ -134,6 +134,13 @@ const STEPS: readonly string[] = [
   ) STRICT;
   CREATE INDEX shown_tokens_by_delegation ON shown_tokens (delegation_id);
   `,
+  `
+  DROP INDEX requests_by_time;
+  CREATE INDEX requests_by_time ON requests (created_at, id);
+  CREATE INDEX requests_by_state ON requests (state, created_at, id);
+  CREATE INDEX sessions_by_delegation ON sessions (delegation_id, opened_at);
+  CREATE INDEX sessions_live ON sessions (opened_at) WHERE closed_at IS NULL;
+  `,
 ];
 
 export function migrate(database: Database): void {

@@ -1,7 +1,7 @@
 // The history of sessions in SQLite (session/store.ts says what is asked of it).
 
 import type { Chain } from "../delegation/chain.ts";
-import type { SessionRow, SessionStore } from "../session/store.ts";
+import type { SessionFilter, SessionRow, SessionStore } from "../session/store.ts";
 import {
   type Database,
   numberOf,
@@ -17,18 +17,31 @@ const INSERT_SQL = `
   VALUES ($id, $delegation, $protocol, $target, $account, $database, $client,
     $chain, $opened, $expires)`;
 
-const LIST_SQL = `
+const BELOW = `
   WITH RECURSIVE below (id) AS (
     SELECT id FROM delegations WHERE id = $under
     UNION
     SELECT child.id FROM delegations AS child JOIN below ON child.parent_id = below.id
-  )
-  SELECT * FROM sessions
-  WHERE ($under IS NULL OR delegation_id IN (SELECT id FROM below))
-    AND ($live IS NULL OR (closed_at IS NULL) = $live)
-  ORDER BY opened_at DESC, id LIMIT $limit`;
+  )`;
+
+/** Each in words of its own, so that an index fits it. */
+const OF_STATE = { live: "closed_at IS NULL", closed: "closed_at IS NOT NULL" } as const;
+
+function listSql(what: string, { under, state }: Omit<SessionFilter, "limit">): string {
+  const conditions = [
+    ...(under === undefined ? [] : ["delegation_id IN (SELECT id FROM below)"]),
+    ...(state === undefined ? [] : [OF_STATE[state]]),
+  ];
+  const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+  const below = under === undefined ? "" : BELOW;
+  return `${below} SELECT ${what} FROM sessions ${where} ORDER BY opened_at DESC, id LIMIT $limit`;
+}
 
 export function createSessionStore(database: Database): SessionStore {
+  const ask = (what: string, filter: SessionFilter): readonly Row[] => {
+    const { under, limit } = filter;
+    return database.all(listSql(what, filter), under === undefined ? { limit } : { under, limit });
+  };
   return {
     insert(row) {
       database.run(INSERT_SQL, {
@@ -60,14 +73,8 @@ export function createSessionStore(database: Database): SessionStore {
       const row = database.get("SELECT * FROM sessions WHERE id = $id", { id });
       return row === undefined ? undefined : sessionOf(row);
     },
-    list: ({ under, state, limit }) =>
-      database
-        .all(LIST_SQL, {
-          under: under ?? null,
-          live: state === undefined ? null : Number(state === "live"),
-          limit,
-        })
-        .map(sessionOf),
+    list: (filter) => ask("*", filter).map(sessionOf),
+    ids: (filter) => ask("id", filter).map((row) => textOf(row, "id")),
   };
 }
 
