@@ -3,7 +3,8 @@
     render-pgadmin.py WHEEL      prints them, "-- next" between two
 
 pgAdmin chooses the folder of templates that fits the server's version best, and gives each template what the
-page at hand knows; here everything is asked about things that every database has.
+page at hand knows; here everything is asked about things that every database has. What it asks older servers
+is asked of this one too: with or without Custody it must come to the same.
 """
 
 import re
@@ -12,7 +13,7 @@ import zipfile
 
 import jinja2
 
-SERVER = 18
+SERVERS = (13, 14, 15, 16, 18)
 BROWSES = re.compile(
     r"/(get_\w+|properties|nodes?|count|acl|\w*stats|variables|backend_support|view_id|is_catalog"
     r"|activity|locks|prepared|config|dashboard_stats|session_stats|functions|dependents|dependencies|depend|defacl|oid)\.sql$"
@@ -32,22 +33,22 @@ SAMPLES = {
 }
 
 
-def version_of(path):
+def version_of(path, server):
     """The version a template is for, or None when it is not for this server."""
     if "/ppas/" in path or "gpdb" in path or "/tests/" in path:
         return None
     for part in path.split("/"):
         found = re.fullmatch(r"(\d+)_plus", part)
         if found:
-            return int(found[1]) if int(found[1]) <= SERVER else None
+            return int(found[1]) if int(found[1]) <= server else None
     return 0
 
 
-def best(paths):
+def best(paths, server):
     """Of the templates that differ in their version alone, the newest that fits."""
     chosen = {}
     for path in paths:
-        version = version_of(path)
+        version = version_of(path, server)
         if version is None or not BROWSES.search(path):
             continue
         key = re.sub(r"/(\d+_plus|default)/", "/*/", path)
@@ -83,15 +84,16 @@ def main(wheel):
         qtLiteral=literal, qtIdent=lambda name, *rest: ident(None, name), qtTypeIdent=lambda name, *_: str(name)
     )
     environment.globals.update(conn=None, _=lambda text: text)
-    statements = []
-    for path in best(paths):
+    statements = {}
+    wanted = [path for server in SERVERS for path in best(paths, server)]
+    for path in dict.fromkeys(wanted):
         try:
             text = environment.get_template(path.rpartition("/templates/")[2]).render(**SAMPLES)
         except (jinja2.TemplateError, TypeError, ValueError):
             continue
         text = re.sub(r"\n\s*\n", "\n", text).strip()
         if re.match(r"(--[^\n]*\n|/\*.*?\*/|\s)*(select|with|show)\b", text, re.I | re.S):
-            statements.append(text)
+            statements[text] = path
     print("\n-- next\n".join(statements))
 
 

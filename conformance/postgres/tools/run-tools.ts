@@ -77,7 +77,7 @@ export async function runTools(words: readonly string[]) {
     const direct = await outcomes(gateway.direct, statements);
     const through = await outcomes(gateway.through, statements);
     const wrong = statements.flatMap((statement, index) =>
-      direct[index] === through[index] || isDifferent(statement)
+      isAsItShould(statement, direct[index] ?? "", through[index] ?? "")
         ? []
         : [`${direct[index]} became ${through[index]}: ${firstLine(statement)}`],
     );
@@ -100,7 +100,12 @@ function isChosen(tool: string, words: readonly string[]): boolean {
   return words.length === 0 || words.some((word) => tool.includes(word));
 }
 
-function isDifferent(statement: string): boolean {
+/** As without Custody; what Custody refuses is refused, whatever becomes of it without. */
+function isAsItShould(statement: string, direct: string, through: string): boolean {
+  return isRefused(statement) ? through !== "ok" : through === direct;
+}
+
+function isRefused(statement: string): boolean {
   const text = `${statement.replace(/\s+/g, " ")} `;
   return (
     DIFFERENT.some(({ begins }) => firstLine(statement).startsWith(begins)) ||
