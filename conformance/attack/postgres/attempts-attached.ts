@@ -2,6 +2,7 @@
 // tables, types and casts and run without being named; what the catalogue itself keeps of values.
 
 import { type Attempt, CATALOGUE_AGE_MS, each } from "./attempt.ts";
+import { DEFINITIONS } from "./attempts-definitions.ts";
 
 const ERRORS = each("error text and DETAIL of what a statement sets off", "scrubbed", {
   "attached-explain-not-null": "explain analyze update customers set name = null where id = 1",
@@ -169,4 +170,5 @@ export const ATTACHED: readonly Attempt[] = [
   ...EQUAL,
   ...KEPT,
   ...KEPT_OUT,
+  ...DEFINITIONS,
 ];

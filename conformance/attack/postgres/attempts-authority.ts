@@ -78,10 +78,8 @@ const INSIDE = each("SQL inside something", "denied", {
     "create function mine() returns text begin atomic select email from customers limit 1; end",
     "select mine()",
   ],
-  "inside-create-function-shadowing": [
+  "inside-create-function-shadowing":
     "create function lower(varchar) returns text language sql as 'select email from customers limit 1'",
-    "select lower('x'::varchar)",
-  ],
   "inside-create-aggregate": "create aggregate mine(int) (sfunc = gather, stype = text)",
   "inside-create-operator":
     "create operator <<< (leftarg = int, rightarg = int, function = same_mail)",
