@@ -6,10 +6,16 @@ import { openTestDoor, type TestDoor } from "../../../../conformance/support/kub
 import { engineer, policy } from "../../access/access.fixture.ts";
 
 let door: TestDoor;
+/** Requests at the API server. */
+const atOnce = { now: 0, most: 0 };
 
 before(async () => {
   door = await openTestDoor({
-    answer: (_request, answer) => {
+    answer: async (_request, answer) => {
+      atOnce.now++;
+      atOnce.most = Math.max(atOnce.most, atOnce.now);
+      await new Promise((resolve) => setImmediate(resolve));
+      atOnce.now--;
       answer.writeHead(200, { "content-type": "application/json" });
       answer.end(`{"kind":"ConfigMap","apiVersion":"v1"}`);
     },
@@ -45,6 +51,38 @@ describe("a connection of somebody who is known", () => {
     await closed(socket);
     clearInterval(drip);
     assert.deepEqual(door.seen, []);
+  });
+
+  it("ends when a body comes in crumbs, before anything is asked", async () => {
+    const socket = open("http/1.1");
+    const crumbs = "1\r\n \r\n".repeat(5000);
+    socket.write(`${HEAD}transfer-encoding: chunked\r\n\r\n${crumbs}`);
+    socket.resume();
+    await closed(socket);
+    assert.deepEqual(door.seen, []);
+  });
+
+  it("has its requests answered one after the other, and not more of them than wait", async () => {
+    const path = "/prod/api/v1/namespaces/shop/configmaps/c";
+    const one = `GET ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer good\r\n\r\n`;
+    const socket = open("http/1.1");
+    let text = "";
+    socket.setEncoding("latin1");
+    const answered = () => text.split("HTTP/1.1 200").length - 1;
+    const all = new Promise<void>((resolve) =>
+      socket.on("data", (part) => {
+        text += part;
+        if (answered() === 20) resolve();
+      }),
+    );
+    atOnce.most = 0;
+    socket.write(one.repeat(20));
+    await all;
+    assert.equal(atOnce.most, 1);
+    socket.write(one.repeat(500));
+    await closed(socket);
+    assert.ok(answered() < 60, String(answered()));
+    door.seen.length = 0;
   });
 
   it("is not kept by pings alone", async () => {

@@ -8,6 +8,7 @@
 
 import { createServer as createHttpServer, type IncomingMessage } from "node:http";
 import {
+  constants,
   createServer as createHttp2Server,
   type Http2ServerRequest,
   type ServerHttp2Session,
@@ -19,9 +20,10 @@ import { parseRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/reque
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
 import type { ClientAnswer } from "./answer.ts";
-import { readIntake } from "./body-intake.ts";
+import { BodyRoom, beginIntake } from "./body-intake.ts";
 import { statusOf } from "./faults.ts";
 import {
+  type HttpSession,
   HttpSessions,
   type HttpSessionsDeps,
   type ShownIdentity,
@@ -53,6 +55,14 @@ type Incoming = IncomingMessage | Http2ServerRequest;
 
 const MAX_HEADER_BYTES = 96 << 10;
 const MAX_STREAMS = 2000;
+/** No client of Kubernetes sends a request before the one before it is answered. */
+const MAX_PIPELINED = 32;
+/** Of bodies at once; each is several times as much while it is judged. */
+const SESSION_BODY_BYTES = 16 << 20;
+const BODY_BYTES = 256 << 20;
+const NOTHING = Buffer.alloc(0);
+/** For the answer to a request whose body is not read. */
+const UNREAD_MS = 1000;
 
 export async function listenKubernetes(deps: KubernetesListenerDeps): Promise<KubernetesListener> {
   const door = new Door(deps);
@@ -86,6 +96,11 @@ class Door implements AsyncDisposable {
   readonly #sessions: HttpSessions;
   readonly #requests: RequestDeps;
   readonly #sockets = new Set<Socket>();
+  /** Of connections of HTTP/1.1 on which a request is being answered: those that came behind it. */
+  readonly #waiting = new WeakMap<Socket, [IncomingMessage, ClientAnswer][]>();
+  /** For the bodies of requests, until they are answered; a session's has a part of all. */
+  readonly #room = new BodyRoom(BODY_BYTES);
+  readonly #rooms = new WeakMap<HttpSession, BodyRoom>();
   /** Connections on which nobody has shown a good credential yet, by their place, with their time. */
   readonly #strangers = new Map<string, NodeJS.Timeout>();
   /** What connections were made with, by their place: looked at once each. */
@@ -117,14 +132,15 @@ class Door implements AsyncDisposable {
     this.#tls.on("tlsClientError", (_error, socket) => socket.destroy());
     this.#sessions = new HttpSessions(deps);
     this.#requests = { ...deps, remembered: new WeakMap(), events: new EventSharing() };
-    this.#http.on("request", (request, answer) => this.#serve(request, answer));
+    this.#http.on("request", (request, answer) => this.#inTurn(request, answer));
     this.#http.on("upgrade", (request, socket, head) => {
       const address = addressOf(request);
       void this.#upgrade(request, socket as Socket, head, address);
     });
     this.#http.on("clientError", (_error, socket) => socket.destroy());
-    this.#http2.on("request", (request, answer) =>
-      this.#serve(request, answer as unknown as ClientAnswer),
+    this.#http2.on(
+      "request",
+      (request, answer) => void this.#serve(request, answer as unknown as ClientAnswer),
     );
     this.#http2.on("session", (session) => endWhenIdle(session, deps.sessionIdleMs));
     this.#http2.on("sessionError", () => undefined);
@@ -190,25 +206,60 @@ class Door implements AsyncDisposable {
     this.#http2.close();
   }
 
-  #serve(request: Incoming, answer: ClientAnswer): void {
-    this.#answer(request, answer).catch((thrown) => {
+  /** Answers of one connection go out in the order of their requests, which are taken in it, one by one. */
+  #inTurn(request: IncomingMessage, answer: ClientAnswer): void {
+    const { socket } = request;
+    const waiting = this.#waiting.get(socket);
+    if (waiting === undefined) void this.#serveAll(request, answer);
+    else if (waiting.length < MAX_PIPELINED) waiting.push([request, answer]);
+    else socket.destroy();
+  }
+
+  async #serveAll(request: IncomingMessage, answer: ClientAnswer): Promise<void> {
+    const { socket } = request;
+    const waiting: [IncomingMessage, ClientAnswer][] = [];
+    this.#waiting.set(socket, waiting);
+    await this.#serve(request, answer);
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
+      if (!socket.destroyed) await this.#serve(...next);
+    this.#waiting.delete(socket);
+  }
+
+  async #serve(request: Incoming, answer: ClientAnswer): Promise<void> {
+    try {
+      await this.#answer(request, answer);
+    } catch (thrown) {
       const error = toGatewayError(thrown);
       if (error.code === "internal") this.#deps.log(error.message, error.cause);
       if (answer.headersSent) answer.destroy();
       else answerStatus(answer, statusOf(error, undefined));
-    });
+      if (!request.complete) endUnread(request);
+    }
   }
 
   async #answer(request: Incoming, answer: ClientAnswer): Promise<void> {
-    const { target, account, url } = addressedTo(request.url ?? "");
-    const session = await this.#sessions.of({
-      ...{ ...this.#shown(request), target, account, clientAddress: addressOf(request) },
-    });
-    this.#isKnown(request.socket);
     const { maxBodyBytes: maxBytes, startupTimeoutMs: startMs } = this.#deps;
-    const body = await readIntake(request, { maxBytes, startMs });
-    const { headers, method = "" } = request;
-    await serveRequest(this.#requests, session, { method, url, headers, body }, answer);
+    const intake = beginIntake(request, { maxBytes, startMs });
+    try {
+      const { target, account, url } = addressedTo(request.url ?? "");
+      const session = await this.#sessions.of({
+        ...{ ...this.#shown(request), target, account, clientAddress: addressOf(request) },
+      });
+      this.#isKnown(request.socket);
+      const body = intake === undefined ? NOTHING : await intake.whole(this.#roomOf(session));
+      const { headers, method = "" } = request;
+      await serveRequest(this.#requests, session, { method, url, headers, body }, answer);
+    } finally {
+      intake?.end();
+    }
+  }
+
+  #roomOf(session: HttpSession): BodyRoom {
+    const known = this.#rooms.get(session);
+    if (known !== undefined) return known;
+    const made = new BodyRoom(SESSION_BODY_BYTES, this.#room);
+    this.#rooms.set(session, made);
+    return made;
   }
 
   async #upgrade(
@@ -231,6 +282,12 @@ class Door implements AsyncDisposable {
       refuseUpgrade(socket, error);
     }
   }
+}
+
+/** What is still sent of a body that nobody reads would keep its connection, or its stream. */
+function endUnread(request: Incoming): void {
+  if ("stream" in request) request.stream.close(constants.NGHTTP2_NO_ERROR);
+  else setTimeout(() => request.socket.destroy(), UNREAD_MS).unref();
 }
 
 /** A connection of HTTP/2 has no end of its own, and its pings are no reason to keep it. */
