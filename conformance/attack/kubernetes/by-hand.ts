@@ -2,6 +2,7 @@
 
 import { type Attempt, JSON_BODY } from "./attempt.ts";
 import { FOUND_LATER } from "./found-later.ts";
+import { THIRD_READER } from "./third-reader.ts";
 
 const NAMESPACE = "/api/v1/namespaces/shop";
 const PATHS_AND_VERBS = "Paths and verbs";
@@ -91,6 +92,7 @@ const container = (more: unknown) => ({
 
 export const BY_HAND: readonly Attempt[] = [
   ...FOUND_LATER,
+  ...THIRD_READER,
   ...WRITTEN_PATHS.map((path) => denied(`path as ${path}`, "GET", path)),
   ...["GET", "POST", "PUT", "DELETE", "PATCH"].flatMap((method) =>
     PROXIES.map((path) => denied(`${method} ${path}`, method, path)),

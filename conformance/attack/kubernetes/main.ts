@@ -170,6 +170,12 @@ async function plant({ call }: TestCluster, values: readonly string[]): Promise<
           ...{ name: "v1", served: true, storage: true },
           additionalPrinterColumns: [{ name: "Key", type: "string", jsonPath: ".spec.apiKey" }],
           selectableFields: [{ jsonPath: ".spec.apiKey" }],
+          subresources: {
+            scale: {
+              ...{ specReplicasPath: ".spec.size", statusReplicasPath: ".status.size" },
+              labelSelectorPath: ".spec.apiKey",
+            },
+          },
           schema: {
             openAPIV3Schema: {
               type: "object",

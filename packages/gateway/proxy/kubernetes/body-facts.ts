@@ -39,6 +39,8 @@ export interface BodyFacts {
   readonly reads: readonly string[];
   /** One of these compares with a text that may be an object itself, as annotations hold them. */
   readonly readsWritten: boolean;
+  /** Lists of which a strategic merge takes the values out that it names. */
+  readonly deletesFrom: readonly string[];
   /** A JSON patch writes what is elsewhere in the object (copy, move), so that the body does not say what. */
   readonly copies: boolean;
 }
@@ -48,7 +50,7 @@ export const NO_FACTS: BodyFacts = {
   ...{ capabilities: [], privileged: false, hasMask: false, reads: [], copies: false },
   ...{ isGiven: false, dryRun: false, evictionDryRun: false, secrets: [], hasMore: false },
   ...{ callsOut: false, readsWritten: false, isCredential: false, readsEnvironments: false },
-  isApply: false,
+  ...{ isApply: false, deletesFrom: [] },
 };
 
 /** Of each list; of labels what is beyond it is said by a last one, "…", of others it is not judged. */
@@ -57,9 +59,10 @@ const MAX_NAMED = 64;
 const MAX_LABELS = 512;
 /** The beginning of JSON, and of gzip in base64. */
 const WRITTEN_OBJECT = /^\s*[[{]|^H4sI/;
-const MASK = /\[masked [a-z0-9.-]+\]/;
-/** Base64 of "[masked ". */
-const MASK_BASE64 = /W21hc2tlZC[A-P]/;
+/** Of each form there is (masking/masks.ts), but for nothing at all. */
+const MASK = /\[masked [a-z0-9.-]+\]|^\*{3}@[A-Za-z0-9.-]+$|^\*{4}[A-Za-z0-9]{4}$/;
+/** Base64 of "[masked ", and of the other two. */
+const MASK_BASE64 = /W21hc2tlZC[A-P]|^KioqQ[A-Za-z0-9+/]+=*$|^KioqK[A-Za-z0-9+/]{6}=$/;
 
 interface Found {
   images: Set<string>;
@@ -67,6 +70,7 @@ interface Found {
   hostPaths: Set<string>;
   capabilities: Set<string>;
   secrets: Set<string>;
+  deletesFrom: Set<string>;
   privileged: boolean;
   callsOut: boolean;
   isCredential: boolean;
@@ -81,7 +85,7 @@ export function bodyFacts({ value, contentType, isJsonPatch }: RequestBody): Bod
     serviceAccounts: new Set(),
     hostPaths: new Set(),
     capabilities: new Set(),
-    secrets: new Set(),
+    ...{ secrets: new Set(), deletesFrom: new Set() },
     ...{ privileged: false, callsOut: false, hasMask: false, isCredential: false },
     readsEnvironments: false,
   };
@@ -125,7 +129,7 @@ export function bodyFacts({ value, contentType, isJsonPatch }: RequestBody): Bod
     dryRun: isDryRun(object.dryRun),
     evictionDryRun: isObject(object.deleteOptions) && isDryRun(object.deleteOptions.dryRun),
     hasMask: found.hasMask,
-    ...{ reads, readsWritten, copies },
+    ...{ reads, readsWritten, copies, deletesFrom: [...found.deletesFrom] },
   };
 }
 
@@ -162,6 +166,7 @@ function walk(value: Json, name: string, found: Found): void {
     takeObject(name, value, found);
     for (const [key, one] of Object.entries(value)) {
       if (MASK.test(key)) found.hasMask = true;
+      if (key.startsWith(DELETES)) found.deletesFrom.add(key.slice(DELETES.length));
       // An annotation called so names nobody, and would make two of the one that is named.
       const isFree = (name === "annotations" || name === "labels") && typeof one === "string";
       walk(one, isFree && ACCOUNTS.has(key) ? "" : key, found);
@@ -169,6 +174,8 @@ function walk(value: Json, name: string, found: Found): void {
   } else if (value === true && PRIVILEGED.has(name)) found.privileged = true;
 }
 
+/** k8s.io/apimachinery, pkg/util/strategicpatch. */
+const DELETES = "$deleteFromPrimitiveList/";
 const PRIVILEGED = new Set([
   ...["privileged", "hostNetwork", "hostPID", "hostIPC", "hostProcess"],
   // Of a claim: devices that others use.

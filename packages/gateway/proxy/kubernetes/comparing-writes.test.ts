@@ -55,6 +55,11 @@ before(async () => {
       fields: [
         { group: "example.com", resource: "widgets", field: ["spec", "apiKey"], class: "a.key" },
         { group: "example.com", resource: "others", field: ["spec", "apiKey"], class: "seen" },
+        { group: "", resource: "configmaps", field: ["data", "token"], class: "a.key" },
+        {
+          ...{ group: "", resource: "persistentvolumes", class: "a.key" },
+          field: ["spec", "csi", "volumeAttributes", "password"],
+        },
       ],
     },
   });
@@ -99,6 +104,35 @@ describe("a write that would tell whether a guess is right", () => {
       { spec: { containers: [{ env }] } },
       MERGE,
       false,
+    ],
+    [
+      "changes a revision, which is never changed",
+      "/apis/apps/v1/namespaces/shop/controllerrevisions/workload",
+      { data: workload },
+      MERGE,
+      false,
+    ],
+    [
+      "changes a configuration that is immutable",
+      core("configmaps", "fixed"),
+      { data: { token: "guess" } },
+      MERGE,
+      false,
+    ],
+    ["changes one that is not", core("configmaps", "owned"), { data: { token: "x" } }, MERGE, true],
+    [
+      "changes a volume's source",
+      "/api/v1/persistentvolumes/widget",
+      { spec: { csi: { volumeAttributes: { password: "guess" } } } },
+      MERGE,
+      false,
+    ],
+    [
+      "changes a volume's label",
+      "/api/v1/persistentvolumes/widget",
+      { metadata: { labels: { a: "b" } } },
+      MERGE,
+      true,
     ],
     ["applies another's environment", DEPLOYMENT, workload, APPLY, false],
     ["tries another's environment", `${DEPLOYMENT}?dryRun=All`, workload, APPLY, false],

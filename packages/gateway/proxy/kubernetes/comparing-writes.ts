@@ -33,7 +33,20 @@ export type Comparison =
   | { readonly kind: "none"; readonly unchanged: Unchanged | undefined };
 
 /** Environments in these are never changed, so that a write of one is a comparison. */
-const FIXED_ENVIRONMENTS = new Set(["/pods", "batch/jobs"]);
+const FIXED_ENVIRONMENTS = new Set(["/pods", "batch/jobs", "apps/controllerrevisions"]);
+/** Kinds, and groups of them, of which something outside of metadata is never changed (ValidateImmutableField). */
+const FIXED_FIELDS = new Set([
+  ...["/events", "/persistentvolumeclaims", "/persistentvolumes", "/pods", "/services"],
+  ...[
+    "apps/controllerrevisions",
+    "apps/statefulsets",
+    "batch/jobs",
+    "networking.k8s.io/ingressclasses",
+  ],
+  ...["rbac.authorization.k8s.io/rolebindings", "rbac.authorization.k8s.io/clusterrolebindings"],
+  ...["certificates.k8s.io/", "coordination.k8s.io/", "discovery.k8s.io/", "events.k8s.io/"],
+  ...["node.k8s.io/", "resource.k8s.io/", "scheduling.k8s.io/", "storage.k8s.io/"],
+]);
 const NOTHING: Comparison = { kind: "none", unchanged: undefined };
 
 /** Throws GatewayError when the API server cannot be reached. */
@@ -122,8 +135,10 @@ function whyComparing(
   live: JsonObject,
   written: ReadonlySet<string>,
 ): string | undefined {
-  const isSecret = info.group === "" && info.resource === "secrets";
-  if (isSecret && live.immutable === true) return "the secret is immutable";
+  if (live.immutable === true && info.group === "")
+    return `the ${info.resource.replace(/s$/, "")} is immutable`;
+  const fixed = fixedField(session, info, written);
+  if (fixed !== undefined) return `${fixed} of ${info.resource} may be immutable`;
   if (written.has(ENVIRONMENT_CLASS) && FIXED_ENVIRONMENTS.has(`${info.group}/${info.resource}`))
     return `the environment of ${info.resource} cannot be changed`;
   const isApply = body.contentType === "application/apply-patch+yaml";
@@ -135,6 +150,20 @@ function whyComparing(
   return owner === undefined
     ? undefined
     : `another manager (${String(owner.manager).slice(0, 64)}) owns it; apply it with force`;
+}
+
+/** A classified field that is written where what it is in may not be changed. */
+function fixedField(
+  { target }: HttpSession,
+  info: ResourceRequest,
+  written: ReadonlySet<string>,
+): string | undefined {
+  const { group, resource } = info;
+  if (!FIXED_FIELDS.has(`${group}/${resource}`) && !FIXED_FIELDS.has(`${group}/`)) return undefined;
+  const field = fieldsOf(target, info).find(
+    (one) => written.has(one.class) && one.field[0] !== "metadata",
+  );
+  return field?.field.join(".");
 }
 
 /** Managed fields of everybody but this manager's own applies. */

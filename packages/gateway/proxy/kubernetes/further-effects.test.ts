@@ -5,11 +5,12 @@ import { parseRequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { FieldClassification } from "../../target/kubernetes-target.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
 import { bodyFacts, NO_FACTS } from "./body-facts.ts";
-import { judgeRequest } from "./operations.ts";
+import { fieldsOf, judgeRequest } from "./operations.ts";
 import { readBody } from "./request-body.ts";
 
 const JSON_PATCH = "application/json-patch+json";
 const MERGE = "application/merge-patch+json";
+const STRATEGIC = "application/strategic-merge-patch+json";
 const APPLY = "application/apply-patch+yaml";
 const SHOP = "/api/v1/namespaces/shop";
 const SYSTEM = "/api/v1/namespaces/kube-system";
@@ -156,6 +157,31 @@ describe("what a request tells of a classified value", () => {
     assert.deepEqual(inner("GET", `${SHOP}/configmaps?labelSelector=app%3Dweb`), []);
     assert.deepEqual(inner("GET", `${SHOP}/services?labelSelector=app%3Dweb`), ["pii.name"]);
     assert.deepEqual(inner("GET", `${SHOP}/services`), []);
+  });
+
+  it("is told by what is taken out of a list if it is there", () => {
+    const list = { group: "", resource: "services", field: ["spec", "names", "*"], class: "a.b" };
+    const url = parseRequestUrl(`${SHOP}/services/s`);
+    const uses = (name: string) => {
+      const said = facts({ spec: { [`$deleteFromPrimitiveList/${name}`]: ["guess"] } }, STRATEGIC);
+      const own = { ...target, fields: [list] };
+      const judged = judgeRequest(own, requestInfo("PATCH", url), url, said);
+      return judged.kind === "operation" ? judged.operation.touches.map(({ use }) => use) : [];
+    };
+    assert.deepEqual(uses("names"), ["inner"]);
+    assert.deepEqual(uses("others"), ["output"]);
+  });
+
+  it("is told by a scale, which shows what its kind's definition says", () => {
+    const at = parseRequestUrl("/apis/example.com/v1/namespaces/shop/widgets/w/scale");
+    const info = requestInfo("GET", at);
+    assert.ok(info.isResource);
+    assert.deepEqual(
+      fieldsOf(target, info).map(({ field }) => field.join(".")),
+      ["spec.apiKey", "status.selector"],
+    );
+    const plain = { ...info, subresource: "" };
+    assert.deepEqual(fieldsOf(target, plain).length, 1);
   });
 
   it("is told by a test in a custom resource whatever its group is called", () => {

@@ -246,10 +246,11 @@ describe("classes a request touches", () => {
       "x [masked pii.email] y",
     ])
       assert.deepEqual(effects("PUT", secret, { data: { key: value } }).length, 1);
-    assert.match(
-      effects("PUT", secret, { data: { key: "[masked secret.k8s]" } })[0] ?? "",
-      /mask of a value/,
-    );
+    for (const mask of ["[masked secret.k8s]", "***@example.com", "****ab12"])
+      for (const key of [mask, Buffer.from(mask).toString("base64")])
+        assert.match(effects("PUT", secret, { data: { key } })[0] ?? "", /mask of a value/, key);
+    for (const key of ["****", "*****abcd", "** @ **", "***@", "a ***@b.c"])
+      assert.doesNotMatch(effects("PUT", secret, { stringData: { key } })[0] ?? "", /mask/, key);
   });
 });
 

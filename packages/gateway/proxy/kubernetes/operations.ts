@@ -10,7 +10,11 @@ import {
 } from "@custody/wire/kubernetes/request-info.ts";
 import type { RequestUrl } from "@custody/wire/kubernetes/request-url.ts";
 import type { ClassTouch, Effect, Operation, Resource } from "../../access/operation.ts";
-import { ENVIRONMENT_CLASS, SECRET_CLASS } from "../../target/kubernetes-target.ts";
+import {
+  ENVIRONMENT_CLASS,
+  type FieldClassification,
+  SECRET_CLASS,
+} from "../../target/kubernetes-target.ts";
 import type { KubernetesTarget } from "../../target/target.ts";
 import { type BodyFacts, NO_FACTS } from "./body-facts.ts";
 import { furtherActions, isEviction } from "./further-effects.ts";
@@ -277,7 +281,9 @@ function touchesOf(
     const written = field.join(".");
     const reads = readsInside || body.reads.some((pointer) => areNested(pointer, field));
     const isSelected = isSelectedBy(selectors, field) || isLabelIn(labels, field);
-    const use = reads || isSelected ? "inner" : "output";
+    // Values taken out of a list if they are in it: a guess that costs nothing while it is wrong.
+    const isTried = body.deletesFrom.includes(field.findLast((step) => step !== "*") ?? "");
+    const use = reads || isSelected || isTried ? "inner" : "output";
     touches.push({ class: name, use, column: `${written} of ${resource}` });
   }
   touches.push(...touchedByDefinition(target, info, body));
@@ -343,10 +349,18 @@ export function isBuiltIn(group: string): boolean {
   return !group.includes(".") || BUILT_IN.has(group);
 }
 
-export function fieldsOf(target: KubernetesTarget, info: ResourceRequest) {
-  return target.fields.filter(
+/** What a scale shows of a custom resource as its selector is whatever field its definition says. */
+const OF_SCALE = ["status", "selector"];
+
+export function fieldsOf(
+  target: KubernetesTarget,
+  info: ResourceRequest,
+): readonly FieldClassification[] {
+  const fields = target.fields.filter(
     (field) => field.group === info.group && field.resource === info.resource,
   );
+  if (info.subresource !== "scale" || isBuiltIn(info.group)) return fields;
+  return [...fields, ...fields.map((one) => ({ ...one, field: OF_SCALE }))];
 }
 
 export function isRead({ verb }: RequestInfo): boolean {
