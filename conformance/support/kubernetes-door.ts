@@ -10,7 +10,7 @@ import {
   type TestAccess,
 } from "@custody/gateway/access/access.fixture.ts";
 import type { Journal, LeafDraft } from "@custody/gateway/audit/journal.ts";
-import { systemClock } from "@custody/gateway/base/clock.ts";
+import { type Clock, systemClock } from "@custody/gateway/base/clock.ts";
 import { Secret } from "@custody/gateway/base/secret.ts";
 import { loadGrammars } from "@custody/gateway/command/load-grammars.ts";
 import type { Hop } from "@custody/gateway/delegation/chain.ts";
@@ -59,6 +59,10 @@ export interface DoorOptions {
   readonly journal?: Journal;
   readonly openRecorder?: (session: RecordedSession) => Recorder;
   readonly limits?: { readonly sessionIdleMs: number; readonly startupTimeoutMs: number };
+  /** Of the listener, instead of the system's. */
+  readonly clock?: Clock;
+  /** What the first session shows the API server, and the second, instead of one for all that is never over. */
+  readonly tokens?: readonly { readonly token: string; readonly untilMs?: number }[];
 }
 
 export async function openTestDoor(options: DoorOptions): Promise<TestDoor> {
@@ -98,7 +102,8 @@ export async function openTestDoor(options: DoorOptions): Promise<TestDoor> {
   const own = authority.issue(["127.0.0.1"]);
   const listener = parts.use(
     await listenKubernetes({
-      ...{ host: "127.0.0.1", port: 0, access: test.access, clock: systemClock },
+      ...{ host: "127.0.0.1", port: 0, access: test.access },
+      clock: options.clock ?? systemClock,
       ...outside(books.leaves),
       ...options.limits,
       ...(options.journal === undefined ? {} : { journal: options.journal }),
@@ -130,17 +135,18 @@ export async function openTestDoor(options: DoorOptions): Promise<TestDoor> {
 
 type Books = Pick<TestDoor, "leaves" | "opened" | "events" | "held">;
 
-function controlOf({ hops, letIn }: DoorOptions, { opened, events, held }: Books): Control {
+function controlOf({ hops, letIn, tokens }: DoorOptions, { opened, events, held }: Books): Control {
   return {
     async openSession(asked, told) {
       letIn?.(asked);
       opened.push(asked);
       events.push(told);
+      const { token, ...until } = tokens?.[opened.length - 1] ?? { token: "of-the-cluster" };
       return {
         ...{ sessionId: `s-door${opened.length}aaaaaaa`.slice(0, 14), chain: { hops } },
         ...{ account: "edit", expiresAtMs: NOON_MS + 3_600_000 },
         upstream: {
-          ...{ kind: "kubernetes", user: "edit", token: new Secret("of-the-cluster") },
+          ...{ kind: "kubernetes", user: "edit", token: new Secret(token), ...until },
           ...{ certificate: undefined, impersonate: undefined },
         },
       };

@@ -4,7 +4,7 @@
 //
 // Who owns the state: one set of sessions a listener; each owns its connections to the API server.
 
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Access } from "../../access/operation.ts";
 import type { Journal } from "../../audit/journal.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -156,14 +156,9 @@ export class HttpSessions implements AsyncDisposable {
   /** Throws GatewayError as Control.openSession does. */
   async of(shown: Shown): Promise<HttpSession> {
     if (this.#stopping !== undefined) throw this.#stopping;
-    const key = createHash("sha256")
-      .update(
-        JSON.stringify([
-          ...[shown.identity, shown.target, shown.account, shown.clientAddress],
-          shown.justification,
-        ]),
-      )
-      .digest("base64url");
+    const { account, clientAddress, identity, justification, target } = shown;
+    const all = JSON.stringify([identity, target, account, clientAddress, justification]);
+    const key = hash("sha256", all, "base64url");
     for (;;) {
       const found = this.#entries.get(key);
       if (found === undefined || this.#deps.clock.nowMs() >= found.credentialUntilMs) break;
