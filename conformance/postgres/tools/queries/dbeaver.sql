@@ -181,3 +181,5 @@ SELECT count(*) FROM public.items
 SELECT x.* FROM public.items x WHERE x.id > 3 ORDER BY x.id DESC LIMIT 200 OFFSET 0
 -- next
 UPDATE public.ledger SET amount=0 WHERE id=-1
+-- next
+SELECT (pg_identify_object('pg_proc'::regclass, g.aggfnoid, 0)).identity, g.aggtransfn::regproc, format_type(g.aggtranstype, NULL) AS aggtranstype, CASE WHEN g.aggfinalfn <> '-'::regproc THEN g.aggfinalfn::text END, CASE WHEN g.aggsortop <> 0 THEN o.oprname END, g.agginitval, g.aggmtransfn, g.aggminvtransfn, g.aggfinalextra, g.aggmfinalextra, g.aggserialfn, g.aggdeserialfn, g.aggmfinalfn, format_type(g.aggmtranstype, NULL), g.aggfinalmodify, g.aggmfinalmodify FROM pg_aggregate g LEFT JOIN pg_operator o ON o.oid = g.aggsortop WHERE g.aggfnoid = 'pg_catalog.max(int)'::regprocedure
