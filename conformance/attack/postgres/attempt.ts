@@ -25,6 +25,8 @@ export type Step =
   /** SQL of the database's superuser, beside the gateway. */
   | { readonly outside: string }
   | { readonly pauseMs: number }
+  /** SQL beside the gateway while changes are streamed: until those after it have come, or the session ended. */
+  | { readonly written: string | readonly string[] }
   /** Bytes as they are, and how many ReadyForQuery they bring. */
   | { readonly frames: readonly Buffer[]; readonly readies: number }
   /** A command that is held for approval: cancelled, then approved all the same. */
@@ -49,6 +51,8 @@ export interface Attempt {
   readonly threat: string;
   readonly steps: readonly Step[];
   readonly must: Outcome;
+  /** What the error of the last step says: it is the gateway's and not PostgreSQL's. */
+  readonly says?: RegExp;
   /** Default `wide`. */
   readonly as?: Attacker;
   readonly startup?: Readonly<Record<string, string>>;

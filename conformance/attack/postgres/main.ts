@@ -8,8 +8,16 @@ import { FORMS } from "./attempts-forms.ts";
 import { FRAMING } from "./attempts-framing.ts";
 import { LEAKS } from "./attempts-leaks.ts";
 import { NAMES } from "./attempts-names.ts";
+import { REPLICATION } from "./attempts-replication.ts";
 import { WRITES } from "./attempts-writes.ts";
 import { openAttackStage } from "./stage.ts";
+
+/** What the attackers' grants do not name: slots of the server and of another database. */
+const OF_OTHERS = [
+  "create table kept (id int); create publication kept for table kept",
+  "select pg_create_logical_replication_slot('others', 'pgoutput')",
+  "select pg_create_physical_replication_slot('standby')",
+];
 
 const words = process.argv.slice(2);
 const attempts = [
@@ -19,10 +27,12 @@ const attempts = [
   ...ATTACHED,
   ...AUTHORITY,
   ...NAMES,
+  ...REPLICATION,
   ...FRAMING,
 ].filter(({ id }) => words.length === 0 || words.some((word) => id.includes(word)));
 
 await using stage = await openAttackStage();
+for (const sql of OF_OTHERS) await stage.server.query("vault", sql);
 console.log(`PostgreSQL ${stage.server.version}, gateway at ${stage.gateway.url}\n`);
 let failed = 0;
 for (const attempt of attempts) {

@@ -16,9 +16,11 @@ import { type Canaries, makeCanaries } from "./canaries.ts";
 export const DATABASE = "shop";
 
 /**
- * `wide` may do everything with data and schemas; `orders` may select from public.orders, nothing else.
+ * `wide` may do everything with data and schemas; `orders` may select from public.orders, nothing else. `feeder`
+ * may replicate the database and read it, `backup` all of the server: both at the target `feed`, and neither past
+ * masks.
  */
-export type Attacker = "wide" | "orders";
+export type Attacker = "wide" | "orders" | "feeder" | "backup";
 
 export interface AttackStage extends AsyncDisposable {
   readonly server: TestPostgres;
@@ -53,7 +55,16 @@ export const CLASSES: readonly (readonly [string, string])[] = [
   ["public.kids.token", "secret.token"],
   ["public.bands.band", "pii.band"],
   ["public.coupled.later", "pii.later"],
+  ["public.feed_people.email", "pii.email"],
+  ["public.feed_parts_low.what", "pii.what"],
 ];
+
+/** Slots, streams of what is not committed yet, and of what is prepared. */
+const REPLICATED = {
+  wal_level: "logical",
+  logical_decoding_work_mem: "64kB",
+  max_prepared_transactions: "10",
+};
 
 const POLICIES = `
 @id("attackers-do-everything")
@@ -64,8 +75,11 @@ permit (principal, action == Custody::Action::"connect", resource);
 permit (principal, action == Custody::Action::"delegate", resource);
 @id("dbas-approve")
 permit (principal in Custody::Group::"corp/dba", action == Custody::Action::"approve", resource);
+@id("attackers-replicate")
+permit (principal, action == SQL::Action::"replicate", resource in Custody::Target::"feed");
 @id("one-table-is-out-of-reach")
-forbid (principal, action, resource == SQL::Table::"shop/shop/public/forbidden");
+forbid (principal, action, resource is SQL::Table)
+when { resource.path == "shop/public/forbidden" };
 @id("some-parts-are-out-of-reach")
 forbid (principal, action, resource is SQL::Table) when {
   ["shop/public/ledger_closed", "shop/public/notes_secret"].contains(resource.path)
@@ -82,7 +96,9 @@ export async function openAttackStage(): Promise<AttackStage> {
   await using parts = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), "custody-attack-"));
   parts.defer(() => rmSync(folder, { recursive: true, force: true }));
-  const server = parts.use(await startPostgres({ databases: [DATABASE] }));
+  const server = parts.use(
+    await startPostgres({ databases: [DATABASE, "vault"], settings: REPLICATED }),
+  );
   const provider = parts.use(
     await startOidcProvider({
       accounts: [
@@ -130,6 +146,18 @@ targets:
     classify:
 ${CLASSES.map(([column, name]) => `      - { column: ${column}, class: ${name} }`).join("\n")}
     tags: { env: test }
+  feed:
+    postgres:
+      host: localhost
+      port: ${server.port}
+      tls: { caFile: ${file("feed-ca.pem", server.ca ?? "")} }
+      databases: [${DATABASE}]
+      catalogue: { user: feeder, password: "file:${passwordFile}", database: ${DATABASE} }
+      accounts:
+        app: { credential: { fixed-role: { user: feeder, password: "file:${passwordFile}" } } }
+    classify:
+${CLASSES.map(([column, name]) => `      - { column: ${column}, class: ${name} }`).join("\n")}
+    tags: { env: test }
 `,
     }),
   );
@@ -137,8 +165,16 @@ ${CLASSES.map(([column, name]) => `      - { column: ${column}, class: ${name} }
   const engineer = await custody.signIn("engineer", await provider.idToken("engineer"));
   const dba = await custody.signIn("dba", await provider.idToken("dba"));
   const handles = {
-    wide: await delegate(engineer, "wide", "sql:data,sql:schema", "*"),
-    orders: await delegate(engineer, "orders", "sql:select", `${DATABASE}/public/orders`),
+    wide: await delegate(engineer, "wide", "shop", "sql:data,sql:schema", "*"),
+    orders: await delegate(engineer, "orders", "shop", "sql:select", `${DATABASE}/public/orders`),
+    feeder: await delegate(
+      engineer,
+      "feeder",
+      "feed",
+      "sql:replicate,sql:data",
+      `${DATABASE},${DATABASE}/*`,
+    ),
+    backup: await delegate(engineer, "backup", "feed", "sql:replicate,sql:data", "*"),
   };
   const all = parts.move();
   return {
@@ -195,11 +231,12 @@ function personOf(folder: string, gateway: TestGateway) {
 async function delegate(
   custody: Custody,
   actor: string,
+  target: string,
   actions: string,
   resources: string,
 ): Promise<string> {
   const issued = await custody([
-    ...["delegate", "--actor", actor, "--target", "shop", "--account", "app"],
+    ...["delegate", "--actor", actor, "--target", target, "--account", "app"],
     ...["--actions", actions, "--resources", resources, "--ttl", "1h", "--handle"],
   ]);
   return String((issued as { access_token: string }).access_token);

@@ -11,6 +11,7 @@ import type { Settings } from "../live.ts";
 import { createPolicySet, type Policy } from "../policy/policy-set.ts";
 import type { CancelKey } from "../proxy/postgres/cancels.ts";
 import type { DefinitionIds } from "../proxy/postgres/catalogue.ts";
+import type { FilteredBy } from "../proxy/postgres/catalogue-replication.ts";
 import type { CatalogueReader } from "../proxy/postgres/databases.ts";
 import type { ControlMethods, SessionMethods } from "../session/control-link.ts";
 import type { ListenerAddresses } from "./data-side.ts";
@@ -51,6 +52,8 @@ export type HostMethods = ControlMethods & {
   readonly snapshot: (of: DatabaseNamed) => Awaited<ReturnType<CatalogueReader["snapshot"]>>;
   readonly mark: (of: DatabaseNamed) => string;
   readonly definitions: (of: DefinitionsNamed) => string;
+  readonly rowFilters: (of: FilteredNamed) => Awaited<ReturnType<CatalogueReader["rowFilters"]>>;
+  readonly slotDatabase: (of: SlotNamed) => string | undefined;
   readonly durable: (place: DurablePlace) => undefined;
   readonly report: (report: DataReport) => undefined;
   readonly leaves: (texts: readonly string[]) => undefined;
@@ -60,6 +63,14 @@ export type HostMethods = ControlMethods & {
 
 export interface DefinitionsNamed extends DatabaseNamed {
   readonly of: DefinitionIds;
+}
+
+export interface FilteredNamed extends DatabaseNamed {
+  readonly of: FilteredBy;
+}
+
+export interface SlotNamed extends DatabaseNamed {
+  readonly slot: string;
 }
 
 export interface DatabaseNamed {

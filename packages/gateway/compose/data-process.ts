@@ -195,6 +195,9 @@ function catalogueBy(host: Host): CatalogueReader {
     mark: ({ name }, database) => host.call("mark", { target: name, database }),
     definitions: ({ name }, database, of) =>
       host.call("definitions", { target: name, database, of }),
+    rowFilters: ({ name }, database, of) => host.call("rowFilters", { target: name, database, of }),
+    slotDatabase: ({ name }, database, slot) =>
+      host.call("slotDatabase", { target: name, database, slot }),
   };
 }
 

@@ -19,14 +19,17 @@ import type { CancelKey } from "../proxy/postgres/cancels.ts";
 import type { CatalogueReader } from "../proxy/postgres/databases.ts";
 import type { Control } from "../session/control.ts";
 import { serveControl } from "../session/control-link.ts";
-import { speaks } from "../target/target.ts";
+import { type PostgresTarget, speaks } from "../target/target.ts";
 import {
+  type DatabaseNamed,
   type DataMethods,
   type DataReport,
   type DefinitionsNamed,
   EXIT_EVIDENCE,
+  type FilteredNamed,
   type HostMethods,
   processPort,
+  type SlotNamed,
   settingsData,
 } from "./data-link.ts";
 import type { ListenerAddresses } from "./data-side.ts";
@@ -238,7 +241,7 @@ class DataSideProcesses implements DataProcesses {
   }
 
   #fork(worker: number): DataProcess {
-    const { control, endBackends, log, onDurable, onFault } = this.#deps;
+    const { catalogue, control, endBackends, log, onDurable, onFault } = this.#deps;
     cluster.setupPrimary({
       exec: new URL("./data-process.ts", import.meta.url).pathname,
       args: [],
@@ -258,9 +261,16 @@ class DataSideProcesses implements DataProcesses {
       }),
       {
         ...serving.handlers,
-        snapshot: (of) => this.#catalogue(of, "snapshot"),
-        mark: (of) => this.#catalogue(of, "mark"),
-        definitions: (of) => this.#catalogue(of, "definitions"),
+        snapshot: (of) => this.#catalogue(of, (...at) => catalogue.snapshot(...at)),
+        mark: (of) => this.#catalogue(of, (...at) => catalogue.mark(...at)),
+        definitions: (of) =>
+          this.#catalogue(of, (...at) => catalogue.definitions(...at, (of as DefinitionsNamed).of)),
+        rowFilters: (of) =>
+          this.#catalogue(of, (...at) => catalogue.rowFilters(...at, (of as FilteredNamed).of)),
+        slotDatabase: (of) =>
+          this.#catalogue(of, (...at) =>
+            catalogue.slotDatabase(...at, String((of as SlotNamed).slot)),
+          ),
         durable: (place) => onDurable(worker, placeOf(place)),
         report(report) {
           one.report = report as DataReport;
@@ -276,8 +286,11 @@ class DataSideProcesses implements DataProcesses {
   }
 
   /** The target is the one that holds now, whatever the process believes it to be. */
-  async #catalogue(of: unknown, what: "snapshot" | "mark" | "definitions"): Promise<unknown> {
-    const { target: name, database, of: ids } = of as DefinitionsNamed;
+  async #catalogue(
+    of: unknown,
+    ask: (target: PostgresTarget, database: string) => Promise<unknown>,
+  ): Promise<unknown> {
+    const { target: name, database } = of as DatabaseNamed;
     const target = this.#deps.settings().config.targets.get(String(name));
     if (target === undefined || !speaks(target, "postgres"))
       throw new GatewayError("not_found", "the target was taken away");
@@ -286,9 +299,7 @@ class DataSideProcesses implements DataProcesses {
         "not_found",
         `target ${target.name} has no such database for sessions`,
       );
-    const { catalogue } = this.#deps;
-    if (what === "definitions") return await catalogue.definitions(target, String(database), ids);
-    return await catalogue[what](target, String(database));
+    return await ask(target, String(database));
   }
 
   #cancel(cancel: CancelKey, from: DataProcess): void {

@@ -10,17 +10,30 @@ export interface RowFilter {
   readonly expression: string;
 }
 
-/** Publications have had filters since 15; of every publication, for a stream may be of any. */
+export interface FilteredBy {
+  /** The table that is sent. */
+  readonly oid: number;
+  /** undefined: any there is. */
+  readonly publications: readonly string[] | undefined;
+  readonly serverVersion: number;
+}
+
+/** Publications have had filters since 15. */
 export async function readRowFilters(
   read: ReadRows,
-  oid: number,
-  serverVersion: number,
+  { oid, publications, serverVersion }: FilteredBy,
 ): Promise<readonly RowFilter[]> {
   if (serverVersion < 150_000) return [];
   const table = Number(oid);
+  // Nothing else has to be put into a statement: else every publication counts.
+  const isPlain = publications?.every((name) => /^[A-Za-z0-9_ .$-]{1,63}$/.test(name)) === true;
+  const names = isPlain ? publications?.map((name) => `'${name}'`).join(", ") : undefined;
+  const of = names
+    ? `AND prpubid IN (SELECT oid FROM pg_catalog.pg_publication WHERE pubname IN (${names}))`
+    : "";
   const rows = await read(
     `SELECT prrelid::int8 AS oid, pg_catalog.pg_get_expr(prqual, prrelid) AS expression
-      FROM pg_catalog.pg_publication_rel WHERE prqual IS NOT NULL AND (prrelid = ${table}
+      FROM pg_catalog.pg_publication_rel WHERE prqual IS NOT NULL ${of} AND (prrelid = ${table}
         OR prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(${table})))`,
   );
   return rows.map((row) => ({ oid: num(row, "oid"), expression: str(row, "expression") }));

@@ -8,7 +8,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Classification } from "../../target/target.ts";
 import { requireAlone } from "./application-name.ts";
 import type { DefinitionIds, Snapshot } from "./catalogue.ts";
-import type { RowFilter } from "./catalogue-replication.ts";
+import type { FilteredBy, RowFilter } from "./catalogue-replication.ts";
 import {
   buildCatalogue,
   type Catalogue,
@@ -65,7 +65,7 @@ export interface ClassifierDeps {
   };
   /** catalogue-replication.ts. Absent: nobody replicates. */
   readonly replication?: {
-    readonly rowFilters: (oid: number, serverVersion: number) => Promise<readonly RowFilter[]>;
+    readonly rowFilters: (of: FilteredBy) => Promise<readonly RowFilter[]>;
     readonly slotDatabase: (name: string) => Promise<string | undefined>;
   };
 }
@@ -224,10 +224,10 @@ function replicationFacts(
       const relation = catalogue().snapshot.relations.get(oid);
       return relation && `${quoteIdentifier(relation.schema)}.${quoteIdentifier(relation.name)}`;
     },
-    async filterClasses(oid) {
+    async filterClasses(oid, publications) {
       const { serverVersion } = catalogue().snapshot;
       const found = new Set<string>();
-      for (const filter of await rowFilters(oid, serverVersion)) {
+      for (const filter of await rowFilters({ oid, publications, serverVersion })) {
         const relation = catalogue().snapshot.relations.get(filter.oid);
         const context = newContext(catalogue());
         const classes =

@@ -17,7 +17,12 @@ import {
   type SnapshotReader,
   snapshotReader,
 } from "./catalogue.ts";
-import { type RowFilter, readRowFilters, readSlotDatabase } from "./catalogue-replication.ts";
+import {
+  type FilteredBy,
+  type RowFilter,
+  readRowFilters,
+  readSlotDatabase,
+} from "./catalogue-replication.ts";
 import { entryName } from "./catalogue-resolve.ts";
 import type { ClassMemory } from "./class-memory.ts";
 import { createClassifier } from "./classify.ts";
@@ -46,8 +51,7 @@ export interface CatalogueReader {
   rowFilters(
     target: PostgresTarget,
     database: string,
-    oid: number,
-    serverVersion: number,
+    of: FilteredBy,
   ): Promise<readonly RowFilter[]>;
   /** "" where it is of the whole server; undefined where there is none. */
   slotDatabase(target: PostgresTarget, database: string, name: string): Promise<string | undefined>;
@@ -87,8 +91,7 @@ export function catalogueOver(standing: Pick<StandingConnections, "query">): Cat
     snapshot: (target, database) => readerOf(target, database)(reading(target, database)),
     mark: (target, database) => readMark(reading(target, database)),
     definitions: (target, database, of) => readDefinitionMarks(reading(target, database), of),
-    rowFilters: (target, database, oid, serverVersion) =>
-      readRowFilters(reading(target, database), oid, serverVersion),
+    rowFilters: (target, database, of) => readRowFilters(reading(target, database), of),
     slotDatabase: (target, database, name) => readSlotDatabase(reading(target, database), name),
   };
 }
@@ -148,7 +151,7 @@ async function openDatabase(
       clock: deps.clock,
     },
     replication: {
-      rowFilters: (oid, version) => catalogue.rowFilters(target, database, oid, version),
+      rowFilters: (of) => catalogue.rowFilters(target, database, of),
       slotDatabase: (name) => catalogue.slotDatabase(target, database, name),
     },
   });

@@ -135,8 +135,11 @@ export interface SessionNames {
 export interface ReplicationFacts {
   /** How a statement names this relation; undefined: it is not known. */
   nameOf(oid: number): string | undefined;
-  /** Classes that say which rows of a relation are sent: of its publications' filters. */
-  filterClasses(oid: number): Promise<readonly string[]>;
+  /** Classes that say which rows of a relation are sent: of filters of these publications; undefined: of any. */
+  filterClasses(
+    oid: number,
+    publications: readonly string[] | undefined,
+  ): Promise<readonly string[]>;
   /** "": of the whole server; undefined: there is no such slot. */
   slotDatabase(name: string): Promise<string | undefined>;
 }

@@ -15,6 +15,8 @@ export type ReplicationCommand =
       readonly slot?: { readonly name: string; readonly ofOthers: Operation };
       /** Where `operation` is not permitted: what it does while nothing of a class is in the stream. */
       readonly watched?: Operation;
+      /** What is streamed is of these; absent: they are not told in a way that is certain. */
+      readonly publications?: readonly string[];
     }
   | { readonly ok: false; readonly why: string };
 
@@ -30,10 +32,11 @@ export interface Replicated {
 }
 
 /**
- * What a command lets its client have; `slot`: what becomes of one, which may be of another database. A connection to a database takes commands that are of the whole server
+ * What a command lets its client have; `slot`: what becomes of one, which may be of another database; `others`:
+ * what is of the whole server, without a value in it. A connection to a database takes commands that are of the whole server
  * too, BASE_BACKUP among them: what is asked for decides, not what was connected to.
  */
-type Reach = "nothing" | "slot" | "changes" | "server";
+type Reach = "nothing" | "slot" | "others" | "changes" | "server";
 
 /** Before the target is connected to. */
 export function startUpOperation(replicated: Replicated): Operation {
@@ -60,19 +63,25 @@ export function readReplicationCommand(text: string, replicated: Replicated): Re
   if (typeof read !== "string") return refused(read.why);
   const operation = replicationOperation(replicated, read, name);
   if (read === "slot" && !replicated.physical) {
-    const ofOthers = replicationOperation(replicated, "server", name);
+    const ofOthers = replicationOperation(replicated, "others", name);
     return { ok: true, operation, slot: { name: nameOf(rest[0]), ofOthers } };
   }
   if (read !== "changes" || !replicated.classified || replicated.detects)
     return { ok: true, operation };
-  return { ok: true, operation, watched: replicationOperation(replicated, "nothing", name) };
+  const publications = publicationsOf(rest);
+  return {
+    ...{ ok: true, operation, watched: replicationOperation(replicated, "nothing", name) },
+    ...(publications === undefined ? {} : { publications }),
+  };
 }
 
 /** `replicate`, and `replicate_past_masks` where values of a class may go through as they are. */
 function replicationOperation(replicated: Replicated, reach: Reach, command: string): Operation {
   const { classified, detects, physical, place } = replicated;
   const resource =
-    physical || reach === "server" ? serverResource(place.target) : databaseResource(place);
+    physical || reach === "server" || reach === "others"
+      ? serverResource(place.target)
+      : databaseResource(place);
   const actions = ["sql:replicate"];
   if ((classified || detects) && (physical || reach === "changes" || reach === "server"))
     actions.push("sql:replicate_past_masks");
@@ -123,17 +132,17 @@ type Rule = (rest: readonly Token[]) => Reach | { readonly why: string };
 
 const nothing: Rule = () => "nothing";
 const slotOfSomebody: Rule = () => "slot";
-const server: Rule = () => "server";
+const ofOthers: Rule = () => "others";
 
 const COMMANDS: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ["IDENTIFY_SYSTEM", nothing],
-  ["TIMELINE_HISTORY", server],
+  ["TIMELINE_HISTORY", ofOthers],
   // Of a physical one; others are not told of.
-  ["READ_REPLICATION_SLOT", server],
+  ["READ_REPLICATION_SLOT", ofOthers],
   ["DROP_REPLICATION_SLOT", slotOfSomebody],
   ["ALTER_REPLICATION_SLOT", slotOfSomebody],
   ["START_REPLICATION", stream],
-  ["UPLOAD_MANIFEST", server],
+  ["UPLOAD_MANIFEST", () => "server"],
   ["CREATE_REPLICATION_SLOT", slot],
   ["BASE_BACKUP", toClient],
   ["SHOW", shown],
@@ -143,6 +152,23 @@ const COMMANDS: ReadonlyMap<string, Rule> = new Map<string, Rule>([
 function stream([first, , third]: readonly Token[]): Reach {
   return isWord(first, "slot") && isWord(third, "logical") ? "changes" : "server";
 }
+
+/** Of `publication_names 'a,"B"'`, as the server splits it; one in letters that need thought makes it uncertain. */
+function publicationsOf(tokens: readonly Token[]): readonly string[] | undefined {
+  const at = tokens.findIndex((token) => nameOf(token) === "publication_names");
+  const value = tokens[at + 1];
+  if (at < 0 || value?.kind !== "string") return undefined;
+  const names: string[] = [];
+  for (const part of value.text.split(",")) {
+    const { quoted, plain } = PUBLICATION.exec(part)?.groups ?? {};
+    if (quoted === undefined && plain === undefined) return undefined;
+    names.push(quoted ?? plain?.toLowerCase() ?? "");
+  }
+  return names;
+}
+
+const PUBLICATION =
+  /^[ \t\n]*(?:"(?<quoted>[A-Za-z0-9_ .$-]{1,63})"|(?<plain>[A-Za-z_][A-Za-z0-9_$]{0,62}))[ \t\n]*$/;
 
 /** `name [TEMPORARY] LOGICAL plugin`. A plugin is a library of the server's that runs in it. */
 function slot([, ...rest]: readonly Token[]): Reach | { readonly why: string } {

@@ -54,6 +54,7 @@ before(async () => {
      create publication items for table items where (id > 1000);
      create publication names for table people (id, name);
      create publication people for table people;
+     create publication filtered for table people (id, name) where (email > 'm') with (publish = 'insert');
      create publication secrets for table secrets`,
   );
   await subscriber.query("copy", `${TABLES}; create table secrets (id int primary key, word text)`);
@@ -68,7 +69,7 @@ before(async () => {
       clock: systemClock,
     },
     replication: {
-      rowFilters: (oid, version) => readRowFilters(read, oid, version),
+      rowFilters: (of) => readRowFilters(read, of),
       slotDatabase: (name) => readSlotDatabase(read, name),
     },
   });
@@ -98,13 +99,17 @@ after(async () => {
 });
 
 afterEach(async () => {
+  await unsubscribe();
+  await subscriber.query("copy", "truncate items, people, secrets");
+});
+
+async function unsubscribe(): Promise<void> {
   for (const one of await subscriber.query("copy", "select subname from pg_subscription")) {
     const name = String(one.subname);
     await subscriber.query("copy", `alter subscription ${name} disable`);
     await subscriber.query("copy", `alter subscription ${name} set (slot_name = none)`);
     await subscriber.query("copy", `drop subscription ${name}`);
   }
-  await subscriber.query("copy", "truncate items, people, secrets");
   // A walsender lets go of its slot when it notices that its client went.
   await until(async () => {
     await publisher.query(
@@ -114,7 +119,7 @@ afterEach(async () => {
     const left = await publisher.query("shop", "select slot_name from pg_replication_slots");
     return left.length === 0;
   });
-});
+}
 
 function policies(...texts: readonly string[]): void {
   access = createTestAccess(policy(texts.join("\n"))).access;
@@ -126,6 +131,16 @@ function subscribe(publication: string, options = ""): Promise<unknown> {
   return subscriber.query(
     "copy",
     `create subscription s connection '${connection}' publication ${publication} ${options}`,
+  );
+}
+
+function replicating() {
+  return connectRaw(
+    {
+      ...{ host: "127.0.0.1", port: relay.listener.port, user: "orders", password: "shown" },
+      ...{ database: "shop", ssl: { ca: relay.ca, servername: "localhost" } },
+    },
+    { cleartext: true, parameters: { replication: "database" } },
   );
 }
 
@@ -196,15 +211,50 @@ test("a stream ends before a row with a class, and goes past it by its own permi
   await until(async () => (await count("people")) === 1);
 });
 
+test("a stream ends before a table that may not be read, and where a filter tells of a class", async () => {
+  policies(REPLICATES, READS);
+  const failures = async () => Number((await subscriber.query("copy", LOGGED))[0]?.failures ?? 0);
+  for (const [publication, sql] of [
+    ["secrets", "insert into secrets values (2, 'again')"],
+    ["filtered", "insert into people values (21, 'x', 'x@example.com')"],
+  ] as const) {
+    const before = await failures();
+    await subscribe(publication, "with (copy_data = false)");
+    await publisher.query("shop", sql);
+    await until(async () => (await failures()) > before);
+    assert.equal((await count("secrets")) + (await count("people")), 0);
+    await unsubscribe();
+  }
+});
+
+test("a slot of another database is dropped by those alone who may replicate all of the server", async () => {
+  policies(`@id("connects") permit (principal, action == Custody::Action::"connect", resource);
+    @id("replicates") permit (principal, action == SQL::Action::"replicate",
+      resource == SQL::Schema::"orders/shop");`);
+  const slots = "select slot_name from pg_replication_slots order by 1";
+  await publisher.query("postgres", "select pg_create_logical_replication_slot('far', 'pgoutput')");
+  await publisher.query("postgres", "select pg_create_physical_replication_slot('files')");
+  await publisher.query("shop", "select pg_create_logical_replication_slot('near', 'pgoutput')");
+  {
+    await using connection = await replicating();
+    const say = (text: string) => converse(connection, [query(text)], 1);
+    for (const name of ["far", "files", "FAR", '"far" WAIT'])
+      assert.deepEqual(await say(`DROP_REPLICATION_SLOT ${name}`), ["E:42501", "Z:I"]);
+    assert.deepEqual(await say("DROP_REPLICATION_SLOT nowhere"), ["E:42704", "Z:I"]);
+    assert.deepEqual(await say("DROP_REPLICATION_SLOT near"), ["C:DROP_REPLICATION_SLOT", "Z:I"]);
+    const left = await publisher.query("shop", slots);
+    assert.deepEqual(
+      left.map(({ slot_name }) => slot_name),
+      ["far", "files"],
+    );
+    policies(REPLICATES);
+    assert.deepEqual(await say("DROP_REPLICATION_SLOT files"), ["C:DROP_REPLICATION_SLOT", "Z:I"]);
+  }
+});
+
 test("statements of a replication connection are reads, one at a time, in a transaction PostgreSQL keeps", async () => {
   policies(REPLICATES, READS);
-  await using connection = await connectRaw(
-    {
-      ...{ host: "127.0.0.1", port: relay.listener.port, user: "orders", password: "shown" },
-      ...{ database: "shop", ssl: { ca: relay.ca, servername: "localhost" } },
-    },
-    { cleartext: true, parameters: { replication: "database" } },
-  );
+  await using connection = await replicating();
   const say = (text: string) => converse(connection, [query(text)], 1);
   assert.deepEqual(await say("select count(*) from items"), ["T", "D", "C:SELECT 1", "Z:I"]);
   assert.deepEqual(await say("begin read only"), ["C:BEGIN", "Z:T"]);

@@ -21,7 +21,14 @@ export type WhyNot = (text: string) => Promise<string | undefined>;
 
 const MAX_RELATIONS = 100_000;
 
-export function watchStream(classifier: Classifier, whyNot: WhyNot): StreamWatch {
+export interface WatchContext {
+  readonly classifier: Classifier;
+  readonly whyNot: WhyNot;
+  /** What the stream is of; undefined: of any. */
+  readonly publications: readonly string[] | undefined;
+}
+
+export function watchStream(context: WatchContext): StreamWatch {
   const reader = createPgoutputReader();
   const clear = new Set<number>();
   return (buffer, start, end) => {
@@ -33,7 +40,7 @@ export function watchStream(classifier: Classifier, whyNot: WhyNot): StreamWatch
     const { oid } = streamed;
     if (clear.size >= MAX_RELATIONS) throw unfit("it is of too many relations");
     clear.delete(oid);
-    return whyUnfit(classifier, whyNot, streamed).then((why) => {
+    return whyUnfit(context, streamed).then((why) => {
       if (why !== undefined) throw unfit(why);
       clear.add(oid);
     });
@@ -41,8 +48,7 @@ export function watchStream(classifier: Classifier, whyNot: WhyNot): StreamWatch
 }
 
 async function whyUnfit(
-  classifier: Classifier,
-  whyNot: WhyNot,
+  { classifier, publications, whyNot }: WatchContext,
   { columns, name, oid, schema }: StreamedRelation,
 ): Promise<string | undefined> {
   const label = `table ${schema}.${name}`;
@@ -51,7 +57,7 @@ async function whyUnfit(
   if (classes === undefined || called === undefined)
     return `${label} is not what the catalogue knows of it`;
   if (classes.length > 0) return `${label} has values of class ${classes[0]}`;
-  const [filter] = (await classifier.replication?.filterClasses(oid)) ?? [];
+  const [filter] = (await classifier.replication?.filterClasses(oid, publications)) ?? [];
   if (filter !== undefined) return `a filter of ${label} tells of class ${filter}`;
   const denied = await whyNot(`select from ${called}`);
   return denied && `${label} may not be read: ${denied}`;

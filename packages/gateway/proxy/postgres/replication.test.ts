@@ -56,6 +56,9 @@ describe("a command of the replication protocol", () => {
       'START_REPLICATION SLOT "s" PHYSICAL 0/3000000',
       "START_REPLICATION 0/3000000",
       "UPLOAD_MANIFEST",
+      "TIMELINE_HISTORY 2",
+      "READ_REPLICATION_SLOT s",
+      "CREATE_REPLICATION_SLOT s PHYSICAL (logical pgoutput)",
     ])
       assert.deepEqual(effects(text), ["sql:replicate orders/*"], text);
   });
@@ -77,6 +80,24 @@ describe("a command of the replication protocol", () => {
       return read.ok && read.watched?.effects.map(({ action }) => action);
     };
     assert.deepEqual(watched(classified), ["sql:replicate"]);
+    const named = (options: string) => {
+      const read = readReplicationCommand(
+        `START_REPLICATION SLOT "s" LOGICAL 0/0 (${options})`,
+        classified,
+      );
+      return read.ok && read.publications;
+    };
+    assert.deepEqual(named(`proto_version '1', "publication_names" ' a ,"B c",D'`), [
+      "a",
+      "B c",
+      "d",
+    ]);
+    for (const options of [
+      "proto_version '1'",
+      "publication_names 'a,\"é\"'",
+      "publication_names a",
+    ])
+      assert.equal(named(options), undefined, options);
     // Nobody looks for values in a stream, and there is nothing to watch for where nothing has a class.
     assert.equal(watched({ ...classified, detects: true }), undefined);
     assert.equal(watched(LOGICAL), undefined);
@@ -89,10 +110,24 @@ describe("a command of the replication protocol", () => {
       'CREATE_REPLICATION_SLOT "s" LOGICAL "test_decoding" ( SNAPSHOT \'nothing\')',
       "CREATE_REPLICATION_SLOT s LOGICAL pgoutput NOEXPORT_SNAPSHOT",
       `START_REPLICATION SLOT "s" LOGICAL 0/0 ("include-xids" '0', "proto_version" '1')`,
-      "TIMELINE_HISTORY 2",
       'DROP_REPLICATION_SLOT "s" WAIT',
     ])
       assert.deepEqual(effects(text), ["sql:replicate orders/shop"], text);
+  });
+
+  test("that drops or alters a slot takes what the slot is of", () => {
+    const slot = (text: string, replicated: Replicated = LOGICAL) => {
+      const read = readReplicationCommand(text, replicated);
+      if (!read.ok) return read.why;
+      const { ofOthers } = read.slot ?? {};
+      return [read.slot?.name, ofOthers?.effects.map(({ resource }) => resource.id).join()];
+    };
+    assert.deepEqual(slot("DROP_REPLICATION_SLOT Others WAIT"), ["others", "orders/*"]);
+    assert.deepEqual(slot('ALTER_REPLICATION_SLOT "s""t" (FAILOVER true)'), ['s"t', "orders/*"]);
+    assert.deepEqual(slot("DROP_REPLICATION_SLOT s", { ...LOGICAL, physical: true }), [
+      undefined,
+      undefined,
+    ]);
   });
 
   test("is nothing else, whatever it looks like", () => {
@@ -110,6 +145,9 @@ describe("a command of the replication protocol", () => {
       "IDENTIFY_SYSTEM E'\\''",
       "SHOW primary_conninfo",
       "SHOW app.secret",
+      "SHOW all",
+      'show "All"',
+      "CREATE_REPLICATION_SLOT logical LOGICAL evil",
       "BASE_BACKUP ( TARGET 'server', TARGET_DETAIL '/tmp/x')",
       "BASE_BACKUP ( \"target\" 'server')",
       "BASE_BACKUP ( TARGET client)",

@@ -286,7 +286,9 @@ export class ReplicationRelay {
     if ("denial" in judged && read.watched !== undefined) {
       operation = read.watched;
       judged = judgeReplication(book, operation);
-      watch = watchStream(this.#context.classifier, (text) => this.#whyNot(text));
+      const { classifier } = this.#context;
+      const whyNot = (statement: string) => this.#whyNot(statement);
+      watch = watchStream({ classifier, whyNot, publications: read.publications });
     }
     if ("denial" in judged) return this.#refuse(command, operation, judged.denial);
     this.#begin(requestId, { permit: judged.permit, ...(watch === undefined ? {} : { watch }) });
