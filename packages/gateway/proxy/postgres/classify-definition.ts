@@ -234,11 +234,10 @@ function createTrigger(context: Context, body: Tree): undefined {
   const parts = nameParts(list(body, "funcname"));
   const schema = parts.length > 1 ? parts.at(-2) : undefined;
   const name = parts.at(-1) ?? "";
+  // Of one name the server takes the one without arguments, in whichever schema that is.
   for (const candidate of schema === undefined ? context.searchPath : [schema])
-    if (context.catalogue.snapshot.functions.get(candidate)?.has(name)) {
+    if (context.catalogue.snapshot.functions.get(candidate)?.has(name))
       addNamedFunctionEffect(context, candidate, name);
-      break;
-    }
   definitionParts(context, [body.whenClause], undefined);
 }
 

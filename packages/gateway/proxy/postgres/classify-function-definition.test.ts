@@ -112,3 +112,22 @@ test("a body that hides what it names may name anything", async () => {
   await classifier.refresh();
   assert.ok(usesOf(opaque("missed()")).includes("inner"));
 });
+
+test("a trigger's function is the one the server takes, whichever else has its name", async () => {
+  await postgres.query(
+    "shop",
+    "create function upper() returns trigger language plpgsql as 'begin return new; end'",
+  );
+  await classifier.refresh();
+  const trigger = "create trigger t before insert on orders for each row execute function upper()";
+  assert.ok(usesOf(trigger).includes("inner"));
+});
+
+test("compiled code of somebody's is the server's own input and output", () => {
+  const effects = planOf("create function fresh(text) returns text language internal as 'upper'")
+    .operation.effects;
+  assert.ok(effects.some(({ action }) => action === "sql:unsafe_io"));
+  assert.ok(
+    !planOf(opaque("fresh()")).operation.effects.some(({ action }) => action.endsWith("io")),
+  );
+});

@@ -3,6 +3,7 @@
 // then (defaults, triggers, checks, domains: ADR 0036), or by a statement that is under way: a new body, a new
 // overload or a new name that is known counts as a call of it (ADR 0045).
 
+import { databaseResource } from "./effects.ts";
 import { addNamedFunctionEffect } from "./functions.ts";
 import { type Context, touchEverything } from "./lineage-context.ts";
 import { type BodyStatement, blockBody, followBody, parsedBody } from "./lineage-function.ts";
@@ -20,6 +21,9 @@ import {
 
 /** `name`: of the function that is made, without its schema. */
 export function judgeNewBody(context: Context, name: string, body: Tree): void {
+  // Code of the server's machine, or of the server itself under another name.
+  if (COMPILED.has(languageOf(body)))
+    context.effects.add("unsafe_io", databaseResource(context.catalogue.place));
   if (!isKnown(context, name)) return;
   const followed = follow(context, name, body);
   if (followed === undefined) touchEverything(context);
@@ -88,19 +92,28 @@ function follow(context: Context, name: string, body: Tree): Context | undefined
 }
 
 function statementsOf(context: Context, body: Tree): BodyStatement[] | undefined {
-  const options = new Map(
-    list(body, "options").map((node) => {
-      const { body: option } = unwrap(node);
-      return [text(option, "defname") ?? "", option.arg] as const;
-    }),
-  );
-  if (options.has("set")) return undefined;
+  const options = optionsOf(body);
+  if (options.has("set") || languageOf(body) !== "sql") return undefined;
   const written = body.sql_body;
-  const language = stringOf(options.get("language")) ?? (written === undefined ? "" : "sql");
-  if (language.toLowerCase() !== "sql") return undefined;
   if (isTree(written)) return blockBody(written);
   const as = options.get("as");
   const [sql] = isTree(as) ? nameParts(list(child(as, "List") ?? {}, "items")) : [];
   const { grammar, snapshot } = context.catalogue;
   return sql === undefined ? undefined : parsedBody(grammar, sql, snapshot.encoding);
 }
+
+function optionsOf(body: Tree): ReadonlyMap<string, unknown> {
+  return new Map(
+    list(body, "options").map((node) => {
+      const { body: option } = unwrap(node);
+      return [text(option, "defname") ?? "", option.arg] as const;
+    }),
+  );
+}
+
+function languageOf(body: Tree): string {
+  const written = body.sql_body === undefined ? "" : "sql";
+  return (stringOf(optionsOf(body).get("language")) ?? written).toLowerCase();
+}
+
+const COMPILED = new Set(["c", "internal"]);
