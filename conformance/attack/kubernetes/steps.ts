@@ -63,6 +63,21 @@ const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
     assert.equal((await coded("overwritten", "x", "&force=true")).status, 200);
   },
 
+  "an apply is read by the API server as it was judged": async ({ ask, stage }) => {
+    // Ends of lines in YAML 1.1, which are no ends in JSON.
+    for (const [name, key] of [
+      ["nel", "a \u0085 b"],
+      ["ls", "a \u2028 b"],
+    ] as const) {
+      const path = `${SHOP}/configmaps/${name}`;
+      const body = { apiVersion: "v1", kind: "ConfigMap", metadata: { name }, data: { key } };
+      const made = await ask("PATCH", `${path}?fieldManager=x`, body, APPLY);
+      assert.equal(made.status, 201, made.text);
+      const { data } = (await stage.cluster.call("GET", path)) as { data: unknown };
+      assert.deepEqual(data, { key });
+    }
+  },
+
   "an immutable secret does not tell whether a guess is right": async ({ ask }) => {
     const data = (value: string) => ({ data: { key: Buffer.from(value).toString("base64") } });
     for (const value of [GUESSED, "wrong"]) {

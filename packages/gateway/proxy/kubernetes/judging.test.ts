@@ -376,6 +376,16 @@ describe("what a body says", () => {
     }
   });
 
+  it("is sent as an apply without what ends a line of YAML", () => {
+    const value = { data: { key: "a \u0085 b\u2028c\u2029\ufeff\u007f", "\u0085": "ü😀" } };
+    const { bytes } = readBody(
+      Buffer.from(JSON.stringify(value)),
+      "application/apply-patch+yaml; charset=utf-8",
+    );
+    assert.doesNotMatch(bytes?.toString() ?? "", /[\u007f-\u009f\u2028\u2029\ufeff]/);
+    assert.deepEqual(JSON.parse(bytes?.toString() ?? ""), value);
+  });
+
   it("is sent on as it was judged", () => {
     const twice = readBody(
       Buffer.from(`{"kind":"A","kind":"B","n":12345678901234567890}`),

@@ -31,7 +31,8 @@ const JSON_TYPES = new Set([
   "application/strategic-merge-patch+json",
 ]);
 const JSON_PATCH = "application/json-patch+json";
-const YAML_TYPES = new Set(["application/yaml", "application/apply-patch+yaml"]);
+const APPLY = "application/apply-patch+yaml";
+const YAML_TYPES = new Set(["application/yaml", APPLY]);
 const PROTOBUF = "application/vnd.kubernetes.protobuf";
 
 /** As many as the API server takes (k8s.io/apiserver, pkg/endpoints/handlers/patch.go, maxJSONPatchOperations). */
@@ -64,10 +65,21 @@ export function readBody(bytes: Buffer, contentType: string | undefined): Reques
   // Half of a character: the server makes U+FFFD of it, and so another name or path.
   if (written.includes("\\ud") && LONE_SURROGATE.test(written))
     throw invalid("a text in the body is not Unicode");
-  const judged = Buffer.from(written);
+  const judged = Buffer.from(type === APPLY ? asYaml(written) : written);
   // JSON is YAML too; the type says which kind of patch it is.
   const sentType = type === "application/yaml" ? "application/json" : type;
   return { value, bytes: judged, contentType: sentType, isJsonPatch };
+}
+
+/**
+ * The same for who reads it as YAML 1.1, as the server reads an apply: a line of that may end within quotes with
+ * these too, and is folded to a space.
+ */
+function asYaml(json: string): string {
+  return json.replace(
+    /[\u007f-\u009f\u2028\u2029\ufeff]/g,
+    (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /**
