@@ -3,9 +3,11 @@
 // parts are gathered; then their digest goes into the log, as `evidence.exported`; then the proofs are made
 // against a head that has that record.
 //
-// Reads files of the log; owns nothing. One export at a time walks the log, a bundle of entries a turn,
-// so that whoever else the process serves is not kept waiting.
+// Reads files of the log; owns nothing. An export walks the log a bundle of entries a turn and sends recordings
+// as it reads them, so that it keeps nobody waiting and holds none of them; one person has one at a time.
 
+import { createHash } from "node:crypto";
+import { setImmediate as turn } from "node:timers/promises";
 import { toBase64 } from "@custody/evidence/core/base64.ts";
 import {
   type ArchivedPolicies,
@@ -20,7 +22,6 @@ import {
 import { decodeLeaf, type Leaf } from "@custody/evidence/core/leaf.ts";
 import { leafHash, TILE_WIDTH } from "@custody/evidence/core/merkle.ts";
 import { inclusionProof, type SubtreeHash } from "@custody/evidence/core/proof.ts";
-import { recordingFile } from "@custody/evidence/node/bundle-folder.ts";
 import { folderEntries, folderHashes } from "@custody/evidence/node/log-folder.ts";
 import {
   type LogShard,
@@ -30,6 +31,7 @@ import {
 } from "@custody/evidence/node/log-shards.ts";
 import { nodeSha256 } from "@custody/evidence/node/node-sha256.ts";
 import { headWith } from "@custody/evidence/node/prove.ts";
+import { framePiece, RECORDING_MAGIC } from "@custody/evidence/node/recording-format.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { Journal, LeafDraft } from "./journal.ts";
 
@@ -51,12 +53,16 @@ export interface EvidenceExportDeps {
   /** Resolves when all that is in the journals is in the published log. */
   readonly published: () => Promise<void>;
   /** Throws GatewayError "not_found" when there is none, or it was erased. */
-  readonly openRecording: (
-    sessionId: string,
-  ) => Promise<{ readonly key: Buffer; readonly pieces: readonly Buffer[] }>;
+  readonly openRecording: (sessionId: string) => Promise<OpenedRecording>;
   readonly findPolicies: (
     version: string,
   ) => { readonly digest: string; readonly archived: ArchivedPolicies } | undefined;
+}
+
+/** Of any length: its pieces are read as they are sent. */
+export interface OpenedRecording extends Disposable {
+  readonly key: Buffer;
+  pieces(): AsyncIterable<Buffer>;
 }
 
 export interface WantedEvidence {
@@ -78,6 +84,8 @@ export interface DisclosedSession {
 const KEPT_ELSEWHERE = "records of before";
 const MAX_RECORDS = 100_000;
 const MAX_RECORDINGS = 1_000;
+/** However quick the reader is. */
+const PROOFS_A_TURN = 100;
 /** The journal of the process that answers the control API. */
 const OWN_WORKER = 0;
 
@@ -108,10 +116,14 @@ export async function* exportEvidence(
       withheld[session.id] = opened;
       continue;
     }
-    const { key, pieces } = opened;
-    contents.recording(session.id, nodeSha256(recordingFile(pieces)), nodeSha256(key));
-    for (const piece of pieces)
+    using recording = opened;
+    const file = createHash("sha256").update(RECORDING_MAGIC);
+    for await (const piece of recording.pieces()) {
+      for (const bytes of framePiece(piece)) file.update(bytes);
       yield { part: "piece", session: session.id, bytes: piece.toString("base64") };
+    }
+    const { key } = recording;
+    contents.recording(session.id, file.digest(), nodeSha256(key));
     yield { part: "key", session: session.id, key: key.toString("base64url") };
   }
   const elsewhere = shards[0]?.before ?? 0;
@@ -138,18 +150,21 @@ interface Entry {
   readonly leaf: Leaf;
 }
 
-function* proofs(
+async function* proofs(
   directory: string,
   records: readonly Entry[],
   exported: Entry,
   about: Pick<EvidenceManifest, "scope" | "withheld">,
-): Generator<EvidencePart> {
+): AsyncGenerator<EvidencePart> {
   const shards = readShards(directory);
   const last = shardWith(shards, exported.index);
   if (last === undefined) throw new GatewayError("evidence_unavailable", "the log has changed");
   const head = headWith(last, exported.index - last.before);
   const proved = prover(shards, last, head.checkpoint.size);
-  for (const entry of records) yield { part: "record", record: proved(entry) };
+  for (const [at, entry] of records.entries()) {
+    yield { part: "record", record: proved(entry) };
+    if (at % PROOFS_A_TURN === PROOFS_A_TURN - 1) await turn();
+  }
   yield { part: "checkpoint", text: head.note };
   const { scope, withheld } = about;
   const lowest = Math.min(exported.index, ...records.slice(0, 1).map(({ index }) => index));
@@ -243,7 +258,7 @@ async function* entriesOf(
           first + at >= start && (mention === undefined || bytesOf(entry).includes(mention));
         if (isWanted) yield { index: before + first + at, entry, leaf: decodeLeaf(entry) };
       }
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
     }
   }
 }
@@ -344,11 +359,6 @@ function recordedSessions(records: readonly Entry[]): RecordedSession[] {
   return [...sessions.values()].sort((one, other) => (one.id < other.id ? -1 : 1));
 }
 
-interface OpenedRecording {
-  readonly key: Buffer;
-  readonly pieces: readonly Buffer[];
-}
-
 /** Gives each session's recording, or why it is not given. Of all of the log: a recording is given whole. */
 async function createDisclosure(
   deps: EvidenceExportDeps,
@@ -367,12 +377,19 @@ async function createDisclosure(
     if (!may(session)) return refused;
     try {
       const opened = await deps.openRecording(session.id);
-      // A session that goes on: what it showed meanwhile is in the log by now.
-      await deps.published();
-      const now = sizeOf(deps.logDirectory);
-      await addUnmasked(shown, deps.logDirectory, looked, now);
-      looked = now;
-      return may(session) ? opened : refused;
+      try {
+        // A session that goes on: what it showed meanwhile is in the log by now.
+        await deps.published();
+        const now = sizeOf(deps.logDirectory);
+        await addUnmasked(shown, deps.logDirectory, looked, now);
+        looked = now;
+        if (may(session)) return opened;
+      } catch (thrown) {
+        opened[Symbol.dispose]();
+        throw thrown;
+      }
+      opened[Symbol.dispose]();
+      return refused;
     } catch (thrown) {
       if (thrown instanceof GatewayError && thrown.code === "not_found") return thrown.message;
       throw thrown;

@@ -5,7 +5,7 @@
 // A piece that was altered, lost or put elsewhere is an error (GatewayError "invalid") that names it: a
 // replay never passes over one.
 
-import { mkdir, open, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, open, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import type { RecordingEvent } from "@custody/evidence/core/recording.ts";
@@ -19,18 +19,9 @@ import {
 } from "@custody/evidence/node/recording-format.ts";
 import { type RecordingProof, readEvents } from "@custody/evidence/node/recording-reader.ts";
 import { isSessionId, recordingsDirectory } from "../audit/content-store.ts";
-import { journalDirectory, syncDirectory } from "../audit/journal-files.ts";
-import {
-  decodeSegmentHeader,
-  encodeSegmentHeader,
-  parseContent,
-  parseSegmentName,
-  RECORD_CONTENT,
-  readBatch,
-  SEGMENT_HEADER_BYTES,
-  sha256,
-} from "../audit/journal-format.ts";
+import { syncDirectory } from "../audit/journal-files.ts";
 import { GatewayError } from "../base/errors.ts";
+import { journalContent } from "./journal-content.ts";
 import { openPieceFile } from "./piece-file.ts";
 import type { RecordingKeys } from "./recording-keys.ts";
 
@@ -78,20 +69,36 @@ export async function* readRecording(
   }
 }
 
-/**
- * The sealed pieces, 1, 2, … without a gap, and the key that opens them: for an export that is to be
- * verified elsewhere. Throws GatewayError: "not_found", "invalid".
- */
-export async function openRecording(
-  deps: ReplayDeps,
-  sessionId: string,
-): Promise<{ readonly key: Buffer; readonly pieces: readonly Buffer[] }> {
-  using stored = await openStored(deps.dataDirectory, sessionId);
-  const key = deps.keys.unwrap(sessionId, stored.wrappedKey);
-  const pieces = [...allFrom(stored, 1)];
-  const gap = pieces.findIndex((piece, at) => pieceCounter(piece) !== at + 1);
-  if (gap >= 0) throw missing(sessionId, gap + 1);
-  return { key, pieces };
+/** For an export that is to be verified elsewhere. */
+export interface OpenedRecording extends Disposable {
+  readonly key: Buffer;
+  /** Sealed, as far as they went when it was opened. Throws GatewayError "invalid" where one is missing. */
+  pieces(): AsyncIterable<Buffer>;
+}
+
+/** Throws GatewayError: "not_found", "invalid". */
+export async function openRecording(deps: ReplayDeps, sessionId: string): Promise<OpenedRecording> {
+  const stored = await openStored(deps.dataDirectory, sessionId);
+  try {
+    const key = deps.keys.unwrap(sessionId, stored.wrappedKey);
+    return {
+      key,
+      pieces: () => sealedPieces(stored, sessionId),
+      [Symbol.dispose]: () => stored[Symbol.dispose](),
+    };
+  } catch (thrown) {
+    stored[Symbol.dispose]();
+    throw thrown;
+  }
+}
+
+async function* sealedPieces(stored: Stored, sessionId: string): AsyncGenerator<Buffer> {
+  for (let number = 1; number <= stored.count; number++) {
+    const piece = stored.piece(number);
+    if (pieceCounter(piece) !== number) throw missing(sessionId, number);
+    yield piece;
+    if (number % PIECES_A_TURN === 0) await turn();
+  }
 }
 
 /** Deletes the session's key, which erases the content for good. For sessions that have ended. */
@@ -196,38 +203,14 @@ async function readJournalContent(
   dataDirectory: string,
   sessionId: string,
 ): Promise<{ wrappedKey: Buffer | undefined; pieces: Buffer[] }> {
-  const directory = journalDirectory(dataDirectory);
-  const names = ((await orNone(readdir(directory))) ?? []).filter(parseSegmentName).sort();
   const pieces: Buffer[] = [];
   let wrappedKey: Buffer | undefined;
-  for (const name of names) {
-    const segment = await orNone(readFile(join(directory, name)));
-    if (segment === undefined) continue;
-    for (const { sessionId: other, sealed } of contentOf(segment)) {
-      if (other !== sessionId) continue;
-      if (pieceCounter(sealed) === 0) wrappedKey = Buffer.from(sealed.subarray(COUNTER_BYTES));
-      else pieces.push(Buffer.from(sealed));
-    }
+  for await (const { sessionId: other, sealed } of journalContent(dataDirectory)) {
+    if (other !== sessionId) continue;
+    if (pieceCounter(sealed) === 0) wrappedKey = Buffer.from(sealed.subarray(COUNTER_BYTES));
+    else pieces.push(Buffer.from(sealed));
   }
   return { wrappedKey, pieces };
-}
-
-/** As far as the segment verifies: a batch may be being written. */
-function* contentOf(segment: Buffer): Generator<{ sessionId: string; sealed: Buffer }> {
-  const header = decodeSegmentHeader(segment);
-  if (typeof header === "string") return;
-  let chain = sha256(encodeSegmentHeader(header));
-  let offset = SEGMENT_HEADER_BYTES;
-  for (;;) {
-    const result = readBatch(segment, offset, chain);
-    if (result.kind !== "batch") return;
-    for (const record of result.batch.records) {
-      const content = record.type === RECORD_CONTENT ? parseContent(record.payload) : undefined;
-      if (content !== undefined) yield content;
-    }
-    chain = result.batch.chain;
-    offset = result.batch.end;
-  }
 }
 
 async function orNone<T>(reading: Promise<T>): Promise<T | undefined> {
