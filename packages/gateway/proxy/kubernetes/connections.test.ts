@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { after, before, describe, it } from "node:test";
 import { connect } from "node:tls";
@@ -82,6 +83,25 @@ describe("a connection of somebody who is known", () => {
     socket.write(one.repeat(500));
     await closed(socket);
     assert.ok(answered() < 60, String(answered()));
+    door.seen.length = 0;
+  });
+
+  it("asks a part of what it asks at once, and is answered all of it", async () => {
+    const client = connectHttp2(door.origin, { ca: door.ca });
+    const path = "/prod/api/v1/namespaces/shop/configmaps/c";
+    atOnce.most = 0;
+    const statuses = await Promise.all(
+      Array.from({ length: 300 }, async () => {
+        const stream = client.request({ ":path": path, authorization: "Bearer good" });
+        const [headers] = await once(stream, "response");
+        stream.resume();
+        await once(stream, "end");
+        return headers[":status"];
+      }),
+    );
+    assert.deepEqual(new Set(statuses), new Set([200]));
+    assert.ok(atOnce.most <= 64, String(atOnce.most));
+    client.destroy();
     door.seen.length = 0;
   });
 

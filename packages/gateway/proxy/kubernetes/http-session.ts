@@ -16,6 +16,7 @@ import { SessionBook } from "../../session/session-book.ts";
 import { type KubernetesTarget, speaks, type Target } from "../../target/target.ts";
 import { ShownObjects } from "./item-filter.ts";
 import { judgeAgain, type Running } from "./judged-again.ts";
+import { Turns } from "./turns.ts";
 import { openUpstream, type Upstream } from "./upstream.ts";
 
 export interface HttpSessionsDeps {
@@ -53,6 +54,9 @@ export interface Shown extends ShownIdentity {
 /** Within it what runs and is no longer permitted ends. */
 const SWEEP_MS = 1000;
 const MAX_LATE = 256;
+/** Of one session: watches, and what is answered at once, of which the rest waits. */
+const MAX_RUNNING = 8192;
+const MAX_AT_ONCE = 64;
 /** Before a token is over another session is opened, with another. */
 const TOKEN_MARGIN_MS = 60_000;
 
@@ -63,6 +67,8 @@ export class HttpSession {
   readonly upstream: Upstream;
   /** Of lists and watches that are filtered. */
   readonly shown = new ShownObjects();
+  /** Of what is answered at once. */
+  readonly turns = new Turns(MAX_AT_ONCE);
   /** Requests that waited too long for people, by what they bind: how often they were sent away. */
   readonly #late = new Map<string, number>();
   /** Nothing new begins in it from then on: the token that was made for it is over. */
@@ -86,8 +92,10 @@ export class HttpSession {
     return this.#ended;
   }
 
-  /** For one request: aborted, with a GatewayError as its reason, when the session ends. */
+  /** Throws GatewayError "limit". For one request: aborted, with a GatewayError as its reason, when the session ends. */
   begin(): AbortController {
+    if (this.#running.size >= MAX_RUNNING)
+      throw new GatewayError("limit", `${MAX_RUNNING} requests of this session run already`);
     const controller = new AbortController();
     if (this.#ended === undefined) this.#running.set(controller, []);
     else controller.abort(this.#ended);

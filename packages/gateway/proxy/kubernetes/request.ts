@@ -136,9 +136,16 @@ export async function serveRequest(
       return answerStatus(client, denialStatus(compared.denial, requestId));
     }
     session.permitted(running, { operation, ...permitted });
-    isWatch = formOf(prepared.info, request.url) === "watch";
+    const form = formOf(prepared.info, request.url);
+    isWatch = form === "watch";
     const given = { ...permitted, unchanged: compared.unchanged };
-    await forward(deps, session, request, prepared, given, client, running.signal);
+    const isAnsweredAtOnce = form === "objects" || form === "discovery";
+    if (isAnsweredAtOnce) await session.turns.take(running.signal);
+    try {
+      await forward(deps, session, request, prepared, given, client, running.signal);
+    } finally {
+      if (isAnsweredAtOnce) session.turns.give();
+    }
   } catch (thrown) {
     fail(deps, client, thrown, requestId, isWatch);
   } finally {
