@@ -1,8 +1,10 @@
 // THREATS.md, "State between decide and run": what exists is given another meaning, by a definition of the
-// attacker's own, after it was attached to something or while a statement is under way.
+// attacker's own, after it was attached to something or while a statement is under way. And names that mean
+// another in the server's own encoding.
 
 import { query } from "@custody/wire/postgres/frontend.ts";
 import { type Attempt, each, type Step } from "./attempt.ts";
+import { LATIN } from "./stage.ts";
 
 const THREAT = "DDL between";
 const READS = "begin return (select email from customers where id = 1); end";
@@ -94,4 +96,17 @@ const KEPT: Attempt[] = each(THREAT, "harmless", {
   ),
 }).map((attempt) => ({ ...attempt, undo: UNDO }));
 
-export const DEFINITIONS: readonly Attempt[] = [...REPLACED, ...KEPT];
+/** 41 characters: cut after 31 in UTF-8, whole in LATIN1. */
+const LONG_A = `"${"é".repeat(40)}a"`;
+const LONG_B = `"${"é".repeat(40)}b"`;
+
+const ENCODED: Attempt[] = each("names resolve otherwise", "denied", {
+  "name-cut-in-another-encoding": `with ${LONG_A} as (select email as v from customers), ${LONG_B} as (select 'c'::text as v) select lower(v) from ${LONG_A}`,
+  "name-cut-to-ascii": `with "${"a".repeat(62)}é" as (select email as v from customers), "${"a".repeat(62)}" as (select 'c'::text as v) select lower(v) from "${"a".repeat(62)}é"`,
+  "name-folded-by-the-server":
+    'select lower(É) from (select \'c\'::text as "É", email as "é" from customers) s',
+  "name-hidden-in-another-encoding":
+    'select lower(v) from (select email as v, U&"\\00e9" from customers) s',
+}).map((attempt) => ({ ...attempt, startup: { database: LATIN } }));
+
+export const DEFINITIONS: readonly Attempt[] = [...REPLACED, ...KEPT, ...ENCODED];

@@ -14,6 +14,8 @@ import { providerConfiguration } from "../../support/provider-configuration.ts";
 import { type Canaries, makeCanaries } from "./canaries.ts";
 
 export const DATABASE = "shop";
+/** In LATIN1; its customers have an email. */
+export const LATIN = "latin";
 
 /**
  * `wide` may do everything with data and schemas; `orders` may select from public.orders, nothing else. `feeder`
@@ -110,6 +112,7 @@ export async function openAttackStage(): Promise<AttackStage> {
   const canaries = makeCanaries();
   const adminPassword = randomBytes(24).toString("base64url");
   await seed(server, canaries, adminPassword);
+  await seedLatin(server, canaries);
   const file = (name: string, text: string) => {
     const path = join(folder, name);
     writeFileSync(path, text, { mode: 0o600 });
@@ -136,7 +139,7 @@ targets:
       host: localhost
       port: ${server.port}
       tls: { caFile: ${file("database-ca.pem", server.ca ?? "")} }
-      databases: [${DATABASE}]
+      databases: [${DATABASE}, ${LATIN}]
       accounts:
         app:
           credential:
@@ -201,6 +204,17 @@ export async function seed(
   for (const [name, value] of canaries.values)
     sql = sql.replaceAll(`:canary_${name}`, typeof value === "number" ? `${value}` : `'${value}'`);
   await server.query(DATABASE, sql);
+}
+
+async function seedLatin(server: TestPostgres, canaries: Canaries): Promise<void> {
+  const encoding = "template template0 encoding 'LATIN1' locale 'C'";
+  await server.query("postgres", `create database ${LATIN} ${encoding}`);
+  await server.query(
+    LATIN,
+    `create table customers (id int, email text);
+     insert into customers values (1, '${canaries.values.get("email")}');
+     grant connect on database ${LATIN} to attacked; grant select on customers to attacked`,
+  );
 }
 
 type Custody = (args: readonly string[]) => Promise<unknown>;
