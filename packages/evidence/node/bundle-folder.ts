@@ -1,7 +1,8 @@
 // A bundle (core/bundle.ts) as a folder: its parts read, strictly, and written. What is not a part of a
-// bundle is a problem, and so is a part that is not as it must be.
+// bundle is a problem, and so is a part that is not as it must be. The folder may be anybody's: only plain files
+// of it are read, and no more of them, and of each, than a bundle has.
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import {
   type ArchivedPolicies,
@@ -39,6 +40,11 @@ const RECORDING = /^recordings\/(s-[a-z0-9]{1,64})\.(rec|key)$/;
 const POLICIES = /^policies\/([0-9a-f]{64})\.json$/;
 const NAMED = new Set(["manifest.json", "checkpoint", "records.ndjson", "index.html"]);
 const KEY_BYTES = 32;
+/** What an export gives is less: a thousand recordings, a hundred thousand records. */
+const MAX_FILES = 10_000;
+const MAX_RECORDS = 200_000;
+const MAX_BYTES = 4 * 2 ** 30;
+const MAX_TEXT_BYTES = 256 << 20;
 
 /**
  * The parts, and what else is wrong with the folder, a sentence each. Throws BundleError when what has to
@@ -49,24 +55,24 @@ export function readBundle(directory: string): {
   readonly problems: readonly string[];
 } {
   const problems: string[] = [];
-  const names = filesOf(directory);
+  const names = filesOf(directory, problems);
   const recordings: BundleRecording[] = [];
   const policies = new Map<string, ArchivedPolicies>();
   for (const name of names) {
     const session = RECORDING.exec(name)?.[1];
     const digest = POLICIES.exec(name)?.[1];
     if (session !== undefined && name.endsWith(".rec"))
-      recordings.push(readRecording(directory, session));
-    else if (session !== undefined && !names.includes(name.replace(/key$/, "rec")))
+      recordings.push(readRecording(directory, names, session));
+    else if (session !== undefined && !names.has(name.replace(/key$/, "rec")))
       problems.push(`${name}: a key without a recording`);
-    else if (digest !== undefined) policies.set(digest, readPolicies(directory, name));
+    else if (digest !== undefined) policies.set(digest, readPolicies(directory, names, name));
     else if (session === undefined && !NAMED.has(name))
       problems.push(`${name}: not a part of a bundle`);
   }
-  const manifest = readManifest(directory);
-  const page = names.includes("index.html") ? read(directory, "index.html").toString() : undefined;
-  const checkpoint = read(directory, "checkpoint");
-  const records = readRecords(directory);
+  const manifest = readManifest(directory, names);
+  const page = names.has("index.html") ? readText(directory, names, "index.html") : undefined;
+  const checkpoint = read(directory, names, "checkpoint");
+  const records = readRecords(directory, names);
   return { parts: { manifest, checkpoint, records, recordings, policies, page }, problems };
 }
 
@@ -99,27 +105,51 @@ export function keyText(key: Buffer): string {
   return `${key.toString("base64url")}\n`;
 }
 
-function filesOf(directory: string): string[] {
+/** Plain files; a link, a pipe or a device is none. */
+function filesOf(directory: string, problems: string[]): ReadonlySet<string> {
+  let bytes = 0;
   try {
-    return readdirSync(directory, { recursive: true, withFileTypes: true })
+    const names = readdirSync(directory, { recursive: true, withFileTypes: true })
       .filter((entry) => !entry.isDirectory())
-      .map((entry) => relative(directory, join(entry.parentPath, entry.name)).split(sep).join("/"))
-      .sort();
+      .map((entry) => ({
+        isPlain: entry.isFile(),
+        name: relative(directory, join(entry.parentPath, entry.name)).split(sep).join("/"),
+      }))
+      .sort((one, other) => (one.name < other.name ? -1 : 1));
+    if (names.length > MAX_FILES) throw new BundleError(`more than ${MAX_FILES} files`);
+    for (const { name, isPlain } of names) {
+      if (!isPlain) problems.push(`${name}: not a plain file`);
+      else bytes += lstatSync(join(directory, ...name.split("/"))).size;
+    }
+    if (bytes > MAX_BYTES) throw new BundleError(`more than ${MAX_BYTES} bytes`);
+    return new Set(names.flatMap(({ name, isPlain }) => (isPlain ? [name] : [])));
   } catch (cause) {
+    if (cause instanceof BundleError) throw cause;
     throw new BundleError(`${directory} cannot be read`, { cause });
   }
 }
 
-function read(directory: string, name: string): Buffer {
+function read(directory: string, names: ReadonlySet<string>, name: string): Buffer {
+  if (!names.has(name)) throw new BundleError(`${name} is missing`);
   try {
     return readFileSync(join(directory, ...name.split("/")));
   } catch (cause) {
-    throw new BundleError(`${name} is missing`, { cause });
+    throw new BundleError(`${name} cannot be read`, { cause });
   }
 }
 
-function readJson(directory: string, name: string): Record<string, unknown> {
-  const text = read(directory, name).toString("utf8");
+function readText(directory: string, names: ReadonlySet<string>, name: string): string {
+  if (names.has(name) && lstatSync(join(directory, ...name.split("/"))).size > MAX_TEXT_BYTES)
+    throw new BundleError(`${name} is longer than ${MAX_TEXT_BYTES} bytes`);
+  return read(directory, names, name).toString("utf8");
+}
+
+function readJson(
+  directory: string,
+  names: ReadonlySet<string>,
+  name: string,
+): Record<string, unknown> {
+  const text = readText(directory, names, name);
   try {
     const value: unknown = JSON.parse(text);
     // One spelling of each part: what a reader does not look at must not be there.
@@ -130,8 +160,8 @@ function readJson(directory: string, name: string): Record<string, unknown> {
   throw new BundleError(`${name} is not written as it must be`);
 }
 
-function readManifest(directory: string): EvidenceManifest {
-  const value = readJson(directory, "manifest.json");
+function readManifest(directory: string, names: ReadonlySet<string>): EvidenceManifest {
+  const value = readJson(directory, names, "manifest.json");
   const { format, scope, origin, exported, seams, records, withheld } = value;
   const also = [
     ...(seams === undefined ? [] : ["seams"]),
@@ -152,37 +182,45 @@ function readManifest(directory: string): EvidenceManifest {
   return value as unknown as EvidenceManifest;
 }
 
-function readRecords(directory: string): EvidenceRecord[] {
-  const text = read(directory, "records.ndjson").toString("utf8");
+function readRecords(directory: string, names: ReadonlySet<string>): EvidenceRecord[] {
+  const text = readText(directory, names, "records.ndjson");
   if (text !== "" && !text.endsWith("\n")) throw new BundleError("records.ndjson is cut off");
-  return text
-    .split("\n")
-    .slice(0, -1)
-    .map((line, at) => {
-      try {
-        const value: unknown = JSON.parse(line);
-        if (isRecord(value) && JSON.stringify(value) === line) return value;
-      } catch {
-        // Told below.
-      }
-      throw new BundleError(`records.ndjson: line ${at + 1} is not a record`);
-    });
+  const lines = text.split("\n", MAX_RECORDS + 2);
+  if (lines.length > MAX_RECORDS + 1)
+    throw new BundleError(`records.ndjson: more than ${MAX_RECORDS} records`);
+  return lines.slice(0, -1).map((line, at) => {
+    try {
+      const value: unknown = JSON.parse(line);
+      if (isRecord(value) && JSON.stringify(value) === line) return value;
+    } catch {
+      // Told below.
+    }
+    throw new BundleError(`records.ndjson: line ${at + 1} is not a record`);
+  });
 }
 
-function readRecording(directory: string, session: string): BundleRecording {
+function readRecording(
+  directory: string,
+  names: ReadonlySet<string>,
+  session: string,
+): BundleRecording {
   const name = `recordings/${session}`;
-  const file = read(directory, `${name}.rec`);
+  const file = read(directory, names, `${name}.rec`);
   const { pieces, end } = readPieces(file);
   if (end !== file.length) throw new BundleError(`${name}.rec is cut off or malformed`);
-  const text = read(directory, `${name}.key`).toString("latin1");
+  const text = readText(directory, names, `${name}.key`);
   const key = Buffer.from(text.trimEnd(), "base64url");
   if (key.length !== KEY_BYTES || keyText(key) !== text)
     throw new BundleError(`${name}.key is not a key`);
   return { session, file, pieces, key };
 }
 
-function readPolicies(directory: string, name: string): ArchivedPolicies {
-  const value = readJson(directory, name);
+function readPolicies(
+  directory: string,
+  names: ReadonlySet<string>,
+  name: string,
+): ArchivedPolicies {
+  const value = readJson(directory, names, name);
   const { schema, policies } = value;
   const isWhole =
     Object.keys(value).join() === "schema,policies" &&

@@ -61,7 +61,11 @@ interface Checking {
   readonly problems: string[];
 }
 
+type CommandEvent = Extract<RecordingEvent, { kind: "command" | "command-digest" }>;
+
 const POLICY_VERSION_DIGITS = 12;
+/** Base64. */
+const MAX_COMMANDS_LENGTH = 256 << 20;
 
 /** Never throws for what it finds in the folder. */
 export async function verifyBundle(directory: string, keys: BundleKeys): Promise<BundleReport> {
@@ -238,8 +242,9 @@ function checkRules({ parts, records, problems, notProved, proved }: Checking): 
   const closed = new Set(
     records.flatMap(({ leaf }) => (leaf.event === "session.closed" ? [leaf.session] : [])),
   );
+  const firsts = new Map(records.toReversed().map(({ leaf }) => [leaf.request, leaf]));
   for (const request of intents) {
-    const { leaf } = records.find((one) => one.leaf.request === request) ?? {};
+    const leaf = firsts.get(request);
     if (closed.has(leaf?.session)) problems.push(`${request}: how it ended is missing`);
     else notProved.push(`how ${request} ended: it was running`);
   }
@@ -250,32 +255,35 @@ function checkRules({ parts, records, problems, notProved, proved }: Checking): 
 function checkRecordings(checking: Checking): PageSession[] {
   const { parts, records, problems, notProved } = checking;
   const shown: PageSession[] = [];
-  const sessions = new Set(records.flatMap(({ leaf }) => leaf.session ?? []));
+  const sessions = Map.groupBy(records, ({ leaf }) => leaf.session);
   for (const recording of parts.recordings) {
     const { session } = recording;
-    if (!sessions.has(session)) {
+    const own = sessions.get(session);
+    if (own === undefined) {
       problems.push(`recordings/${session}.rec: no record speaks of this session`);
       continue;
     }
-    const events = checkRecording(checking, recording);
+    const events = checkRecording({ ...checking, records: own }, recording);
     if (events !== undefined) shown.push({ session, events });
   }
+  const whole = new Set(shown.map(({ session }) => session));
+  const given = new Set(parts.recordings.map(({ session }) => session));
   for (const { leaf } of records) {
     if (leaf.event !== "session.closed" || leaf.detail?.digest === undefined) continue;
-    if (shown.some(({ session }) => session === leaf.session)) continue;
+    if (whole.has(leaf.session ?? "")) continue;
     const why = parts.manifest.withheld[leaf.session ?? ""];
     if (why !== undefined) notProved.push(`what was said in ${leaf.session}: ${why}`);
-    else if (!parts.recordings.some(({ session }) => session === leaf.session))
+    else if (!given.has(leaf.session ?? ""))
       problems.push(`recordings/${leaf.session}.rec is missing`);
   }
   return shown;
 }
 
+/** `records`: of its session. Returns what commands it has; of the rest nothing is kept. */
 function checkRecording(
-  { records, problems, proved, notProved, parts }: Checking,
+  { records: own, problems, proved, notProved, parts }: Checking,
   { session, pieces, key }: BundleRecording,
 ): RecordingEvent[] | undefined {
-  const own = records.filter(({ leaf }) => leaf.session === session);
   const closed = own.find(({ leaf }) => leaf.event === "session.closed")?.leaf;
   const commands = new Map(
     own.flatMap(({ leaf }) =>
@@ -293,10 +301,20 @@ function checkRecording(
     ),
   );
   const summary = summaryOf(closed);
-  const events: RecordingEvent[] = [];
+  const events: CommandEvent[] = [];
+  let count = 0;
+  let length = 0;
   try {
     const proof = summary === undefined ? { commands } : { commands, summary };
-    for (const event of readEvents(session, key, pieces, proof)) events.push(event);
+    for (const event of readEvents(session, key, pieces, proof)) {
+      count += 1;
+      if (event.kind !== "command" && event.kind !== "command-digest") continue;
+      events.push(event);
+      // Compressed, a few bytes may stand for any number of them.
+      if (event.kind === "command") length += event.bytes.length;
+      if (length > MAX_COMMANDS_LENGTH)
+        throw new RangeError(`recording of ${session}: its commands are too long to be shown`);
+    }
   } catch (thrown) {
     problems.push(thrown instanceof Error ? thrown.message : `recording of ${session}: unreadable`);
     return undefined;
@@ -305,7 +323,6 @@ function checkRecording(
   const isWholeSession = !("request" in parts.manifest.scope);
   const recorded = new Set<string>();
   for (const event of events) {
-    if (event.kind !== "command" && event.kind !== "command-digest") continue;
     recorded.add(event.request);
     if (isWholeSession && !commands.has(event.request))
       problems.push(`${event.request}: it was recorded, and its record is missing`);
@@ -315,18 +332,26 @@ function checkRecording(
       notProved.push(`what ${leaf.request} was: the recording does not have it`);
   if (summary === undefined)
     notProved.push(`that the recording of ${session} is whole: the log has no digest of it yet`);
-  else proved.push(`the recording of ${session} is whole and unaltered, ${events.length} events`);
+  else proved.push(`the recording of ${session} is whole and unaltered, ${count} events`);
   return events;
 }
 
 function checkPolicies({ parts, records, problems, proved, notProved }: Checking): void {
   const versions = new Set(records.flatMap(({ leaf }) => leaf.policyVersion ?? []));
+  const loaded = new Set(
+    records.flatMap(({ leaf }) =>
+      namesPolicies(leaf, undefined) ? [leaf.detail?.policyDigest] : [],
+    ),
+  );
+  const here = new Set(
+    [...parts.policies.keys()].map((one) => one.slice(0, POLICY_VERSION_DIGITS)),
+  );
   for (const [digest, archived] of parts.policies) {
     if (policiesDigest(nodeSha256, archived) !== digest)
       problems.push(`policies/${digest}.json was altered`);
     else if (!versions.has(digest.slice(0, POLICY_VERSION_DIGITS)))
       problems.push(`policies/${digest}.json: no decision was made by them`);
-    else if (records.some(({ leaf }) => namesPolicies(leaf, new Set([digest]))))
+    else if (loaded.has(digest))
       proved.push(
         `policies ${digest.slice(0, POLICY_VERSION_DIGITS)} are what the gateway had loaded`,
       );
@@ -335,20 +360,22 @@ function checkPolicies({ parts, records, problems, proved, notProved }: Checking
   for (const version of versions) {
     const why = parts.manifest.withheld[`policies ${version}`];
     if (why !== undefined) notProved.push(`what policies ${version} say: ${why}`);
-    else if (![...parts.policies.keys()].some((digest) => digest.startsWith(version)))
-      problems.push(`policies ${version}, which decided, are missing`);
+    else if (!here.has(version)) problems.push(`policies ${version}, which decided, are missing`);
   }
 }
 
 function checkApprovals({ records, problems, proved, notProved }: Checking): void {
+  const approvals = Map.groupBy(
+    records.filter(({ leaf }) => leaf.event === "hold.voted" && leaf.detail?.vote === "approve"),
+    ({ leaf }) => leaf.request,
+  );
+  const checked = new Set<string | undefined>();
   for (const { leaf } of records) {
     if (leaf.event !== "command.intent" || leaf.decision !== "approved") continue;
-    const votes = records.filter(
-      (one) =>
-        one.leaf.event === "hold.voted" &&
-        one.leaf.request === leaf.request &&
-        one.leaf.detail?.vote === "approve",
-    );
+    // A second intent of the same request is a problem of its own.
+    if (checked.has(leaf.request)) continue;
+    checked.add(leaf.request);
+    const votes = approvals.get(leaf.request) ?? [];
     for (const one of votes) checkVote(one.leaf, leaf.command, { problems, proved, notProved });
     const by = votes.map((one) => String(one.leaf.detail?.by)).join(", ");
     // Asked again in another session it is that session's hold.

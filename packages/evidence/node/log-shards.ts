@@ -2,7 +2,7 @@
 // them: record 0 is the first of the first shard, also when that one is kept elsewhere by now. A log that is not
 // in shards is one, named "". What is read is not verified.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Checkpoint, parseCheckpoint } from "../core/checkpoint.ts";
 import { isShardName, readOpened, splitOrigin } from "../core/log-shard.ts";
@@ -71,7 +71,8 @@ function begin(directory: string, { size }: Checkpoint): number | undefined {
 
 function readOrNone(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    // A pipe or a device would be read for ever.
+    return statSync(path).isFile() ? readFileSync(path, "utf8") : undefined;
   } catch (error) {
     if (isAbsent(error)) return undefined;
     throw error;

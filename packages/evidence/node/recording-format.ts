@@ -34,6 +34,9 @@ export const COMPRESSED = 0x80;
 /** Of one piece's plaintext; the recorder's are 64 KiB at most. */
 const MAX_PLAIN_BYTES = 1 << 20;
 
+/** Of one event over several pieces: a message may be a gibibyte long. */
+const MAX_EVENT_BYTES = (1 << 30) + (1 << 20);
+
 export const FRAME_START = 1;
 export const FRAME_COMMAND = 2;
 export const FRAME_RESPONSE = 3;
@@ -139,6 +142,7 @@ const SCREEN = Buffer.from('{"kind":"screen"', "latin1");
 /** Joins frames that go on; keeps what is not complete for the next call. */
 export function createFrameReader(sessionId: string): (plain: Buffer) => Frame[] {
   let parts: Buffer[] = [];
+  let length = 0;
   return (plain) => {
     const frames: Frame[] = [];
     let at = 0;
@@ -152,6 +156,8 @@ export function createFrameReader(sessionId: string): (plain: Buffer) => Frame[]
       const end = idEnd + 4 + plain.readUInt32BE(idEnd);
       if (end > plain.length) throw damaged(sessionId, "a frame is cut off");
       parts.push(plain.subarray(idEnd + 4, end));
+      length += end - idEnd - 4;
+      if (length > MAX_EVENT_BYTES) throw damaged(sessionId, "an event is endless");
       at = end;
       if ((kind & FRAME_GOES_ON) !== 0) continue;
       frames.push({
@@ -161,6 +167,7 @@ export function createFrameReader(sessionId: string): (plain: Buffer) => Frame[]
         payload: parts.length === 1 ? parts[0]! : Buffer.concat(parts),
       });
       parts = [];
+      length = 0;
     }
     return frames;
   };

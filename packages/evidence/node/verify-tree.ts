@@ -2,7 +2,7 @@
 // one above it, and all the checkpoint's root. Where two do not agree, what the tree above bears out is true, so
 // each problem names the record it is about, or the file where no single record is.
 
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import type { Checkpoint } from "../core/checkpoint.ts";
 import type { LeafRules } from "../core/custody-rules.ts";
@@ -33,6 +33,9 @@ export type OnLeaf = (leaf: Leaf, index: number) => void;
 
 /** Signed heads, and what a crash leaves of a new one. */
 const HEADS = new Set(["checkpoint", "checkpoint.new", "cosigned", "cosigned.new"]);
+
+/** Of 256 entries of 64 KiB. */
+const MAX_FILE_BYTES = 32 << 20;
 
 export interface Tree {
   readonly root: Uint8Array;
@@ -306,9 +309,11 @@ export async function listFiles(directory: string): Promise<string[]> {
     .sort();
 }
 
+/** undefined too for what no file of a log is: a folder, a pipe, a device, more than the largest bundle. */
 export async function readOrNone(path: string): Promise<Buffer | undefined> {
   try {
-    return await readFile(path);
+    const about = await stat(path);
+    return about.isFile() && about.size <= MAX_FILE_BYTES ? await readFile(path) : undefined;
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
