@@ -201,9 +201,23 @@ function readHeaders(lines: readonly string[]): AnswerHeaders {
     if (!NAME.test(name) || !VALUE.test(value))
       throw new KubernetesWireError("an answer with a header that is none");
     const before = headers[name];
-    const trimmed = value.replace(/^[ \t]+|[ \t]+$/g, "");
+    const trimmed = trim(value);
     if (before === undefined) headers[name] = trimmed;
-    else headers[name] = Array.isArray(before) ? [...before, trimmed] : [before, trimmed];
+    else if (typeof before === "string") headers[name] = [before, trimmed];
+    else before.push(trimmed);
   }
   return headers;
+}
+
+/** Without what a header may have around its value; step by step, however much of it there is. */
+function trim(value: string): string {
+  let from = 0;
+  let to = value.length;
+  while (from < to && isBlank(value.charCodeAt(from))) from++;
+  while (to > from && isBlank(value.charCodeAt(to - 1))) to--;
+  return value.slice(from, to);
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
 }
