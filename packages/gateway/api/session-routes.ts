@@ -29,8 +29,8 @@ export function addSessionRoutes(router: Router, deps: ApiDeps, lanes: Lanes): v
     const under = deps.authority.mayAdminister(chain) ? undefined : leafOf(chain).delegationId;
     const isFiltered = Object.entries(query).some(([name, value]) => name !== "state" && value);
     const of = { under, state: query.state };
-    if (!isFiltered) return { sessions: store.list({ ...of, limit: MAX_LISTED }).map(view) };
     using _turn = await lanes.enter(rootOf(chain).subject);
+    if (!isFiltered) return { sessions: store.list({ ...of, limit: MAX_LISTED }).map(view) };
     const { rows, searched } = await searchSessions(
       deps,
       { chain, clientAddress: request.ip },

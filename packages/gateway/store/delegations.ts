@@ -32,6 +32,18 @@ const SUBTREE_CTE = `
     SELECT child.id FROM delegations AS child JOIN below ON child.parent_id = below.id
   )`;
 
+/** No more of the tree is gone through than is given. */
+const NEAREST_SQL = `
+  WITH RECURSIVE below (id, depth, created_at) AS (
+    SELECT id, depth, created_at FROM delegations WHERE id = $id
+    UNION ALL
+    SELECT child.id, child.depth, child.created_at
+    FROM delegations AS child JOIN below ON child.parent_id = below.id
+    ORDER BY 2, 3 LIMIT $limit
+  )
+  SELECT delegations.* FROM below JOIN delegations USING (id)
+  ORDER BY delegations.depth, delegations.created_at`;
+
 const INSERT_SQL = `
   INSERT INTO delegations (id, parent_id, root_id, depth, kind, entity_id, name, subject, groups_json,
     groups_at, provenance, grant_json, created_at, expires_at, renewable_until, handle_verifier,
@@ -71,11 +83,7 @@ export function createDelegationStore(database: Database): DelegationStore {
           ? database.all("SELECT * FROM delegations ORDER BY depth, created_at LIMIT $limit", {
               limit,
             })
-          : database.all(
-              `${SUBTREE_CTE} SELECT delegations.* FROM below JOIN delegations USING (id)
-               ORDER BY depth, created_at LIMIT $limit`,
-              { id, limit },
-            );
+          : database.all(NEAREST_SQL, { id, limit });
       return rows.map(nodeOf);
     },
     revokeSubtree(id, revocation) {

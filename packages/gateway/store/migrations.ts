@@ -139,6 +139,7 @@ const STEPS: readonly string[] = [
   CREATE INDEX requests_by_time ON requests (created_at, id);
   CREATE INDEX requests_by_state ON requests (state, created_at, id);
   CREATE INDEX sessions_by_delegation ON sessions (delegation_id, opened_at);
+  CREATE INDEX delegations_by_depth ON delegations (depth, created_at);
   CREATE INDEX sessions_live ON sessions (opened_at) WHERE closed_at IS NULL;
   `,
 ];
