@@ -143,6 +143,19 @@ describe("answers over HTTP/1.1", () => {
     assert.equal(seen.body, "");
   });
 
+  it("in chunks of a few bytes are handed on as they came, and large chunks as they are", () => {
+    const pieces: number[] = [];
+    const sink = { head: () => undefined, data: (bytes: Buffer) => pieces.push(bytes.length) };
+    const reader = new AnswerReader(sink, false, LIMITS);
+    const head = `${OK}transfer-encoding: chunked\r\n\r\n`;
+    reader.push(Buffer.from(`${head}${"1\r\nx\r\n".repeat(5000)}`));
+    reader.push(Buffer.from(`${"1\r\nx\r\n".repeat(5000)}`));
+    const large = `2000\r\n${"y".repeat(8192)}\r\n`;
+    reader.push(Buffer.from(`${large}${large}0\r\n\r\n`));
+    assert.deepEqual(pieces, [5000, 5000, 8192, 8192]);
+    assert.equal(reader.isDone, true);
+  });
+
   it("are read the same however they are cut", () => {
     const chunk = fc.string({ unit: "binary-ascii", minLength: 1, maxLength: 20 });
     const cuts = fc.array(fc.nat(40), { minLength: 1, maxLength: 30 });

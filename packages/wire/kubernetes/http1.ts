@@ -36,6 +36,7 @@ const END_OF_HEAD = "\r\n\r\n";
 const CR = 0x0d;
 const LF = 0x0a;
 const MAX_SIZE_LINE = 10;
+const SMALL_PIECE_BYTES = 4096;
 /** 1xx before the answer. */
 const MAX_EARLY = 8;
 
@@ -67,6 +68,8 @@ export class AnswerReader {
   /** Of the body, or of the chunk that is being read. */
   #left = 0;
   #isLast = false;
+  /** Of the body, of what is being pushed. */
+  #pieces: Buffer[] = [];
 
   /** `isHead`: HEAD was asked, whose answer has no body whatever it says. */
   constructor(sink: AnswerSink, isHead: boolean, { maxHeadBytes }: AnswerLimits) {
@@ -85,6 +88,14 @@ export class AnswerReader {
   }
 
   push(chunk: Buffer): void {
+    try {
+      this.#read(chunk);
+    } finally {
+      this.#handOn();
+    }
+  }
+
+  #read(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) {
       if (this.#state === "head") at = this.#readHead(chunk, at);
@@ -92,6 +103,17 @@ export class AnswerReader {
       else if (this.#state === "done") throw new KubernetesWireError("more than was asked for");
       else at = this.#readLine(chunk, at);
     }
+  }
+
+  /** What came at once in chunks of a few bytes goes on at once: each piece is recorded and written by itself. */
+  #handOn(): void {
+    const pieces = this.#pieces;
+    if (pieces.length === 0) return;
+    this.#pieces = [];
+    const length = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (length < pieces.length * SMALL_PIECE_BYTES && pieces.length > 1)
+      this.#sink.data(Buffer.concat(pieces, length));
+    else for (const piece of pieces) this.#sink.data(piece);
   }
 
   #readHead(chunk: Buffer, from: number): number {
@@ -153,7 +175,7 @@ export class AnswerReader {
     const at = Math.min(chunk.length, from + this.#left);
     this.#left -= at - from;
     if (this.#left === 0) this.#state = this.#state === "length" ? "done" : "afterChunk";
-    this.#sink.data(from === 0 && at === chunk.length ? chunk : chunk.subarray(from, at));
+    this.#pieces.push(from === 0 && at === chunk.length ? chunk : chunk.subarray(from, at));
     return at;
   }
 
