@@ -12,7 +12,7 @@ import { type Client, type ClientOptions, createClient } from "./client.ts";
 import { type ContextStore, openContexts } from "./contexts.ts";
 import { CliError, EXIT_CODES } from "./faults.ts";
 import { type HolderKey, readHolderKey } from "./holder-key.ts";
-import { type Io, type Palette, paletteOf } from "./output.ts";
+import { type Io, jsonLine, type Palette, paletteOf } from "./output.ts";
 
 export interface Gateway {
   /** undefined: from the environment. */
@@ -75,7 +75,7 @@ export function invocationOf(command: Command, io: Io): Invocation {
       }
     },
     print: (value, people) => {
-      io.stdout(global.json === true ? `${JSON.stringify(value)}\n` : people());
+      io.stdout(global.json === true ? jsonLine(value) : people());
     },
     exit: (code) => {
       throw new SaidExit(code);

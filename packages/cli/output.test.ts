@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { facts, harmless, oneLine, relative, span, table } from "./output.ts";
+import { facts, harmless, jsonLine, oneLine, relative, span, table } from "./output.ts";
 
 const plain = { colour: false, columns: 80 };
 
@@ -67,4 +67,15 @@ test("times are near enough to be understood", () => {
     "25h",
     "3d",
   ]);
+});
+
+test("nor as JSON, which is the same value all the same", () => {
+  const value = {
+    name: "a\u009b31mb\u202ec\u{e0041}d\u2028e\u007ff\u001b]0;g\u0007\u00e9\u{1f600}",
+    "\u202ekey": ["\n\t", null, 1],
+  };
+  const line = jsonLine(value);
+  assert.doesNotMatch(line.slice(0, -1), /[\p{Cc}\p{Cf}\u2028\u2029]/u);
+  assert.deepEqual(JSON.parse(line), value);
+  assert.match(line, /\u00e9\u{1f600}/u);
 });

@@ -52,6 +52,22 @@ export function oneLine(text: string): string {
   return harmless(text.replace(/\s+/g, " ").trim());
 }
 
+/**
+ * The same value as JSON on one line, for programs, and for terminals all the same: JSON itself escapes the first
+ * 32 control characters only.
+ */
+export function jsonLine(value: unknown): string {
+  const text = JSON.stringify(value) ?? "null";
+  return `${text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, escapedUnits)}\n`;
+}
+
+function escapedUnits(character: string): string {
+  return Array.from({ length: character.length }, (_, at) => {
+    const unit = character.charCodeAt(at).toString(16);
+    return `\\u${unit.padStart(4, "0")}`;
+  }).join("");
+}
+
 export interface Column<Row> {
   readonly title: string;
   readonly value: (row: Row) => string;

@@ -21,7 +21,7 @@ import { addWitnessCommands } from "./commands/witness.ts";
 import { type CliError, EXIT_CODE_HELP, EXIT_CODES, toCliError } from "./faults.ts";
 import { invocationOf, SaidExit } from "./invocation.ts";
 import { addKeyCommand } from "./key-delegation.ts";
-import { harmless, type Io, paletteOf } from "./output.ts";
+import { harmless, type Io, jsonLine, paletteOf } from "./output.ts";
 import { refreshIfDue } from "./sign-in.ts";
 
 export const ENVIRONMENT_HELP: readonly (readonly [string, string])[] = [
@@ -126,7 +126,7 @@ function printError(error: CliError, io: Io, json: boolean): void {
   const { code, message, hint, requestId } = error;
   // One JSON value on standard output, whatever came of it, so that programs read one place.
   if (json) {
-    io.stdout(`${JSON.stringify({ error: { code, message, hint, requestId } })}\n`);
+    io.stdout(jsonLine({ error: { code, message, hint, requestId } }));
     return;
   }
   const { red, dim } = paletteOf(io);

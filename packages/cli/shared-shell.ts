@@ -4,7 +4,7 @@
 import type { JoinMode, TerminalLine } from "@custody/contract/sessions.ts";
 
 import type { Client } from "./client.ts";
-import { harmless, type Io } from "./output.ts";
+import { harmless, type Io, jsonLine } from "./output.ts";
 import { createTerminalFilter } from "./terminal-filter.ts";
 
 export interface JoinOptions {
@@ -38,7 +38,7 @@ export async function joinShell(
       next.catch(() => undefined);
       const { done, value } = await Promise.race([next, left.promise]);
       if (done === true) return LEFT;
-      if (json) io.stdout(`${JSON.stringify(value)}\n`);
+      if (json) io.stdout(jsonLine(value));
       if (!("kind" in value)) continue;
       if (value.kind === "joined") keys?.begin(value.participant);
       if (value.kind === "end") return harmless(value.why);

@@ -12,7 +12,7 @@ import { createClient } from "./client.ts";
 import type { ContextStore, StoredContext } from "./contexts.ts";
 import { CliError } from "./faults.ts";
 import { holderKeyOf } from "./invocation.ts";
-import type { Io } from "./output.ts";
+import { type Io, oneLine } from "./output.ts";
 import type { ProviderTokens } from "./provider-client.ts";
 
 export interface SignedIn {
@@ -151,7 +151,8 @@ async function refresh(
   } catch (error) {
     // What is still good is used; what has ended is told by the command itself.
     if (!(error instanceof CliError)) throw error;
-    if (!hasEnded) io.stderr(`custody: the sign-in could not be refreshed: ${error.message}\n`);
+    if (!hasEnded)
+      io.stderr(`custody: the sign-in could not be refreshed: ${oneLine(error.message)}\n`);
   }
 }
 

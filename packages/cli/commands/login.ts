@@ -11,7 +11,7 @@ import { createClient } from "../client.ts";
 import type { StoredContext } from "../contexts.ts";
 import { CliError } from "../faults.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
-import { facts, harmless, type Io, relative, table } from "../output.ts";
+import { facts, harmless, type Io, oneLine, relative, table } from "../output.ts";
 import { signInWith } from "../sign-in.ts";
 import { fetchCa } from "../trust.ts";
 
@@ -275,7 +275,7 @@ async function leaveProvider(
     return revoked;
   } catch (error) {
     if (!(error instanceof CliError)) throw error;
-    io.stderr(`custody: ${signIn.provider.name} could not be told: ${error.message}\n`);
+    io.stderr(`custody: ${signIn.provider.name} could not be told: ${oneLine(error.message)}\n`);
     return false;
   }
 }

@@ -11,7 +11,7 @@ import { type Command, Option } from "commander";
 
 import { CliError } from "../faults.ts";
 import { type Invocation, invocationOf } from "../invocation.ts";
-import { facts, type Io, oneLine, relative, table } from "../output.ts";
+import { facts, type Io, jsonLine, oneLine, relative, table } from "../output.ts";
 import { type ReplayOptions, replayLines } from "../replay.ts";
 import { sealedLines, sealLines } from "../sealed-replay.ts";
 import { joinShell } from "../shared-shell.ts";
@@ -184,7 +184,7 @@ async function replay(
   if (identity !== undefined) {
     const lines = sealedLines(id, identity, options.from, isOfTerminal(options));
     if (!invocation.json) return replayLines(io, lines, options);
-    for await (const line of lines) io.stdout(`${JSON.stringify(line)}\n`);
+    for await (const line of lines) io.stdout(jsonLine(line));
     return;
   }
   if (seal !== undefined && out !== undefined) {
@@ -200,7 +200,7 @@ async function replay(
     const query = seconds > 0 ? { from: Math.floor(seconds * 1000), ...screen } : {};
     const lines = client.lines("recording", { params: { id }, query });
     if (!invocation.json) return replayLines(io, lines, options);
-    for await (const line of lines) io.stdout(`${JSON.stringify(line)}\n`);
+    for await (const line of lines) io.stdout(jsonLine(line));
   });
 }
 
@@ -214,7 +214,7 @@ async function tail(invocation: Invocation): Promise<void> {
   await invocation.withClient(async (client) => {
     for await (const line of client.lines("events")) {
       if ("alive" in line && line.alive === true) continue;
-      if (invocation.json) io.stdout(`${JSON.stringify(line)}\n`);
+      if (invocation.json) io.stdout(jsonLine(line));
       else io.stdout(tailLine(invocation, line));
     }
   });
@@ -224,7 +224,7 @@ async function join(invocation: Invocation, id: string, mode: JoinMode): Promise
   const { io, json } = invocation;
   await invocation.withClient(async (client) => {
     const why = await joinShell(io, client, { session: id, mode, json });
-    if (!json) io.stderr(`\r\n${why}\n`);
+    if (!json) io.stderr(`\r\n${oneLine(why)}\n`);
   });
 }
 
