@@ -75,7 +75,7 @@ export function beginIntake(request: Incoming, limits: IntakeLimits): Intake | u
 }
 
 /** Whether nothing comes after the headers (RFC 9112 section 6.3, RFC 9113 section 8.1). */
-function isOver({ headers, stream }: Incoming): boolean {
+export function isOver({ headers, stream }: Pick<Incoming, "headers" | "stream">): boolean {
   if (stream !== undefined) return stream.endAfterHeaders;
   return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined;
 }

@@ -119,3 +119,22 @@ describe("a connection of somebody who is known", () => {
     clearInterval(pings);
   });
 });
+
+describe("a request of HTTP/2 that is refused before it is served", () => {
+  for (const method of ["GET", "POST"])
+    it(`is answered whole: ${method}`, async () => {
+      const client = connectHttp2(door.origin, { ca: door.ca });
+      client.on("error", () => undefined);
+      const headers = { authorization: "Bearer good", "impersonate-user": "root" };
+      const path = "/prod/api/v1/namespaces/shop/configmaps";
+      const stream = client.request({ ":method": method, ":path": path, ...headers });
+      if (method === "POST") stream.end("{}");
+      const codes: number[] = [];
+      stream.on("aborted", () => codes.push(stream.rstCode ?? -1));
+      let text = "";
+      for await (const part of stream.setEncoding("utf8")) text += part;
+      assert.match((JSON.parse(text) as { message: string }).message, /is not taken from clients/);
+      assert.deepEqual(codes, []);
+      client.destroy();
+    });
+});

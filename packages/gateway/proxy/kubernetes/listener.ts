@@ -20,7 +20,7 @@ import { parseRequestUrl, type RequestUrl } from "@custody/wire/kubernetes/reque
 import { GatewayError, toGatewayError } from "../../base/errors.ts";
 import { Secret } from "../../base/secret.ts";
 import type { ClientAnswer } from "./answer.ts";
-import { BodyRoom, beginIntake } from "./body-intake.ts";
+import { BodyRoom, beginIntake, isOver } from "./body-intake.ts";
 import { statusOf } from "./faults.ts";
 import {
   type HttpSession,
@@ -233,7 +233,7 @@ class Door implements AsyncDisposable {
       if (error.code === "internal") this.#deps.log(error.message, error.cause);
       if (answer.headersSent) answer.destroy();
       else answerStatus(answer, statusOf(error, undefined));
-      if (!request.complete) endUnread(request);
+      if (!request.complete && !isOver(request)) endUnread(request);
     }
   }
 
@@ -286,8 +286,12 @@ class Door implements AsyncDisposable {
 
 /** What is still sent of a body that nobody reads would keep its connection, or its stream. */
 function endUnread(request: Incoming): void {
-  if ("stream" in request) request.stream.close(constants.NGHTTP2_NO_ERROR);
-  else setTimeout(() => request.socket.destroy(), UNREAD_MS).unref();
+  const end = () => {
+    if ("stream" in request) request.stream.close(constants.NGHTTP2_NO_ERROR);
+    else request.socket.destroy();
+  };
+  // Not at once: an answer that is on its way would be cut short.
+  setTimeout(end, UNREAD_MS).unref();
 }
 
 /** A connection of HTTP/2 has no end of its own, and its pings are no reason to keep it. */
