@@ -3,7 +3,7 @@
 // another in the server's own encoding.
 
 import { query } from "@custody/wire/postgres/frontend.ts";
-import { type Attempt, each, type Step } from "./attempt.ts";
+import { type Attempt, CATALOGUE_AGE_MS, each, type Step } from "./attempt.ts";
 import { LATIN } from "./stage.ts";
 
 const THREAT = "DDL between";
@@ -19,7 +19,7 @@ const UNDO = `
   alter function blurt() owner to postgres; alter function greets(text) owner to postgres;
   alter function tell() owner to postgres; alter view addresses owner to postgres;
   alter view named_like owner to postgres; alter materialized view mailing owner to postgres;
-  delete from scratch; drop table if exists kept_words; drop function if exists harmless(), calling();
+  drop schema if exists views cascade; drop schema if exists renamed cascade; delete from scratch; drop table if exists kept_words; drop function if exists harmless(), calling();
   drop function if exists opaque(); drop function if exists lower(varchar)`;
 
 const HARMLESS = "create function harmless() returns text language sql as 'select ''x''::text'";
@@ -41,6 +41,14 @@ const REPLACED = each(THREAT, "denied", {
   "definition-view-as-table": "alter table addresses rename to renamed",
   "definition-view-column": "alter view addresses rename column address to renamed",
   "definition-view-with-predicate": "alter view named_like rename to renamed",
+  "definition-schema-name": [
+    {
+      outside:
+        "create schema views authorization attacked; create view views.mails as select email from customers",
+    },
+    { pauseMs: CATALOGUE_AGE_MS },
+    "alter schema views rename to renamed",
+  ],
   "definition-matview-name": "alter materialized view mailing rename to renamed",
 }).map((attempt) => ({ ...attempt, steps: [{ outside: OWN }, ...attempt.steps], undo: UNDO }));
 

@@ -159,6 +159,19 @@ function touchView({ catalogue, query, touches }: Context, relation: RelationInf
   for (const touch of own.touches.list()) touches.add("inner", touch);
 }
 
+/** Under another name all that is in it may stand for something else: what names it by its schema. */
+function touchSchema(context: Context, schema = ""): void {
+  const { snapshot } = context.catalogue;
+  for (const oid of snapshot.relationNames.get(schema)?.values() ?? []) {
+    const relation = snapshot.relations.get(oid);
+    if (relation === undefined) continue;
+    touchRelation(context, relation);
+    if (relation.definition !== undefined) touchView(context, relation);
+  }
+  for (const name of snapshot.functions.get(schema)?.keys() ?? [])
+    addNamedFunctionEffect(context, schema, name);
+}
+
 function createTable(context: Context, body: Tree): undefined {
   const relation = child(body, "relation") ?? {};
   if (text(relation, "relpersistence") === "t")
@@ -284,6 +297,7 @@ function alterTable(context: Context, body: Tree): undefined {
 function alterObject(context: Context, body: Tree): undefined {
   const variable = child(body, "relation");
   judgeNewName(context, body);
+  if (text(body, "renameType") === "OBJECT_SCHEMA") touchSchema(context, text(body, "subname"));
   if (variable === undefined) return void onDatabase(context, "alter");
   if (flag(body, "missing_ok") && lookup(context, variable) === undefined)
     return void schemaEffect(context, "alter", text(variable, "schemaname"));

@@ -27,6 +27,10 @@ before(async () => {
      create view named as select id, note from people where mail like 'a%';
      create view plain as select id, word from orders;
      create materialized view kept as select id, mail from people;
+     create schema elsewhere; create schema views; create schema empty; create schema codes;
+     create table elsewhere.hidden (id int, mail text); create table empty.plain (id int);
+     create view views.mails as select mail from people;
+     create function codes.opaque() returns int language plpgsql as 'begin return 1; end';
      create function tidy(x int) returns int language plpgsql as 'begin return x; end';`,
   );
   classifier = await createClassifier({
@@ -35,6 +39,7 @@ before(async () => {
     searchPath: ["public"],
     classify: [
       { database: undefined, schema: "public", table: "people", column: "mail", class: "pii.mail" },
+      { database: undefined, schema: "elsewhere", table: "hidden", column: "mail", class: "pii" },
     ],
     read: () => readSnapshot((sql) => postgres.query("shop", sql)),
     limits: { maxTextBytes: 1_000_000, cacheBytes: 1_000_000 },
@@ -83,6 +88,9 @@ const USES = [
   "alter view named rename to plain",
   "alter view mails set schema elsewhere",
   "alter materialized view kept rename to plain",
+  "alter schema elsewhere rename to other",
+  "alter schema views rename to other",
+  "alter schema codes rename to other",
 ];
 
 const USE_NOTHING = [
@@ -96,6 +104,7 @@ const USE_NOTHING = [
   "alter view plain rename to plainer",
   "alter view plain rename column word to said",
   "drop view mails",
+  "alter schema empty rename to other",
 ];
 
 test("a new body, overload or name of what may be called already counts as a call of it", () => {
