@@ -176,6 +176,16 @@ describe("masks in answers", () => {
     assert.deepEqual(row.cells, plain.cells);
   });
 
+  it("hands on a document in which nothing is to be masked without making its values", (t) => {
+    const document = Buffer.from(` {"kind":"Pod","a":[${"[],".repeat(500_000)}1]} \n`);
+    const parse = t.mock.method(JSON, "parse");
+    assert.equal(maskOf().apply(document), document);
+    assert.equal(parse.mock.callCount(), 0);
+    assert.equal(maskOf().apply(Buffer.from(` "ok" `)).toString(), ` "ok" `);
+    for (const text of ["{}{}", "[", '{"a":}', "{} x", "", " "])
+      assert.throws(() => maskOf().apply(Buffer.from(text)), Error, text);
+  });
+
   it("masks a cell that would take too long to be looked through", () => {
     const env = Object.fromEntries(
       Array.from({ length: 5000 }, (_, index) => [`A${index}`, `value-${index}-`]),

@@ -3,6 +3,7 @@
 // object at a time; bytes that hold nothing of it stay as they are.
 
 import { isUtf8 } from "node:buffer";
+import { JsonScanner } from "@custody/wire/kubernetes/json-scan.ts";
 import { type MaskName, textMask } from "../../masking/masks.ts";
 import type { FieldClassification } from "../../target/kubernetes-target.ts";
 import { ENVIRONMENT_CLASS, SECRET_CLASS } from "../../target/kubernetes-target.ts";
@@ -59,13 +60,32 @@ export function createAnswerMask(plan: AnswerMaskPlan): AnswerMask {
     isPlain,
     apply(bytes, isJson = false) {
       if (isPlain(bytes)) {
-        if (!isJson) JSON.parse(bytes.toString("utf8"));
+        if (!isJson) assertJson(bytes);
         return bytes;
       }
       const value = parseJson(bytes.toString("utf8"));
       return walker.document(value) ? Buffer.from(JSON.stringify(value)) : bytes;
     },
   };
+}
+
+/** Seen and not made: of what nothing is masked in nobody needs the values. */
+function assertJson(bytes: Buffer): void {
+  let begin = 0;
+  while (isSpace(bytes[begin])) begin++;
+  // A text, a number or a word by itself.
+  if (bytes[begin] !== 0x7b && bytes[begin] !== 0x5b) {
+    JSON.parse(bytes.toString("utf8"));
+    return;
+  }
+  const scanner = new JsonScanner();
+  let end = scanner.read(bytes, begin);
+  while (isSpace(bytes[end])) end++;
+  if (scanner.isWithin || end < bytes.length) throw new SyntaxError("it is not one document");
+}
+
+function isSpace(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
 function mayHold(bytes: Buffer): boolean {

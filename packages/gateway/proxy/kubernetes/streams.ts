@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { commandDigest } from "@custody/evidence/node/command-digest.ts";
+import { KubernetesWireError } from "@custody/wire/kubernetes/errors.ts";
 import {
   isTrue,
   parameters,
@@ -282,7 +283,7 @@ async function run(
     if (signal.aborted) outcome = toGatewayError(signal.reason).code;
     else if (exit.code !== undefined && exit.code !== 0) outcome = `exit ${exit.code}`;
   } catch (thrown) {
-    const error = toGatewayError(signal.aborted ? signal.reason : thrown);
+    const error = faultOf(signal.aborted ? signal.reason : thrown);
     outcome = error.code;
     if (error.code === "internal") deps.log(error.message, error.cause);
     if (stream.kind === "portforward") throw error;
@@ -296,6 +297,13 @@ async function run(
       ...(masks === undefined ? {} : { masked: masks.classes }),
     });
   }
+}
+
+/** Frames that are none are whosever's they came from, and no fault of ours. */
+function faultOf(thrown: unknown): GatewayError {
+  return thrown instanceof KubernetesWireError
+    ? new GatewayError("protocol", thrown.message)
+    : toGatewayError(thrown);
 }
 
 function recordBegin({ book }: HttpSession, stream: Stream, isDigest: boolean): void {

@@ -140,6 +140,8 @@ function upgrade(
     request.on("timeout", () => request.destroy(new Error("timed out")));
     request.on("upgrade", (answer, socket, head) => {
       socket.setTimeout(0);
+      // Until it is joined to the client's it may break with nobody else to tell.
+      socket.on("error", () => socket.destroy());
       signal.addEventListener("abort", () => socket.destroy(), { once: true });
       resolve({ kind: "upgraded", socket, head, headers: answer.headers });
     });
