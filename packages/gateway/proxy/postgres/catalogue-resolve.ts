@@ -67,7 +67,7 @@ export function buildCatalogue(
     for (const list of columns.values())
       for (const classed of list)
         if (classed.class !== HIDDEN_CLASS) all.set(`${classed.class}\0${classed.column}`, classed);
-  if (all.size > 0) hideValues(snapshot, classes);
+  hideValues(snapshot, classes);
   return {
     snapshot,
     grammar: grammarOf(snapshot.serverVersion),
@@ -201,13 +201,18 @@ export function countedClasses(catalogue: Pick<Catalogue, "classes" | "snapshot"
 }
 
 /**
- * Columns of the system's own relations that hold values of anybody's columns or settings: what rows from
- * before a column was added have in it, what a role's sessions start with. `*` of these is read by tools.
+ * Columns of the system's own relations that hold values of anybody's columns or settings, or passwords for
+ * other servers: what rows from before a column was added have in it, what a role's sessions start with, how
+ * foreign servers and publishers are signed in to. `*` of these is read by tools. Masked where nothing else has
+ * a class, too.
  */
 const HIDDEN: readonly (readonly [string, string])[] = [
   ["pg_attribute", "attmissingval"],
   ["pg_roles", "rolconfig"],
   ["pg_user", "useconfig"],
+  ["pg_subscription", "subconninfo"],
+  ["pg_user_mapping", "umoptions"],
+  ["pg_user_mappings", "umoptions"],
 ];
 
 /** And where rows are in partitions by a classified value, how many are in each. */

@@ -1,6 +1,7 @@
 // Relations of pg_catalog any client may read: what describes types, relations and the server itself,
 // never what holds data of tables, other sessions' statements, secrets or files. An allow-list: a
-// relation that is not here, one of a later version too, is refused.
+// relation that is not here, one of a later version too, is refused. Columns of some are masked (HIDDEN in
+// catalogue-resolve.ts).
 
 const HARMLESS = new Set(
   `pg_aggregate pg_am pg_amop pg_amproc pg_attrdef pg_attribute pg_auth_members
@@ -15,9 +16,9 @@ const HARMLESS = new Set(
   pg_stat_all_tables pg_stat_sys_indexes pg_stat_sys_tables pg_stat_user_functions pg_stat_user_indexes
   pg_stat_user_tables pg_statio_all_indexes pg_statio_all_sequences pg_statio_all_tables
   pg_statio_user_indexes pg_statio_user_sequences pg_statio_user_tables pg_statistic_ext
-  pg_stat_database pg_stat_gssapi pg_stat_ssl pg_tables pg_tablespace pg_timezone_abbrevs pg_timezone_names pg_transform
+  pg_stat_database pg_stat_gssapi pg_stat_ssl pg_subscription pg_tables pg_tablespace pg_timezone_abbrevs pg_timezone_names pg_transform
   pg_trigger pg_ts_config pg_ts_config_map pg_ts_dict pg_ts_parser pg_ts_template pg_type pg_user
-  pg_views`.split(/\s+/),
+  pg_user_mapping pg_user_mappings pg_views`.split(/\s+/),
 );
 
 /** What was read of each table, how large it is, what is locked in it. */

@@ -40,7 +40,7 @@ import type { NoticeText } from "./relay-state.ts";
 import { type Replicated, readReplicationCommand } from "./replication-command.ts";
 import { isStatement, judgeReplication, judgeStatement, refusal } from "./replication-judge.ts";
 import { type StreamWatch, watchStream } from "./replication-watch.ts";
-import type { ResultMasks } from "./row-check.ts";
+import { needsCheck, type ResultMasks } from "./row-check.ts";
 import type { Upstream } from "./upstream.ts";
 
 export interface ReplicationContext {
@@ -224,7 +224,7 @@ export class ReplicationRelay {
   /** The second witness: nothing of a class that the statement was not known to read. */
   #checkRows({ permit }: Running, statement: StatementPlan, { buffer, start, end }: Message): void {
     const { masks } = this.#context;
-    if (!masks.needed) return;
+    if (!needsCheck(masks, statement)) return;
     const unmask = permit?.obligations.unmask ?? NOTHING;
     const check = masks.check(buffer, start, end, statement, unmask);
     const disagree =

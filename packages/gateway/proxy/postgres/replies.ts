@@ -18,7 +18,7 @@ import { type Exchange, type Limited, type PreparedStatement, SYNC } from "./exc
 import { limitNotice, limitResponse, scrubbedMessage } from "./faults.ts";
 import type { RenamedStatement, StatementPlan } from "./plan.ts";
 import type { RelayState } from "./relay-state.ts";
-import type { RowCheck } from "./row-check.ts";
+import { needsCheck, type RowCheck } from "./row-check.ts";
 import { settingDrift } from "./session-settings.ts";
 
 export class Replies {
@@ -191,7 +191,10 @@ export class Replies {
   /** The row at hand, and where nothing counts them one by one, those that follow it in the chunk. */
   #rows(exchange: Exchange, cursor: FrameCursor): void {
     const check = exchange.portal?.rowCheck ?? exchange.rowCheck;
-    if (check === undefined && this.#state.context.masks.needed)
+    if (
+      check === undefined &&
+      needsCheck(this.#state.context.masks, exchange.statements[exchange.at])
+    )
       throw new GatewayError("internal", "rows came without a description; the session was closed");
     if (exchange.limited !== undefined) return;
     const isFirst = exchange.rows === 0;
@@ -272,8 +275,8 @@ export class Replies {
   /** RowDescription: the server's word against the plan's, before any row. */
   #describeRows(exchange: Exchange, buffer: Buffer, start: number, end: number): void {
     const { masks } = this.#state.context;
-    if (!masks.needed) return;
     const plan = exchange.statements[exchange.at];
+    if (!needsCheck(masks, plan)) return;
     const unmask = exchange.obligations?.unmask ?? this.#unmaskFor(plan);
     const check = masks.check(buffer, start, end, plan, unmask);
     if ("disagree" in check)

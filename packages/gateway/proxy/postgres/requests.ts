@@ -59,6 +59,7 @@ import {
   unclassified,
 } from "./refusals.ts";
 import type { RelayControl, RelayState } from "./relay-state.ts";
+import { needsCheck } from "./row-check.ts";
 import { StoredMasks } from "./write-back.ts";
 
 export type Handled = "done" | "again";
@@ -371,7 +372,11 @@ export class Requests implements ClientMessages {
     }
     // Rows are checked against what the server says of them (the second witness), so it is asked when
     // the client did not ask itself.
-    if (context.masks.needed && portal.rowCheck === undefined && !portal.describing) {
+    if (
+      needsCheck(context.masks, plan.statements[0]) &&
+      portal.rowCheck === undefined &&
+      !portal.describing
+    ) {
       portal.describing = true;
       const describe = describePortal(message.portal);
       const asked = preparingExchange(plan.statements, undefined, portal);

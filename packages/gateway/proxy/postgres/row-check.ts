@@ -17,7 +17,7 @@ import {
 export type RowCheck = RowMask;
 
 export interface ResultMasks {
-  /** False when nothing in the database is classified or looked for: then rows need no description. */
+  /** False when nothing in the database is classified or looked for: see `needsCheck`. */
   readonly needed: boolean;
   /** buffer[start,end) is a RowDescription; `plan` undefined: rows of something unknown. */
   check(
@@ -27,6 +27,11 @@ export interface ResultMasks {
     plan: StatementPlan | undefined,
     unmask: ReadonlySet<string>,
   ): RowCheck | { readonly disagree: string };
+}
+
+/** Else its rows need no description: nothing of them could be masked. What the catalogue keeps always is. */
+export function needsCheck(masks: ResultMasks, plan: StatementPlan | undefined): boolean {
+  return masks.needed || (plan !== undefined && plan.operation.touches.length > 0);
 }
 
 interface Checked {
