@@ -1,6 +1,6 @@
 // A connection to an API server: TLS, with what its session shows and nothing else.
 
-import { isIP } from "node:net";
+import { isIP, type OnReadOpts } from "node:net";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 
 export interface ConnectAt {
@@ -18,7 +18,7 @@ const KEEP_ALIVE_MS = 30_000;
  */
 export function connected(
   at: ConnectAt,
-  more: ConnectionOptions,
+  more: ConnectionOptions & { readonly onread?: OnReadOpts },
   signal?: AbortSignal,
 ): Promise<TLSSocket> {
   const { hostname, port } = new URL(at.server);

@@ -22,6 +22,9 @@ type Headers = Readonly<Record<string, string | string[]>>;
 const MAX_HEADER_BYTES = 64 << 10;
 /** An idle connection is closed after one to two of these: sooner than by any server that keeps them. */
 const REST_MS = 2000;
+/** As TLS hands it on. */
+const INCOMING_BYTES = 16 << 10;
+const SLAB_BYTES = 128 << 10;
 /** A body as small goes out with its head. */
 const SMALL_BODY_BYTES = 16 << 10;
 /** What always says how long its body is. */
@@ -43,6 +46,10 @@ class Connections implements Http1Upstream {
   readonly #open = new Set<Connection>();
   readonly #idle: Connection[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** What came last, until it is copied at once: a stream of node's makes a buffer for each 16 KiB. */
+  readonly #incoming = Buffer.allocUnsafeSlow(INCOMING_BYTES);
+  #slab = Buffer.alloc(0);
+  #used = SLAB_BYTES;
   /** Of TLS: another connection goes on with it. */
   #session: Buffer | undefined;
   #isOver = false;
@@ -69,17 +76,40 @@ class Connections implements Http1Upstream {
 
   async #another(signal: AbortSignal): Promise<Connection> {
     const session = this.#session === undefined ? {} : { session: this.#session };
-    const socket = await connected(this.#at, { ALPNProtocols: ["http/1.1"], ...session }, signal);
+    let connection: Connection | undefined;
+    const callback = (length: number, incoming: Uint8Array) => {
+      connection?.read(this.#kept(incoming.subarray(0, length)));
+      return true;
+    };
+    const onread = { buffer: this.#incoming, callback };
+    const socket = await connected(
+      this.#at,
+      { ALPNProtocols: ["http/1.1"], ...session, onread },
+      signal,
+    );
     socket.on("session", (session) => {
       this.#session = session;
     });
-    const connection = new Connection(socket, (isFree) => {
-      if (isFree) this.#rest(connection);
-      else this.#forget(connection);
+    const made = new Connection(socket, (isFree) => {
+      if (isFree) this.#rest(made);
+      else this.#forget(made);
     });
-    this.#open.add(connection);
-    if (this.#isOver) connection.end(ended("the session is over"));
-    return connection;
+    connection = made;
+    this.#open.add(made);
+    if (this.#isOver) made.end(ended("the session is over"));
+    return made;
+  }
+
+  /** A copy, one after the other in few large buffers: the collector counts buffers. */
+  #kept(bytes: Uint8Array): Buffer {
+    let from = this.#used;
+    if (from + bytes.length > SLAB_BYTES) {
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      from = 0;
+    }
+    this.#used = from + bytes.length;
+    this.#slab.set(bytes, from);
+    return this.#slab.subarray(from, this.#used);
   }
 
   #rest(connection: Connection): void {
@@ -124,7 +154,6 @@ class Connection {
   constructor(socket: TLSSocket, told: (isFree: boolean) => void) {
     this.#socket = socket;
     this.#told = told;
-    socket.on("data", (chunk: Buffer) => this.#read(chunk));
     socket.on("error", (error) => this.end(error));
     // Whichever comes: half a connection is none.
     socket.on("end", () => this.end(ended("the API server closed the connection")));
@@ -198,7 +227,8 @@ class Connection {
     if (this.#exchange === undefined && !this.#isOver) this.#told(true);
   };
 
-  #read(chunk: Buffer): void {
+  /** What came on it. */
+  read(chunk: Buffer): void {
     const reader = this.#exchange?.reader;
     let isWhole = true;
     try {
