@@ -38,6 +38,8 @@ export interface HeldWrite {
 
 const PREVIEW_MS = 5000;
 const MAX_LISTED = 50;
+/** Of a body and of an object: comparing takes others their turn, and nobody reads as much. */
+const MAX_SHOWN_BYTES = 256 << 10;
 /** Operations of a patch, each of which may move a list of any length. */
 const MAX_APPLIED = 500;
 const PLAIN_JSON = "application/json";
@@ -56,6 +58,8 @@ export async function previewOf(
   if (session.target.preview === "none" || !info.isResource || !WRITES.has(info.verb)) return [];
   const limit = AbortSignal.any([signal, AbortSignal.timeout(PREVIEW_MS)]);
   const asked: Asked = { deps, session, held, info, signal: limit };
+  if ((held.body.bytes?.length ?? 0) > MAX_SHOWN_BYTES)
+    return [{ title: "What it changes", text: "What it writes is too large to be compared here." }];
   try {
     if (info.verb === "deletecollection") return [await selection(asked)];
     const at = liveUrl(held, info);
@@ -234,7 +238,9 @@ async function selection(asked: Asked): Promise<PreviewPart> {
 }
 
 function own({ deps, session, held, signal }: Asked, exchange: Exchange) {
-  return ownRequest(deps, session, { ...exchange, detail: { preview: held.requestId } }, signal);
+  const limits = { maxObjectBytes: Math.min(deps.limits.maxObjectBytes, MAX_SHOWN_BYTES) };
+  const asked = { ...exchange, detail: { preview: held.requestId } };
+  return ownRequest({ ...deps, limits }, session, asked, signal);
 }
 
 function sentence(text: string): string {

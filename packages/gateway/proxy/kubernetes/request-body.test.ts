@@ -21,21 +21,29 @@ describe("a body", () => {
     assert.equal(read(text).bytes?.toString(), text);
   });
 
-  it("of a patch has no more operations than the API server takes", () => {
+  it("of a patch has no more operations than can be judged in one turn, and no longer paths", () => {
     assert.throws(
       () =>
         read(
-          patch(10_001, () => "/a"),
+          patch(2001, () => "/a"),
           JSON_PATCH,
         ),
-      /more than 10000 operations/,
+      /more than 2000 operations/,
+    );
+    assert.throws(
+      () =>
+        read(
+          patch(1000, () => "/a".repeat(20)),
+          JSON_PATCH,
+        ),
+      /paths of the patch are too long/,
     );
   });
 
   it("of a patch says the labels it writes, the last ones, and that there are more", () => {
     const { labels } = bodyFacts(
       read(
-        patch(10_000, (index) => `/metadata/labels/a${index}`),
+        patch(2000, (index) => `/metadata/labels/a${index}`),
         JSON_PATCH,
       ),
     );

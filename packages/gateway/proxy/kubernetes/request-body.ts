@@ -35,8 +35,12 @@ const APPLY = "application/apply-patch+yaml";
 const YAML_TYPES = new Set(["application/yaml", APPLY]);
 const PROTOBUF = "application/vnd.kubernetes.protobuf";
 
-/** As many as the API server takes (k8s.io/apiserver, pkg/endpoints/handlers/patch.go, maxJSONPatchOperations). */
-const MAX_OPERATIONS = 10_000;
+/**
+ * Of a JSON patch: each is judged and masked as an object of its own, with one around it for each step of its path.
+ * The API server takes 10,000 (k8s.io/apiserver, pkg/endpoints/handlers/patch.go); nobody is known who sends as many.
+ */
+const MAX_OPERATIONS = 2000;
+const MAX_STEPS = 20_000;
 /** The manifests of an application have a few thousand. */
 const MAX_YAML_MARKS = 20_000;
 
@@ -57,8 +61,7 @@ export function readBody(bytes: Buffer, contentType: string | undefined): Reques
   const value = YAML_TYPES.has(type) ? fromYaml(text) : fromJson(text);
   const isJsonPatch = type === JSON_PATCH;
   if (isJsonPatch !== Array.isArray(value)) throw invalid("the body is not of its type's shape");
-  if (isJsonPatch && (value as readonly Json[]).length > MAX_OPERATIONS)
-    throw invalid(`the patch has more than ${MAX_OPERATIONS} operations`);
+  if (isJsonPatch) assertShort(value as readonly Json[]);
   if (isObject(value) && Object.keys(value).some(isMiswritten))
     throw invalid("kind and apiVersion are written so");
   const written = JSON.stringify(value);
@@ -90,6 +93,15 @@ function isMiswritten(name: string): boolean {
   if (name === "kind" || name === "apiVersion") return false;
   const folded = name.toLowerCase().toUpperCase();
   return folded === "KIND" || folded === "APIVERSION";
+}
+
+function assertShort(operations: readonly Json[]): void {
+  if (operations.length > MAX_OPERATIONS)
+    throw invalid(`the patch has more than ${MAX_OPERATIONS} operations`);
+  let steps = 0;
+  for (const operation of operations)
+    if (isObject(operation)) steps += String(operation.path).split("/", MAX_STEPS).length;
+  if (steps > MAX_STEPS) throw invalid("the paths of the patch are too long");
 }
 
 function binary(bytes: Buffer): Omit<RequestBody, "contentType"> {
