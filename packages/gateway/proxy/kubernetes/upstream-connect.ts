@@ -38,11 +38,11 @@ export function connected(
       signal?.removeEventListener("abort", abort);
     };
     signal?.addEventListener("abort", abort);
-    socket.once("error", reject);
+    // For good: who gets the socket listens a moment later.
+    socket.on("error", reject);
     socket.once("close", settle);
     socket.once("secureConnect", () => {
       settle();
-      socket.off("error", reject);
       socket.setNoDelay(true);
       socket.setKeepAlive(true, KEEP_ALIVE_MS);
       resolve(socket);

@@ -237,7 +237,8 @@ describe("requests upstream over HTTP/1.1", () => {
   it("come as fast as they are taken, and whole", async () => {
     const piece = Buffer.alloc(64 << 10, "x");
     let ahead = 0;
-    await using server = await httpServer((_request, response) => {
+    await using server = await httpServer((request, response) => {
+      if (request.method === "POST") return void response.end("{}");
       let left = 512;
       const more = () => {
         while (left-- > 0) {
@@ -259,6 +260,8 @@ describe("requests upstream over HTTP/1.1", () => {
     });
     assert.equal(taken, 512 * piece.length);
     assert.ok(most < 24 << 20, `${most} bytes were ahead`);
+    assert.equal(await told(upstream, "POST", "{}"), "{}");
+    assert.equal(server.sockets.length, 1);
   });
 
   it("leave no connection open that nobody asks on, nor any when their session ends", async () => {
