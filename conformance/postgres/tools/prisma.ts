@@ -43,8 +43,11 @@ export function prisma(): Client {
     name: `Prisma ${VERSION}`,
     unavailable: () => (packages === undefined ? "npm cannot fetch its packages" : undefined),
     cases: [
-      { name: "db pull, and a client of what it saw", run: (peer) => pull(project(peer), peer) },
-      { name: "db push and db execute are denied", run: (peer) => migrate(project(peer), peer) },
+      { name: "db pull", run: (peer) => pull(project(peer), peer) },
+      { name: "a client of what it saw", run: (peer) => generate(project(peer), peer) },
+      { name: "migrate status", run: (peer) => status(project(peer), peer) },
+      { name: "db push is denied", run: (peer) => push(project(peer), peer) },
+      { name: "db execute is denied", run: (peer) => define(project(peer), peer) },
       ...names().map((name): Case => ({ name, run: (peer) => work(project(peer), name, peer) })),
     ],
   };
@@ -74,36 +77,46 @@ function openProject(packages: string): string {
   return folder;
 }
 
-/** The schema it wrote, and what migrations it knows of. */
+/** The schema it wrote. */
 async function pull(folder: string, peer: Peer): Promise<unknown> {
-  const cli = (...words: string[]) => run(folder, [PRISMA, ...words], peer);
-  await cli("db", "pull");
+  await run(folder, [PRISMA, "db", "pull"], peer);
   const schema = readFileSync(join(folder, "schema.prisma"), "utf8");
   if (!schema.includes("model person {")) throw new Error(`it saw nothing: ${schema}`);
-  await cli("generate", "--no-hints");
-  const status = await execute(folder, [PRISMA, "migrate", "status"], peer);
-  if (!status.output.includes("The current database is not managed by Prisma Migrate"))
-    throw new Error(`migrate status: ${status.output}`);
   return schema;
 }
 
-/** Direct, the account has no right to it; through the gateway nobody has. */
-async function migrate(folder: string, peer: Peer): Promise<unknown> {
-  const denied = async (words: readonly string[], why: RegExp) => {
-    const ended = await execute(folder, [PRISMA, ...words], peer);
-    if (ended.code === 0 || !why.test(ended.output))
-      throw new Error(`against ${peer.name}: ${words.join(" ")}: ${ended.output}`);
-  };
+async function generate(folder: string, peer: Peer): Promise<unknown> {
+  await run(folder, [PRISMA, "generate", "--no-hints"], peer);
+  return existsSync(join(folder, "client", "index.js"));
+}
+
+async function status(folder: string, peer: Peer): Promise<unknown> {
+  const { output } = await execute(folder, [PRISMA, "migrate", "status"], peer);
+  if (output.includes("The current database is not managed by Prisma Migrate")) return "unmanaged";
+  throw new Error(`migrate status: ${output}`);
+}
+
+/** What it has no rights to see it would drop; PostgreSQL refuses that it looks whether there are rows. */
+async function push(folder: string, peer: Peer): Promise<unknown> {
   const schema = join(folder, "more.prisma");
   const more = "\nmodel more {\n  id Int @id\n}\n";
   writeFileSync(schema, readFileSync(join(folder, "schema.prisma"), "utf8") + more);
-  // What it has no rights to see it would drop; PostgreSQL refuses that it looks whether there are rows.
-  await denied(["db", "push", "--schema", schema], /permission denied for table forbidden/);
+  const words = ["db", "push", "--schema", schema];
+  return denied(folder, words, /permission denied for table forbidden/, peer);
+}
+
+/** Direct, the account has no right to it; through the gateway nobody has. */
+async function define(folder: string, peer: Peer): Promise<unknown> {
   writeFileSync(join(folder, "more.sql"), "create table more (id int)");
   const why =
     peer.name === "gateway" ? /Custody denied create on / : /permission denied for schema/;
-  await denied(["db", "execute", "--file", "more.sql"], why);
-  return "denied";
+  return denied(folder, ["db", "execute", "--file", "more.sql"], why, peer);
+}
+
+async function denied(folder: string, words: readonly string[], why: RegExp, peer: Peer) {
+  const { code, output } = await execute(folder, [PRISMA, ...words], peer);
+  if (code !== 0 && why.test(output)) return "denied";
+  throw new Error(`against ${peer.name}: ${words.join(" ")}: ${output}`);
 }
 
 async function work(folder: string, name: string, peer: Peer): Promise<unknown> {

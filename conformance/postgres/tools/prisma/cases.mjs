@@ -116,7 +116,7 @@ const CASES = {
             await tx.$executeRaw`rollback to savepoint nowhere`.catch((error) => print(error.code));
             return `${row.level} ${inside}`;
           },
-          { ...PATIENT, isolationLevel },
+          { isolationLevel },
         )
         .catch((error) => reduced(error));
       print(level, await db.ledger.count({ where: { id: 7400 } }));
@@ -127,7 +127,7 @@ const CASES = {
         create: { id: 7401, amount: 5 },
         update: { amount: 5 },
       });
-    }, PATIENT);
+    });
     print(await db.ledger.findMany({ where: { id: 7401 } }));
   },
 
@@ -232,10 +232,7 @@ const CASES = {
       // The policies permit it; the account was granted nothing of the table.
       [() => db.$queryRaw`select * from forbidden`, /permission denied for table forbidden/],
       [() => db.$executeRawUnsafe("create table more (id int)"), made],
-      [
-        () => db.$transaction((tx) => tx.$executeRawUnsafe("create table more (id int)"), PATIENT),
-        made,
-      ],
+      [() => db.$transaction((tx) => tx.$executeRawUnsafe("create table more (id int)")), made],
       [() => db.$transaction([db.$executeRawUnsafe("create table more (id int)")]), made],
     ]) {
       await assert.rejects(denied(), ({ message }) => words.test(message));
@@ -278,7 +275,7 @@ async function undone(db, work) {
   const run = db.$transaction(async (tx) => {
     await work(tx);
     throw end;
-  }, PATIENT);
+  });
   await assert.rejects(run, (error) => {
     if (error !== end) throw error;
     return true;
@@ -302,7 +299,12 @@ async function start(name) {
     import("./client/index.js"),
   ]);
   const pool = { connectionString: process.env.DATABASE_URL, max: 2 };
-  const open = (settings) => new PrismaClient({ adapter: new PrismaPg(pool, settings), log: [] });
+  const open = (settings) =>
+    new PrismaClient({
+      adapter: new PrismaPg(pool, settings),
+      log: [],
+      transactionOptions: PATIENT,
+    });
   const db = open();
   await CASES[name](db, { open, Prisma });
   await db.$disconnect();
