@@ -139,6 +139,13 @@ const FRAMINGS: readonly Raw[] = [
     "an expectation, and nothing behind it",
     (head) => `${post}${head}${json}Expect: 100-continue\r\nContent-Length: 0\r\n\r\n${inner}`,
   ),
+  plain("ten thousand requests at once", (head) => `${get}${head}\r\n`.repeat(10_000)),
+  plain(
+    "a body in crumbs",
+    (head) =>
+      `${post}${head}${json}Transfer-Encoding: chunked\r\n\r\n${"1\r\n \r\n".repeat(100_000)}`,
+    notDone,
+  ),
   plain("two requests at once", (head) => `${get}${head}\r\n${inner}`),
   plain("two hosts", (head) => `${get}${head}Host: elsewhere\r\n\r\n`),
   plain("two credentials", (head) => `${get}Authorization: Bearer x\r\n${head}\r\n`, notDone),
@@ -248,6 +255,11 @@ const STREAMS: readonly Raw[] = [
   channel("a message within a message", frame(0x02, said(0, "")), frame(BINARY, said(0, "forged"))),
   channel("an opcode nobody knows", frame(0x83, said(0, "forged"))),
   channel("a ping in parts", frame(0x09, Buffer.from("forged"))),
+  channel(
+    "a frame that is all crumbs",
+    Buffer.of(BINARY, 0xff, 0, 0, 0, 0, 0, 0x3f, 0, 0, 0, 0, 0, 0),
+    ...Array.from({ length: 3000 }, () => Buffer.alloc(1)),
+  ),
   channel("a ping too long", frame(0x89, Buffer.alloc(200))),
   channel(
     "a frame as long as anything",

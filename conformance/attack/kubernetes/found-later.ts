@@ -139,6 +139,8 @@ const WAYS_OF_ASKING: readonly Attempt[] = [
   ),
 ];
 
+const names = (count: number) =>
+  Array.from({ length: count }, (_, index) => `a${index}: 1\n`).join("");
 const nested = "[".repeat(50_000) + "]".repeat(50_000);
 const BODIES: readonly Attempt[] = [
   raw(
@@ -154,6 +156,33 @@ const BODIES: readonly Attempt[] = [
   raw("a number beyond all", "application/json", `{"spec":{"hostPID":true,"x":1e999999}}`),
   raw("a tag of YAML", "application/yaml", "spec: !!js/function 'x'\nhostPID: &a true\nb: *a\n"),
   raw("keys of YAML that merge", "application/yaml", "a: &a {hostPID: true}\nspec: {<<: *a}\n"),
+  raw("more values than are looked at", "application/json", `{"spec":[${"[],".repeat(150_000)}1]}`),
+  {
+    ...{ id: "a body: backslashes, and a name with an escape", threat: "Operations" },
+    ...{ must: "masked", method: "POST", path: `${NAMESPACE}/configmaps?dryRun=All` },
+    headers: [JSON_BODY],
+    body: `{"metadata":{"name":"slashes"},"d\\u0061ta":{"a":"${"\\\\".repeat(450_000)}"}}`,
+  },
+  raw("larger than the server takes", "application/json", `{"spec":"${"x".repeat(3 << 20)}"}`),
+  raw("names of YAML without end", "application/yaml", names(15_000)),
+  raw(
+    "more fields of protobuf than are looked at",
+    "application/vnd.kubernetes.protobuf",
+    Buffer.concat([
+      Buffer.from("k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x83\xd9\x18\x12\xff\xd8\x18", "latin1"),
+      Buffer.alloc(404_607, Buffer.of(0x12, 0)),
+    ]),
+  ),
+  {
+    ...{ id: "a body: a patch of 10,000 labels", threat: "Operations", must: "denied" },
+    ...{ method: "PATCH", path: DEPLOYMENT },
+    headers: [["content-type", "application/json-patch+json"]],
+    body: JSON.stringify(
+      Array.from({ length: 10_000 }, (_, index) => ({
+        ...{ op: "add", path: `/metadata/labels/a${index}`, value: "x" },
+      })),
+    ),
+  },
   raw("UTF-16", "application/json", Buffer.from("\ufeff{}", "utf16le")),
   raw("two documents of JSON", "application/json", "{}{}"),
   raw("a comment", "application/json", "{/* */}"),
