@@ -122,3 +122,41 @@ test("of columns that no row can have, no more are listed than it takes to know"
   assert.ok("unclassified" in plan);
   assert.equal(plan.sqlState, "54011");
 });
+
+test("a text of many statements is classified some a turn, and others have theirs between", async () => {
+  const many = 3_000;
+  const text = times(many, (index) => `update customers set name = 'x' where id = ${index}`, ";");
+  let most = 0;
+  let seen = 0;
+  lookups = 0;
+  const count = (): void => {
+    most = Math.max(most, lookups - seen);
+    seen = lookups;
+    next = setImmediate(count);
+  };
+  let next = setImmediate(count);
+  await classifier.prepare?.(text);
+  clearImmediate(next);
+  assert.ok(lookups >= many, `${lookups}`);
+  assert.ok(most < lookups / 10, `${most} of ${lookups} in one turn`);
+  const inTurns = planOf(text);
+  assert.equal(lookups, 0, "it was classified before");
+  assert.deepEqual(planOf(text), inTurns);
+  assert.ok(lookups >= many, "and is not known by now");
+});
+
+test("a large text that uses names of the session is classified with them", async () => {
+  const text = `${times(1_000, (index) => `select ${index} as n`, ";")}; execute mine`;
+  const mine = planOf("select email from customers").statements[0];
+  const names = { prepared: () => mine, cursor: () => undefined };
+  for (const prepared of [true, false]) {
+    if (prepared) await classifier.prepare?.(text);
+    const plan = classifier.classify(text, names);
+    if ("unclassified" in plan) assert.fail(plan.message);
+    assert.deepEqual(
+      plan.refers.map(({ name }) => name),
+      ["mine"],
+    );
+    assert.equal(touchesOf(plan), "output email");
+  }
+});

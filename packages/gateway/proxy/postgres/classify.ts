@@ -3,6 +3,7 @@
 //
 // What it cannot parse, resolve or place is Unclassified, which is a denial (I2).
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Effect, Operation } from "../../access/operation.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Classification } from "../../target/target.ts";
@@ -112,8 +113,9 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
   const reading = oneAfterAnother();
   const looking = oneAfterAnother();
   const cache = createPlanCache(deps.limits.cacheBytes);
-  /** Large texts that were parsed elsewhere; whoever waited for one takes it out at once. */
+  /** Large texts that were parsed elsewhere, and what was made of them; whoever waited for one takes it out at once. */
   const parsed = new Map<string, Parsed | Unclassified>();
+  const planned = new Map<string, QueryPlan | Unclassified>();
 
   async function readAgain(): Promise<void> {
     const snapshot = await read();
@@ -124,9 +126,27 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
     epoch++;
     cache.clear();
     parsed.clear();
+    planned.clear();
   }
 
   const refresh = () => reading(readAgain);
+
+  async function prepareElsewhere(text: string): Promise<void> {
+    const { grammar, snapshot } = catalogue;
+    const { encoding } = snapshot;
+    const found = await parseElsewhere(text, deps.limits.maxTextBytes, grammar, { encoding });
+    const by = epoch;
+    const plan = await planInTurns(catalogue, by, text, found);
+    // By another catalogue it is another plan: whoever waits asks anew.
+    if (by !== epoch) return;
+    if (plan !== undefined) planned.set(text, plan);
+    parsed.set(text, found);
+    for (const oldest of parsed.keys()) {
+      if (parsed.size <= MAX_PARSED) break;
+      parsed.delete(oldest);
+      planned.delete(oldest);
+    }
+  }
 
   async function look({ mark: read, clock }: NonNullable<ClassifierDeps["watch"]>): Promise<void> {
     const startedMs = clock.monotonicMs();
@@ -150,7 +170,8 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       const { maxTextBytes } = deps.limits;
       const found = parsed.get(text) ?? parseSql(text, maxTextBytes, grammar, snapshot.encoding);
       parsed.delete(text);
-      const plan = classifyParsed(catalogue, epoch, text, found, names);
+      const plan = planned.get(text) ?? classifyParsed(catalogue, epoch, text, found, names);
+      planned.delete(text);
       // What depends on the session's own names is not the same for the next one.
       if ("unclassified" in plan || plan.refers.length > 0) return plan;
       cache.set(text, plan);
@@ -160,15 +181,7 @@ export async function createClassifier(deps: ClassifierDeps): Promise<PostgresCl
       if (text.length < LARGE_TEXT_CHARACTERS || text.length > deps.limits.maxTextBytes)
         return undefined;
       if (cache.get(text) !== undefined || parsed.has(text)) return undefined;
-      const { grammar, snapshot } = catalogue;
-      const { encoding } = snapshot;
-      return parseElsewhere(text, deps.limits.maxTextBytes, grammar, { encoding }).then((found) => {
-        parsed.set(text, found);
-        for (const oldest of parsed.keys()) {
-          if (parsed.size <= MAX_PARSED) break;
-          parsed.delete(oldest);
-        }
-      });
+      return prepareElsewhere(text);
     },
     get serverVersion() {
       return catalogue.snapshot.serverVersion;
@@ -301,8 +314,47 @@ function classifyParsed(
   names: SessionNames,
 ): QueryPlan | Unclassified {
   if ("unclassified" in parsed) return parsed;
+  const steps = planSteps(catalogue, epoch, text, parsed, names);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** undefined where it depends on a session's names. */
+async function planInTurns(
+  catalogue: Catalogue,
+  epoch: number,
+  text: string,
+  parsed: Parsed | Unclassified,
+): Promise<QueryPlan | Unclassified | undefined> {
+  if ("unclassified" in parsed) return parsed;
+  let asked = false;
+  const ask = () => {
+    asked = true;
+    return undefined;
+  };
+  const steps = planSteps(catalogue, epoch, text, parsed, { prepared: ask, cursor: ask });
+  for (;;) {
+    const step = steps.next();
+    if (asked) return undefined;
+    if (step.done === true) return step.value;
+    await nextTurn();
+  }
+}
+
+/** Statements that are classified in one turn of whoever takes turns: some milliseconds. */
+const STATEMENTS_A_TURN = 50;
+
+function* planSteps(
+  catalogue: Catalogue,
+  epoch: number,
+  text: string,
+  parsed: Parsed,
+  names: SessionNames,
+): Generator<void, QueryPlan | Unclassified> {
   try {
-    return planStatements(catalogue, epoch, text, parsed, names);
+    return yield* planStatements(catalogue, epoch, text, parsed, names);
   } catch (thrown) {
     if (thrown instanceof Unsupported)
       return refuse(thrown.message, thrown.sqlState, characterPosition(text, thrown.location));
@@ -312,20 +364,22 @@ function classifyParsed(
   }
 }
 
-function planStatements(
+function* planStatements(
   catalogue: Catalogue,
   epoch: number,
   text: string,
   parsed: Parsed,
   names: SessionNames,
-): QueryPlan {
+): Generator<void, QueryPlan> {
   const refers: { readonly space: "prepared" | "cursor"; readonly name: string }[] = [];
   const own = overlay(names);
   const statements: StatementPlan[] = [];
+  const all = createTogether();
   let defined = false;
   const whole = parsed.statements.length === 1 ? { text } : {};
   const bounds = catalogue.snapshot.settingBounds;
   for (const statement of parsed.statements) {
+    if (statements.length > 0 && statements.length % STATEMENTS_A_TURN === 0) yield;
     const plan = classifyStatement(
       { ...whole, catalogue, names: own.names, bounds, refers },
       statement,
@@ -338,6 +392,7 @@ function planStatements(
     defined ||= plan.kind.kind === "definition";
     own.learn(plan);
     statements.push(plan);
+    all.add(plan.operation);
   }
   requireAlone(statements);
   const [only] = statements;
@@ -345,7 +400,7 @@ function planStatements(
     text,
     epoch,
     statements,
-    operation: statements.length === 1 && only ? only.operation : together(statements),
+    operation: statements.length === 1 && only ? only.operation : all.operation(),
     plainRead: statements.every((statement) => statement.plainRead),
     reachesClassified: statements.some((statement) => statement.reachesClassified !== false),
     refers,
@@ -373,20 +428,26 @@ function overlay(names: SessionNames) {
   };
 }
 
-function together(statements: readonly StatementPlan[]): Operation {
+/** Of several statements, one operation. */
+function createTogether() {
   const effects = new EffectList();
   const touches = new TouchList();
-  for (const { operation } of statements) {
-    effects.addAll(operation.effects);
-    // A second match in one message is a second guess.
-    for (const touch of operation.touches)
-      touches.add(
-        touch.use === "match" && touches.has("match", touch) ? "inner" : touch.use,
-        touch,
-      );
-  }
-  const list: readonly Effect[] = effects.list();
-  return { protocol: "postgres", effects: list, touches: touches.list(), summary: summarise(list) };
+  return {
+    add(operation: Operation): void {
+      effects.addAll(operation.effects);
+      // A second match in one message is a second guess.
+      for (const touch of operation.touches)
+        touches.add(
+          touch.use === "match" && touches.has("match", touch) ? "inner" : touch.use,
+          touch,
+        );
+    },
+    operation(): Operation {
+      const list: readonly Effect[] = effects.list();
+      const summary = summarise(list);
+      return { protocol: "postgres", effects: list, touches: touches.list(), summary };
+    },
+  };
 }
 
 /** A byte offset of the parse tree as PostgreSQL's 1-based character position. */

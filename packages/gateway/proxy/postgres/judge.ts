@@ -25,6 +25,8 @@ export class Judge {
   readonly #holds: Holds;
   /** The message at hand already had the catalogue read again for it. */
   #refreshed = false;
+  /** What a name stands for is a large text, and is parsed first. */
+  #preparing: Promise<void> | undefined;
 
   constructor(state: RelayState, control: RelayControl) {
     this.#state = state;
@@ -56,6 +58,12 @@ export class Judge {
       return "wait";
     }
     const plan = classifier.classify(text, this.#names);
+    const preparing = this.#preparing;
+    if (preparing !== undefined) {
+      this.#preparing = undefined;
+      this.#control.waitFor(preparing);
+      return "wait";
+    }
     if (!("unclassified" in plan))
       return this.#state.uncommittedDefinition && !definesOrEnds(plan) ? UNSETTLED : plan;
     if (!maybeStale(plan)) return plan;
@@ -106,6 +114,9 @@ export class Judge {
     if (prepared.by === "sql")
       return prepared.epoch === classifier.epoch ? prepared.statement : undefined;
     if (prepared.plan.epoch === classifier.epoch) return prepared.plan.statements[0];
+    // A large one is parsed elsewhere here too: whoever uses its name waits.
+    this.#preparing ??= classifier.prepare?.(prepared.plan.text);
+    if (this.#preparing !== undefined) return undefined;
     const plan = classifier.classify(prepared.plan.text, NO_NAMES);
     return "unclassified" in plan ? undefined : plan.statements[0];
   }

@@ -48,13 +48,14 @@ after(async () => {
 test("the thread finds what is found here: trees, errors and their places, limits", async () => {
   for (const text of [
     insertOf(1, 3000),
+    Array.from({ length: 4000 }, (_, at) => `select ${at} as "column ${at}"`).join(";"),
     `select ${"1 + ".repeat(200)} '${"x".repeat(20_000)}'`,
     `${insertOf(1, 1000)} bogus`,
     `select '${"x".repeat(20_000)}`,
     `select 1 -- \0 ${"x".repeat(20_000)}`,
   ])
     assert.deepEqual(
-      await parseElsewhere(text, MAX_BYTES, 18),
+      roundTrip(await parseElsewhere(text, MAX_BYTES, 18)),
       roundTrip(parseSql(text, MAX_BYTES, 18)),
     );
   assert.deepEqual(await parseElsewhere(`select ${"1 + ".repeat(20_000)} 1`, MAX_BYTES, 18), {
@@ -64,7 +65,7 @@ test("the thread finds what is found here: trees, errors and their places, limit
     position: undefined,
   });
   const long = insertOf(1, 1000);
-  assert.deepEqual(await parseElsewhere(long, 1000, 18), roundTrip(parseSql(long, 1000, 18)));
+  assert.deepEqual(await parseElsewhere(long, 1000, 18), parseSql(long, 1000, 18));
 });
 
 test("what else there is to do is done meanwhile", async () => {
@@ -103,7 +104,7 @@ test("what the lexer would read again and again is refused unread, wherever it w
     `select 1 ${"+/**/".repeat(100_000)} 1`,
   ]) {
     const found = await parseElsewhere(text, MAX_BYTES, 18);
-    assert.deepEqual(found, roundTrip(parseSql(text, MAX_BYTES, 18)));
+    assert.deepEqual(found, parseSql(text, MAX_BYTES, 18));
     assert.ok("unclassified" in found && found.sqlState === "54001", text.slice(0, 20));
   }
   for (const text of [
@@ -155,6 +156,16 @@ test("a client that goes away meanwhile leaves nothing behind for the next", asy
   const client = await connected();
   assert.equal((await client.query(insertOf(1, 2000))).rowCount, 2000);
   await client.query("truncate t");
+  await client.end();
+});
+
+test("a large statement that was prepared by message is run by its name, by another catalogue too", async () => {
+  const client = await connected();
+  await client.query({ name: "big", text: insertOf(1, 2000) });
+  await client.query("truncate t");
+  await client.query("create table another (a int)");
+  assert.equal((await client.query("execute big")).rowCount, 2000);
+  await client.query("truncate t; drop table another");
   await client.end();
 });
 

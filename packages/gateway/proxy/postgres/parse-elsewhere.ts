@@ -1,14 +1,15 @@
 // Large texts are parsed in a thread (parse-thread.ts), so that one client's statement of a megabyte does
-// not keep all others waiting for a quarter of a second. What is made of the tree is made here, in a
-// fraction of that time.
+// not keep all others waiting for a quarter of a second. What is made of the trees is made here, some statements a
+// turn (classify.ts).
 //
 // Owns the thread, one a process, started with the first such text, and the texts that wait for it, of which a
 // session has one. It is ended when none came for a while: it takes tens of megabytes, and such texts come in
 // spells. A text that takes too long, or ends the thread, is refused and nobody else's: the others go to a new one.
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { Grammar } from "./grammars.ts";
-import { type Parsed, refuse } from "./parse.ts";
+import { type Parsed, refuse, type Statement } from "./parse.ts";
 import type { ParseAnswer, ParseRequest } from "./parse-thread.ts";
 import type { Unclassified } from "./plan.ts";
 
@@ -23,7 +24,7 @@ type Found = Parsed | Unclassified;
 interface Waiting {
   readonly request: ParseRequest;
   readonly limitMs: number;
-  readonly resolve: (found: Found) => void;
+  readonly resolve: (found: Found | Promise<Found>) => void;
 }
 
 interface Thread {
@@ -68,18 +69,30 @@ function watch(started: Thread): void {
 function startThread(): Thread {
   const worker = new Worker(new URL("./parse-thread.ts", import.meta.url));
   const started: Thread = { worker, waiting: new Map(), timer: undefined };
-  worker.on("message", ({ id, json }: ParseAnswer) => {
+  worker.on("message", ({ found, id }: ParseAnswer) => {
     const answered = started.waiting.get(id);
     if (answered === undefined) return;
     started.waiting.delete(id);
-    answered.resolve(json === undefined ? TOO_DEEP : (JSON.parse(json) as Found));
     watch(started);
+    if (found === undefined) answered.resolve(TOO_DEEP);
+    else if ("unclassified" in found) answered.resolve(found);
+    else answered.resolve(assembled(found));
   });
   worker.on("error", () => giveUp(started));
   worker.on("exit", () => giveUp(started));
   // It keeps no process alive that has nothing else to do.
   worker.unref();
   return started;
+}
+
+/** A piece a turn: everybody else has theirs between two. */
+async function assembled(pieces: readonly string[]): Promise<Parsed> {
+  const statements: Statement[] = [];
+  for (const [index, piece] of pieces.entries()) {
+    if (index > 0) await nextTurn();
+    for (const statement of JSON.parse(piece) as Statement[]) statements.push(statement);
+  }
+  return { statements };
 }
 
 /** Ends the thread. What it was at is refused, what waited goes on elsewhere. */

@@ -3,7 +3,8 @@
 
 import { parentPort } from "node:worker_threads";
 import type { Grammar } from "./grammars.ts";
-import { loadParser, parseSql } from "./parse.ts";
+import { loadParser, type Parsed, parseSql } from "./parse.ts";
+import type { Unclassified } from "./plan.ts";
 
 export interface ParseRequest {
   readonly id: number;
@@ -15,24 +16,50 @@ export interface ParseRequest {
 
 export interface ParseAnswer {
   readonly id: number;
-  /** JSON of Parsed or Unclassified; undefined: it is nested too deeply to be written as text. */
-  readonly json: string | undefined;
+  /**
+   * JSON of lists of statements, each small enough to be read in a turn unless one statement is all of it; or why
+   * it was refused; undefined: it is nested too deeply to be written as text.
+   */
+  readonly found: readonly string[] | Unclassified | undefined;
 }
 
 if (parentPort !== null) {
   const port = parentPort;
   port.on("message", async (request: ParseRequest) => {
     await loadParser(request.grammar);
-    const answer: ParseAnswer = { id: request.id, json: jsonOf(request) };
+    const answer: ParseAnswer = { id: request.id, found: foundIn(request) };
     port.postMessage(answer);
   });
 }
 
-function jsonOf({ grammar, maxTextBytes, text, encoding }: ParseRequest): string | undefined {
+function foundIn({ encoding, grammar, maxTextBytes, text }: ParseRequest): ParseAnswer["found"] {
   try {
-    return JSON.stringify(parseSql(text, maxTextBytes, grammar, encoding));
+    const parsed = parseSql(text, maxTextBytes, grammar, encoding);
+    return "unclassified" in parsed ? parsed : inPieces(parsed);
   } catch (thrown) {
     if (thrown instanceof RangeError) return undefined;
     throw thrown;
   }
+}
+
+/** Whoever reads them gives others their turn between two. */
+const PIECE_CHARACTERS = 128 * 1024;
+
+function inPieces({ statements }: Parsed): string[] {
+  const pieces: string[] = [];
+  let piece: string[] = [];
+  let characters = 0;
+  const end = () => {
+    if (piece.length > 0) pieces.push(`[${piece.join()}]`);
+    piece = [];
+    characters = 0;
+  };
+  for (const statement of statements) {
+    const json = JSON.stringify(statement);
+    if (characters + json.length > PIECE_CHARACTERS) end();
+    piece.push(json);
+    characters += json.length;
+  }
+  end();
+  return pieces;
 }
