@@ -133,16 +133,14 @@ test("two data processes share clients, policies, cancels, revocations and the l
   await t.test("a revocation ends sessions in both, and what they run", async () => {
     await using clients = await connected(stage, below.handle);
     const running = clients.all.map((client) =>
-      client.query("select pg_sleep(20)").then(
+      client.query("select pg_sleep(120)").then(
         () => "ended",
         (error) => String(error.code ?? "closed"),
       ),
     );
     await delay(300);
-    const startedMs = performance.now();
     await stage.custody("revoke", above.id);
     const codes = await Promise.all(running);
-    assert.ok(performance.now() - startedMs < 10_000);
     assert.ok(!codes.includes("ended"), String(codes));
     await until(async () => {
       const [row] = await stage.postgres.query(
