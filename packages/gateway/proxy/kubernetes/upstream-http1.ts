@@ -32,6 +32,7 @@ const WITH_BODY = new Set(["POST", "PUT", "PATCH"]);
 /** Said by the connection alone, as are those that show who asks. */
 const FRAMING = ["host", "connection", "content-length", "transfer-encoding", "upgrade"];
 const NONE: ReadonlySet<string> = new Set();
+const NOTHING = Buffer.alloc(0);
 
 /** `shown`: what shows who asks, in every request. Throws KubernetesWireError where it is no header. */
 export function createHttp1Upstream(at: ConnectAt, shown: Headers): Http1Upstream {
@@ -48,7 +49,7 @@ class Connections implements Http1Upstream {
   #timer: NodeJS.Timeout | undefined;
   /** What came last, until it is copied at once: a stream of node's makes a buffer for each 16 KiB. */
   readonly #incoming = Buffer.allocUnsafeSlow(INCOMING_BYTES);
-  #slab = Buffer.alloc(0);
+  #slab: Buffer = NOTHING;
   #used = SLAB_BYTES;
   /** Of TLS: another connection goes on with it. */
   #session: Buffer | undefined;
@@ -124,6 +125,9 @@ class Connections implements Http1Upstream {
     if (this.#idle.length > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
+    // Most sessions rest most of the time.
+    this.#slab = NOTHING;
+    this.#used = SLAB_BYTES;
   }
 
   #forget(connection: Connection): void {
