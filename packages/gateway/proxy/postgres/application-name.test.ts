@@ -11,7 +11,7 @@ import {
 import { systemClock } from "../../base/clock.ts";
 import { applicationName } from "./application-name.ts";
 import { catalogueOver, openDatabases } from "./databases.ts";
-import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 
 let postgres: TestPostgres;
 let relay: RelayHarness;
@@ -34,17 +34,6 @@ after(async () => {
   await relay?.[Symbol.asyncDispose]();
   await postgres?.[Symbol.asyncDispose]();
 });
-
-function through(): pg.ClientConfig {
-  return {
-    host: "localhost",
-    port: relay.listener.port,
-    user: "ro~orders",
-    password: "token",
-    database: "shop",
-    ssl: { ca: relay.ca, servername: "localhost" },
-  };
-}
 
 interface Seen {
   /** What was answered to each statement: rows, or an SQLSTATE. */
@@ -146,7 +135,7 @@ describe("a client is answered as PostgreSQL would, and the server sees the chai
   for (const [what, { name, script }] of Object.entries(SCRIPTS))
     test(what, async () => {
       const direct = await run(postgres.connection("shop"), script, name);
-      const ours = await run(through(), script, name);
+      const ours = await run(throughRelay(relay), script, name);
       assert.deepEqual(ours.seen.answers, direct.seen.answers);
       assert.match(ours.shown, /custody s-\w+ a corp\/ann@example\.com/);
       // SET LOCAL and what a failed transaction takes back are answered, and not reported.
@@ -156,7 +145,7 @@ describe("a client is answered as PostgreSQL would, and the server sees the chai
 });
 
 test("what could not be exchanged as a whole, or by its place, is refused", async () => {
-  const { seen, shown } = await run(through(), [
+  const { seen, shown } = await run(throughRelay(relay), [
     "set application_name = 'x'; select 1",
     "select 1; reset application_name",
     "select 1; select set_config('application_name', 'x', false)",

@@ -11,7 +11,7 @@ import {
 import { connectRaw } from "../../../../fuzz/postgres/raw-connection.ts";
 import { readSnapshot } from "./catalogue.ts";
 import { createClassifier, type PostgresClassifier } from "./classify.ts";
-import { converse, startRelay } from "./relay-harness.ts";
+import { converse, startRelay, throughRelay } from "./relay-harness.ts";
 import { createResultMasks } from "./row-check.ts";
 
 let postgres: TestPostgres;
@@ -152,14 +152,7 @@ test("what is told when a transaction ends is withheld, whoever ends it", async 
   await using relay = await startRelay(postgres, {
     classifierFor: async () => ({ classifier, masks }),
   });
-  const client = new pg.Client({
-    host: "localhost",
-    port: relay.listener.port,
-    user: "ro~orders",
-    password: "token",
-    database: "shop",
-    ssl: { ca: relay.ca, servername: "localhost" },
-  });
+  const client = new pg.Client(throughRelay(relay));
   await client.connect();
   const messages: (string | undefined)[] = [];
   client.on("notice", ({ message }) => messages.push(message));
@@ -198,17 +191,7 @@ test("a parameter is not declared to be of a type whose values run code", async 
     "shop",
     "select 'guard'::regtype::oid::int as guard, 'orders'::regtype::oid::int as row",
   );
-  await using raw = await connectRaw(
-    {
-      host: "localhost",
-      port: relay.listener.port,
-      user: "ro~orders",
-      password: "token",
-      database: "shop",
-      ssl: { ca: relay.ca, servername: "localhost" },
-    },
-    { cleartext: true },
-  );
+  await using raw = await connectRaw(throughRelay(relay), { cleartext: true });
   for (const type of [Number(row?.guard), Number(row?.row)]) {
     const refused = await converse(raw, [parse("", "select lower($1)", [type]), sync()], 1);
     assert.match(refused.join(" "), /0A000/);

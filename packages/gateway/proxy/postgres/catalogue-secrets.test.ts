@@ -10,7 +10,7 @@ import {
 } from "../../../../conformance/support/postgres-server.ts";
 import { readSnapshot } from "./catalogue.ts";
 import { createClassifier, type PostgresClassifier } from "./classify.ts";
-import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 import { createResultMasks } from "./row-check.ts";
 
 const SECRET = "k33p-0ut";
@@ -131,14 +131,7 @@ function touchesOf(text: string): string[] {
 }
 
 async function through(): Promise<pg.Client> {
-  const client = new pg.Client({
-    host: "localhost",
-    port: relay.listener.port,
-    user: "ro~orders",
-    password: "token",
-    database: "shop",
-    ssl: { ca: relay.ca, servername: "localhost" },
-  });
+  const client = new pg.Client(throughRelay(relay));
   client.on("error", () => undefined);
   await client.connect();
   return client;

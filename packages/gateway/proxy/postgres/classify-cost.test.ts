@@ -9,7 +9,7 @@ import {
 } from "../../../../conformance/support/postgres-server.ts";
 import { type RelationInfo, readSnapshot } from "./catalogue.ts";
 import { createClassifier, type PostgresClassifier } from "./classify.ts";
-import { touchesOf } from "./classify-fixture.ts";
+import { EMAIL_CLASS, touchesOf } from "./classify-fixture.ts";
 import type { QueryPlan } from "./plan.ts";
 
 const PARTS = 100;
@@ -43,15 +43,7 @@ before(async () => {
     target: "orders",
     database: "shop",
     searchPath: ["public"],
-    classify: [
-      {
-        database: undefined,
-        schema: "public",
-        table: "customers",
-        column: "email",
-        class: "pii.email",
-      },
-    ],
+    classify: [EMAIL_CLASS],
     async read() {
       const snapshot = await readSnapshot((sql) => postgres.query("shop", sql));
       return { ...snapshot, relations: new CountedRelations(snapshot.relations) };

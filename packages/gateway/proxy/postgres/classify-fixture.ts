@@ -66,6 +66,14 @@ const SCHEMA = `
   REFRESH MATERIALIZED VIEW snapshot_mails;
 `;
 
+export const EMAIL_CLASS: Classification = {
+  database: undefined,
+  schema: "public",
+  table: "customers",
+  column: "email",
+  class: "pii.email",
+};
+
 export const SHOP_CLASSES: readonly Classification[] = [
   ["customers", "email", "pii.email"],
   ["customers", "phone", "pii.phone"],

@@ -13,7 +13,7 @@ import {
 } from "../../../../conformance/support/postgres-server.ts";
 import { connectRaw, type RawConnection } from "../../../../fuzz/postgres/raw-connection.ts";
 import { type StallingEvidence, stallingEvidence } from "../../recording/stalling-disk.fixture.ts";
-import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 
 let postgres: TestPostgres;
 
@@ -38,15 +38,7 @@ async function stage(): Promise<Stage> {
   const all = parts.move();
   return {
     evidence,
-    open: () =>
-      connectRaw(
-        {
-          ...{ host: "localhost", port: relay.listener.port },
-          ...{ user: "ro~orders", password: "token", database: "shop" },
-          ssl: { ca: relay.ca, servername: "localhost" },
-        },
-        { cleartext: true },
-      ),
+    open: () => connectRaw(throughRelay(relay), { cleartext: true }),
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
 }

@@ -10,7 +10,7 @@ import {
 import type { Detection } from "../../masking/detect.ts";
 import { readSnapshot } from "./catalogue.ts";
 import { createClassifier } from "./classify.ts";
-import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 import { createResultMasks } from "./row-check.ts";
 
 const DETECT: readonly Detection[] = [
@@ -59,14 +59,7 @@ after(async () => {
 });
 
 async function through(): Promise<pg.Client> {
-  const client = new pg.Client({
-    host: "localhost",
-    port: relay.listener.port,
-    user: "ro~orders",
-    password: "token",
-    database: "shop",
-    ssl: { ca: relay.ca, servername: "localhost" },
-  });
+  const client = new pg.Client(throughRelay(relay));
   await client.connect();
   return client;
 }

@@ -10,7 +10,7 @@ import {
 } from "../../../../conformance/support/postgres-server.ts";
 import { readSnapshot } from "./catalogue.ts";
 import { createClassifier, type PostgresClassifier } from "./classify.ts";
-import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 import { createResultMasks } from "./row-check.ts";
 
 let postgres: TestPostgres;
@@ -44,14 +44,7 @@ async function startStage() {
 }
 
 async function connect(relay: RelayHarness): Promise<pg.Client> {
-  const client = new pg.Client({
-    host: "localhost",
-    port: relay.listener.port,
-    user: "ro~orders",
-    password: "token",
-    database: "shop",
-    ssl: { ca: relay.ca, servername: "localhost" },
-  });
+  const client = new pg.Client(throughRelay(relay));
   await client.connect();
   return client;
 }

@@ -17,7 +17,7 @@ import {
   type TestPostgres,
 } from "../../../../conformance/support/postgres-server.ts";
 import { connectRaw, type RawConnection } from "../../../../fuzz/postgres/raw-connection.ts";
-import { converse, type RelayHarness, startRelay } from "./relay-harness.ts";
+import { converse, type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 
 let postgres: TestPostgres;
 let relay: RelayHarness;
@@ -34,17 +34,7 @@ after(async () => {
 });
 
 function open(): Promise<RawConnection> {
-  return connectRaw(
-    {
-      host: "localhost",
-      port: relay.listener.port,
-      user: "ro~orders",
-      password: "token",
-      database: "shop",
-      ssl: { ca: relay.ca, servername: "localhost" },
-    },
-    { cleartext: true },
-  );
+  return connectRaw(throughRelay(relay), { cleartext: true });
 }
 
 const run = (text: string, maxRows = 0) => [

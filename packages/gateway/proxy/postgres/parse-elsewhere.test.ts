@@ -12,7 +12,7 @@ import { systemClock } from "../../base/clock.ts";
 import { catalogueOver, type Database, openDatabases } from "./databases.ts";
 import { loadParser, parseSql } from "./parse.ts";
 import { LARGE_TEXT_CHARACTERS, parseElsewhere } from "./parse-elsewhere.ts";
-import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 
 const MAX_BYTES = 1 << 20;
 const NO_NAMES = { prepared: () => undefined, cursor: () => undefined };
@@ -182,14 +182,7 @@ function roundTrip(value: unknown): unknown {
 }
 
 async function connected(): Promise<pg.Client> {
-  const client = new pg.Client({
-    host: "localhost",
-    port: relay.listener.port,
-    user: "ro~orders",
-    password: "token",
-    database: "shop",
-    ssl: { ca: relay.ca, servername: "localhost" },
-  });
+  const client = new pg.Client(throughRelay(relay));
   await client.connect();
   return client;
 }

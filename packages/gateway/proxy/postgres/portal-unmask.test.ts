@@ -80,9 +80,10 @@ function permitting(): Access {
 const PORTAL = { portal: "p", statement: "", parameterFormats: [], parameters: [] };
 
 test("what may be seen when a portal is run decides, not what could when it was described", async () => {
-  const { host, port } = { host: "127.0.0.1", port: relay.listener.port };
-  const parameters = { user: "ro~orders", database: "shop" };
-  const { wire } = await openWire({ host, port, ca: relay.ca, parameters, password: "token" });
+  const { wire } = await openWire({
+    ...{ host: "127.0.0.1", port: relay.listener.port, ca: relay.ca, password: "token" },
+    parameters: { user: "ro~orders", database: "shop" },
+  });
   await using _closed = wire;
   const rows = async (...sent: Buffer[]) => {
     wire.send(Buffer.concat([...sent, sync()]));

@@ -54,6 +54,18 @@ export type HarnessParts = Partial<
 > &
   Partial<Pick<PostgresTarget, "classify" | "detect">>;
 
+/** For clients of pg and raw connections alike. */
+export function throughRelay({ ca, listener }: Pick<RelayHarness, "ca" | "listener">) {
+  return {
+    host: "localhost",
+    port: listener.port,
+    user: "ro~orders",
+    password: "token",
+    database: "shop",
+    ssl: { ca, servername: "localhost" },
+  };
+}
+
 export async function startRelay(
   postgres: TestPostgres,
   parts: HarnessParts = {},

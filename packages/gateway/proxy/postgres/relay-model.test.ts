@@ -16,7 +16,7 @@ import {
   randomPipeline,
   THROUGH_RELAY,
 } from "../../../../fuzz/postgres/relay-pipelines.ts";
-import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 
 const PIPELINES = Number(process.env.CUSTODY_RELAY_PIPELINES ?? 250);
 const SEED = Number(process.env.CUSTODY_RELAY_SEED ?? 1);
@@ -40,17 +40,7 @@ after(async () => {
 });
 
 function through(): Promise<RawConnection> {
-  return connectRaw(
-    {
-      host: "localhost",
-      port: relay.listener.port,
-      user: "ro~orders",
-      password: "token",
-      database: "shop",
-      ssl: { ca: relay.ca, servername: "localhost" },
-    },
-    { cleartext: true },
-  );
+  return connectRaw(throughRelay(relay), { cleartext: true });
 }
 
 /** Everything up to the row of the last query; settles what is held on the way. */

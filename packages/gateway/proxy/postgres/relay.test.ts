@@ -26,8 +26,8 @@ import {
   startPostgres,
   type TestPostgres,
 } from "../../../../conformance/support/postgres-server.ts";
-import { connectRaw, type RawTarget } from "../../../../fuzz/postgres/raw-connection.ts";
-import { converse, type RelayHarness, startRelay } from "./relay-harness.ts";
+import { connectRaw } from "../../../../fuzz/postgres/raw-connection.ts";
+import { converse, type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 
 let postgres: TestPostgres;
 let relay: RelayHarness;
@@ -42,17 +42,6 @@ after(async () => {
   await relay?.[Symbol.asyncDispose]();
   await postgres?.[Symbol.asyncDispose]();
 });
-
-function through(): RawTarget & pg.ClientConfig {
-  return {
-    host: "localhost",
-    port: relay.listener.port,
-    user: "ro~orders",
-    password: "token",
-    database: "shop",
-    ssl: { ca: relay.ca, servername: "localhost" },
-  };
-}
 
 const run = (text: string) => [
   parse("", text),
@@ -124,7 +113,7 @@ const CASES: Record<string, { sent: (bad: string) => Buffer[]; readies: number }
 for (const [name, { sent, readies }] of Object.entries(CASES))
   test(`denied as PostgreSQL fails: ${name}`, async () => {
     await using direct = await connectRaw(postgres.connection("shop"));
-    await using gateway = await connectRaw(through(), { cleartext: true });
+    await using gateway = await connectRaw(throughRelay(relay), { cleartext: true });
     const expected = await converse(direct, sent("selec 1"), readies);
     assert.ok(expected.includes("E:42601"), "PostgreSQL refuses the statement that stands for it");
     const seen = await converse(gateway, sent("select 1 /* deny */"), readies);
@@ -135,7 +124,7 @@ for (const [name, { sent, readies }] of Object.entries(CASES))
   });
 
 test("a statement is not run over by one of the same name that was skipped", async () => {
-  await using gateway = await connectRaw(through(), { cleartext: true });
+  await using gateway = await connectRaw(throughRelay(relay), { cleartext: true });
   const runNamed = [
     bind({ portal: "", statement: "n", parameterFormats: [], parameters: [], resultFormats: [] }),
     execute("", 0),
@@ -161,7 +150,7 @@ test("a statement is not run over by one of the same name that was skipped", asy
 });
 
 test("COPY in both directions, and one that fails before it reads", async () => {
-  await using gateway = await connectRaw(through(), { cleartext: true });
+  await using gateway = await connectRaw(throughRelay(relay), { cleartext: true });
   await using direct = await connectRaw(postgres.connection("shop"));
   await postgres.query("shop", "create or replace view v as select 1 as a");
   const simple = [query("copy t from stdin"), copyData(Buffer.from("500\tx\n")), copyDone()];
@@ -173,7 +162,7 @@ test("COPY in both directions, and one that fails before it reads", async () => 
 });
 
 test("a command, its rows and its COPY data are recorded at the level of its permit", async () => {
-  await using gateway = await connectRaw(through(), { cleartext: true });
+  await using gateway = await connectRaw(throughRelay(relay), { cleartext: true });
   const since = () => relay.recorded.splice(0);
   since();
   await converse(gateway, [query("select 1"), query("select 2 /* quiet */")], 2);
@@ -192,7 +181,7 @@ test("a command, its rows and its COPY data are recorded at the level of its per
 });
 
 test("a hold waits, tells so, and runs once approved; a cancel ends it", async () => {
-  const client = new pg.Client(through());
+  const client = new pg.Client(throughRelay(relay));
   const notices: string[] = [];
   client.on("notice", ({ message }) => notices.push(String(message)));
   await client.connect();
@@ -211,7 +200,7 @@ test("a hold waits, tells so, and runs once approved; a cancel ends it", async (
 });
 
 test("a cancel reaches the statement that runs, and only with this session's key", async () => {
-  const client = new pg.Client(through());
+  const client = new pg.Client(throughRelay(relay));
   await client.connect();
   const sleeping = client.query("select pg_sleep(20)");
   await delay(100);
@@ -224,7 +213,7 @@ test("a cancel reaches the statement that runs, and only with this session's key
 });
 
 test("revocation ends the session with 57P01 while a statement runs", async () => {
-  const client = new pg.Client(through());
+  const client = new pg.Client(throughRelay(relay));
   client.on("error", () => undefined);
   await client.connect();
   const sleeping = client.query("select pg_sleep(20)");
@@ -234,7 +223,7 @@ test("revocation ends the session with 57P01 while a statement runs", async () =
 });
 
 test("a message that is none ends the session with 08P01, and nothing of it is forwarded", async () => {
-  await using gateway = await connectRaw(through(), { cleartext: true });
+  await using gateway = await connectRaw(throughRelay(relay), { cleartext: true });
   const { socket, cursor } = gateway;
   socket.write(
     Buffer.concat([Buffer.from([0x51, 0, 0, 0, 3]), query("insert into t values (600)")]),
@@ -247,7 +236,7 @@ test("a message that is none ends the session with 08P01, and nothing of it is f
 });
 
 test("a Flush without a Sync brings the replies so far", async () => {
-  await using gateway = await connectRaw(through(), { cleartext: true });
+  await using gateway = await connectRaw(throughRelay(relay), { cleartext: true });
   const { socket, cursor } = gateway;
   socket.write(Buffer.concat([...run("select 1"), flush()]));
   const types: string[] = [];

@@ -11,8 +11,9 @@ import {
 import { systemClock } from "../../base/clock.ts";
 import { readDefinitionMarks, readMark, readSnapshot } from "./catalogue.ts";
 import { createClassifier, type PostgresClassifier } from "./classify.ts";
+import { EMAIL_CLASS } from "./classify-fixture.ts";
 import type { Definitions } from "./plan.ts";
-import { type RelayHarness, startRelay } from "./relay-harness.ts";
+import { type RelayHarness, startRelay, throughRelay } from "./relay-harness.ts";
 import { createResultMasks } from "./row-check.ts";
 
 let postgres: TestPostgres;
@@ -40,15 +41,7 @@ before(async () => {
     target: "orders",
     database: "shop",
     searchPath: ["public"],
-    classify: [
-      {
-        database: undefined,
-        schema: "public",
-        table: "customers",
-        column: "email",
-        class: "pii.email",
-      },
-    ],
+    classify: [EMAIL_CLASS],
     read: () => {
       reads += 1;
       return readSnapshot(read);
@@ -74,14 +67,7 @@ after(async () => {
 });
 
 async function through(): Promise<pg.Client> {
-  const client = new pg.Client({
-    host: "localhost",
-    port: relay.listener.port,
-    user: "ro~orders",
-    password: "token",
-    database: "shop",
-    ssl: { ca: relay.ca, servername: "localhost" },
-  });
+  const client = new pg.Client(throughRelay(relay));
   client.on("error", () => undefined);
   await client.connect();
   return client;
