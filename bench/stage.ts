@@ -5,12 +5,12 @@
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { createTestAuthority } from "../conformance/support/certificates.ts";
 import { runCustody } from "../conformance/support/command-line.ts";
+import { freePort } from "../conformance/support/free-port.ts";
 import { startGateway, type TestGateway } from "../conformance/support/gateway.ts";
 import { startOidcProvider } from "../conformance/support/oidc-provider.ts";
 import { serverAccount } from "../conformance/support/postgres-binaries.ts";
@@ -274,12 +274,4 @@ ${wide}    tags: { env: test }
     },
     gateway,
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }

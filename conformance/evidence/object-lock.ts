@@ -6,7 +6,6 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -22,6 +21,7 @@ import { createOutbound } from "@custody/gateway/audit/outbound.ts";
 import { s3Anchors } from "@custody/gateway/audit/s3-anchors.ts";
 import { systemClock } from "@custody/gateway/base/clock.ts";
 import { systemRandom } from "@custody/gateway/base/ids.ts";
+import { freePort } from "../support/free-port.ts";
 import { has, report, skip } from "./report.ts";
 
 const SERVER = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
@@ -189,13 +189,4 @@ function request(
   const target = new URL(`${url}${path}`);
   const signed = signAwsRequest({ method, url: target, headers, body }, key, REGION, Date.now());
   return fetch(target, { method, headers: signed, ...(body === "" ? {} : { body }) });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }

@@ -9,7 +9,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { CUSTODY, runCustody, userEnvironment } from "../support/command-line.ts";
-import { freePort } from "../support/kubernetes-server.ts";
+import { freePort } from "../support/free-port.ts";
 import { type Kubectl, type Ran, runKubectl } from "./clients.ts";
 import type { KubernetesStage } from "./stage.ts";
 

@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { freePort } from "../support/free-port.ts";
 import type { SshCase } from "./checks.ts";
 import { digest } from "./openssh.ts";
 import type { SshStage } from "./stage.ts";
@@ -230,7 +231,7 @@ async function standing(
 ): Promise<AsyncDisposable & { readonly port: number }> {
   const master = ["-o", `ControlPath=${join(stage.folder, name)}`];
   for (let tries = 1; ; tries += 1) {
-    const port = await freePort();
+    const port = String(await freePort());
     const up = await stage.ssh("person", [], {
       options: [
         ...[...master, "-M", "-N", "-f", "-o", "ExitOnForwardFailure=yes"],
@@ -271,14 +272,6 @@ function nextChunk(socket: Socket): Promise<Buffer> {
     socket.once("error", reject);
     socket.once("readable", () => resolve(socket.read() ?? Buffer.alloc(2, 255)));
   });
-}
-
-async function freePort(): Promise<string> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return String(typeof address === "object" && address !== null ? address.port : 0);
 }
 
 async function startEcho(path?: string): Promise<AsyncDisposable & { readonly port: number }> {

@@ -3,13 +3,13 @@
 
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Agent, fetch } from "undici";
 import { builtPrograms } from "../kubernetes/build-apiserver.ts";
 import { createTestAuthority } from "./certificates.ts";
-import { startWatched, type WatchedProcess } from "./watched-process.ts";
+import { freePort, onFreePorts, saysTaken } from "./free-port.ts";
+import { startWatched } from "./watched-process.ts";
 
 export interface TestCluster extends AsyncDisposable {
   /** `https://127.0.0.1:<port>` */
@@ -39,6 +39,8 @@ export interface AuditEvent {
 }
 
 const READY_MS = 180_000;
+/** Of what a program said last. */
+const MAX_SAID = 4096;
 
 /** What is missing here to start one; undefined: nothing. */
 export function clusterProblem(): string | undefined {
@@ -55,7 +57,16 @@ export interface ClusterOptions {
   readonly controllers?: boolean;
 }
 
-export async function startCluster(options: ClusterOptions = {}): Promise<TestCluster> {
+export function startCluster(options: ClusterOptions = {}): Promise<TestCluster> {
+  return onFreePorts(
+    () => startOnFreePorts(options),
+    (error) => error instanceof EndedEarly && saysTaken(error.message),
+  );
+}
+
+class EndedEarly extends Error {}
+
+async function startOnFreePorts(options: ClusterOptions): Promise<TestCluster> {
   const programs = builtPrograms();
   if (programs === null) throw new Error(clusterProblem());
   await using parts = new AsyncDisposableStack();
@@ -66,13 +77,18 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
     return join(folder, name);
   };
   const [etcdPort, peerPort, port] = [await freePort(), await freePort(), await freePort()];
-  const start = (command: readonly string[]): WatchedProcess => {
-    const process = parts.use(
+  const { promise: ended, reject } = Promise.withResolvers<never>();
+  ended.catch(() => undefined);
+  const start = (command: readonly string[]): void => {
+    const { child, exited } = parts.use(
       startWatched(command, { env: { PATH: "", HOME: folder }, cwd: folder }),
     );
-    process.child.stdout?.resume();
-    process.child.stderr?.resume();
-    return process;
+    let said = "";
+    child.stdout?.resume();
+    child.stderr?.on("data", (chunk) => {
+      said = `${said}${chunk}`.slice(-MAX_SAID);
+    });
+    exited.then((code) => reject(new EndedEarly(`${command[0]} ended with ${code}:\n${said}`)));
   };
   const etcd = `http://127.0.0.1:${etcdPort}`;
   const peer = `http://127.0.0.1:${peerPort}`;
@@ -127,8 +143,8 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
     if (answer.status >= 400) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
     return text.startsWith("{") ? JSON.parse(text) : undefined;
   };
-  await untilReady(() => call("GET", "/readyz"));
-  await untilReady(() => call("GET", "/api/v1/namespaces/default"));
+  await untilReady(() => Promise.race([ended, call("GET", "/readyz")]));
+  await untilReady(() => Promise.race([ended, call("GET", "/api/v1/namespaces/default")]));
   if (options.controllers === true && programs.controllerManager !== null)
     start([
       ...[programs.controllerManager, "--bind-address=127.0.0.1", "--leader-elect=false"],
@@ -171,7 +187,7 @@ async function untilReady(isReady: () => Promise<unknown>): Promise<void> {
       await isReady();
       return;
     } catch (error) {
-      if (Date.now() > untilMs) throw error;
+      if (error instanceof EndedEarly || Date.now() > untilMs) throw error;
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
   }
@@ -179,13 +195,4 @@ async function untilReady(isReady: () => Promise<unknown>): Promise<void> {
 
 function newToken(): string {
   return randomBytes(24).toString("base64url");
-}
-
-/** Programs that take no port 0 get one that was free just now. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const bound = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof bound === "object" && bound !== null ? bound.port : 0;
 }

@@ -12,12 +12,12 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { chownSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { createTestAuthority } from "./certificates.ts";
+import { freePort, onFreePorts, saysTaken } from "./free-port.ts";
 import {
   findPostgres,
   inFolder,
@@ -79,7 +79,6 @@ export interface TestPostgres extends AsyncDisposable {
 const HOST = "127.0.0.1";
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 15_000;
-const PORT_ATTEMPTS = 10;
 
 /**
  * $1 the postgres binary, $2 the data folder, $3 the port, $4 the folder to remove, $5 the log.
@@ -268,21 +267,19 @@ function configure(layout: Layout, account: RunAs | undefined, options: Postgres
   writeOwned(join(layout.data, "pg_hba.conf"), `${rules.join("\n")}\n`, account);
 }
 
-/** Between finding a free port and binding it somebody else may take it; then another one is tried. */
-async function startOnFreePort(
+function startOnFreePort(
   binaries: PostgresBinaries,
   layout: Layout,
   account: RunAs | undefined,
 ): Promise<Running> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await startOn(binaries, layout, account, await freePort());
-    } catch (error) {
-      const log = existsSync(layout.log) ? readFileSync(layout.log, "utf8") : "";
-      if (attempt === PORT_ATTEMPTS || !/Address already in use/.test(log)) throw error;
-      rmSync(layout.log);
-    }
-  }
+  return onFreePorts(
+    async () => startOn(binaries, layout, account, await freePort()),
+    () => {
+      const isTaken = existsSync(layout.log) && saysTaken(readFileSync(layout.log, "utf8"));
+      if (isTaken) rmSync(layout.log);
+      return isTaken;
+    },
+  );
 }
 
 async function startOn(
@@ -356,16 +353,6 @@ async function runSql(
   } finally {
     await client.end();
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, HOST);
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  await once(probe, "close");
-  if (address === null || typeof address === "string") throw new Error("no TCP address");
-  return address.port;
 }
 
 function writeOwned(path: string, text: string, account: RunAs | undefined): void {

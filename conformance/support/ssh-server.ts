@@ -4,9 +4,9 @@
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { userInfo } from "node:os";
 import { join } from "node:path";
+import { freePort, onFreePorts, saysTaken } from "./free-port.ts";
 import { startWatched, type WatchedProcess } from "./watched-process.ts";
 
 export interface SshServerOptions {
@@ -40,17 +40,26 @@ export function hasSshServer(): boolean {
 
 export async function startSshServer(options: SshServerOptions): Promise<TestSshServer> {
   const { folder, userAuthority } = options;
-  const { uid, username } = userInfo();
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  if (uid === 0) mkdirSync(PRIVILEGE_SEPARATION, { recursive: true, mode: 0o755 });
+  if (userInfo().uid === 0) mkdirSync(PRIVILEGE_SEPARATION, { recursive: true, mode: 0o755 });
   const file = (name: string) => join(folder, name);
   const made = spawnSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", file("host")]);
   if (made.status !== 0) throw new Error(`ssh-keygen failed: ${made.stderr}`);
   writeFileSync(file("authority.pub"), `${userAuthority}\n`);
-  const port = await freePort();
+  return await onFreePorts(
+    async () => startOn(await freePort(), options),
+    (error) => error instanceof Error && saysTaken(error.message),
+  );
+}
+
+async function startOn(
+  port: number,
+  { folder, more = [] }: SshServerOptions,
+): Promise<TestSshServer> {
+  const file = (name: string) => join(folder, name);
   // Of what is said twice sshd takes the first.
   const configuration = [
-    ...(options.more ?? []),
+    ...more,
     `Port ${port}`,
     "ListenAddress 127.0.0.1",
     `HostKey ${file("host")}`,
@@ -86,7 +95,7 @@ export async function startSshServer(options: SshServerOptions): Promise<TestSsh
   await promise;
   return {
     port,
-    user: username,
+    user: userInfo().username,
     hostKey: readFileSync(file("host.pub"), "utf8").trim(),
     log: () => output,
     process: watched,
@@ -94,12 +103,4 @@ export async function startSshServer(options: SshServerOptions): Promise<TestSsh
       await watched.stop();
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }

@@ -12,8 +12,8 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
+import { freePort } from "../../support/free-port.ts";
 import { runProgram } from "../stage.ts";
 
 export interface Pointed {
@@ -47,7 +47,7 @@ export async function runScript(pointed: Pointed, script: Script): Promise<Scrip
   cpSync(pointed.regress, object, { recursive: true });
   const ssh = join(place, "ssh");
   const sftpServer = join(place, "sftp-server");
-  const port = await freePort();
+  const port = String(await freePort());
   writeProgram(ssh, sshProgram(pointed, port));
   writeProgram(sftpServer, [`exec ${ssh} -s somehost sftp`]);
   const scp = join(object, "scp-ssh-wrapper.sh");
@@ -119,12 +119,4 @@ function cut(file: string, before: string): void {
   const at = text.lastIndexOf("\nfor ", text.indexOf(before));
   if (at < 0) throw new Error(`${file} has no loop with ${before}`);
   writeFileSync(file, text.slice(0, at + 1));
-}
-
-async function freePort(): Promise<string> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return String(typeof address === "object" && address !== null ? address.port : 0);
 }

@@ -8,12 +8,12 @@ import { writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import test from "node:test";
+import { freePort } from "../../../conformance/support/free-port.ts";
 import { publicKeyBlob } from "./keys.ts";
 import {
   authorizedLine,
   clientKeyFile,
   ed25519,
-  freePort,
   lacking,
   OPENSSH_CLIENT,
   runProcess,

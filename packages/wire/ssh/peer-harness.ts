@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../../../conformance/support/free-port.ts";
 import { signatureAlgorithmOf } from "./certificate.ts";
 import { SshConnection } from "./connection.ts";
 import type { SshEvent } from "./events.ts";
@@ -446,15 +447,6 @@ export async function startSshd(
       await exited;
     },
   };
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 export function keygen(path: string, type: string, ...more: string[]): void {
