@@ -87,7 +87,7 @@ test("of what has to be decided on little is handed on in one turn, however much
   const count = (): void => {
     most = Math.max(most, inTurn);
     inTurn = 0;
-    if (!pair.client.isGone) setImmediate(count);
+    if (!pair.server.isGone) setImmediate(count);
   };
   pair.server.handle({
     onEvent(event) {
