@@ -24,8 +24,8 @@ export type Came = Uint8Array | TerminalSize;
 
 export interface KeptTerminal {
   readonly size: TerminalSize;
-  /** Rejects when there is no end to what the screen shows. */
   take(came: Came): Promise<void>;
+  /** Throws RangeError when there is no end to what the screen shows. */
   drawn(): string;
   close(): void;
 }
@@ -44,8 +44,11 @@ const MOUSE = { none: "", x10: "?9h", vt200: "?1000h", drag: "?1002h", any: "?10
 const MAX_LOOKS = 256;
 /** What is read in one turn. Clearing a large screen costs a millisecond, and is asked for by four bytes. */
 const PIECE_BYTES = 2048;
-/** A cell holds any number of accents. */
-const MAX_DRAWN_CHARACTERS = 8 << 20;
+/**
+ * A cell holds any number of accents, each of which takes a piece of memory many times its size until the cell is read
+ * as one. Of a screen, beyond one character a cell; the rest of it is bounded by its size.
+ */
+const MAX_COMBINED = 1 << 18;
 /** Repeated so often as their first parameter says, 2,147,483,647 times if it says so. */
 const REPEATED = ["b", "I", "L", "M", "S", "T", "Z"].map((final) => ({ final }));
 /** Columns put in, taken out and moved. */
@@ -76,11 +79,7 @@ export async function openTerminal(
         unseen.resized();
       }
     },
-    drawn() {
-      const text = draw(terminal, unseen);
-      if (text.length > MAX_DRAWN_CHARACTERS) throw new RangeError("the screen is too large");
-      return text;
-    },
+    drawn: () => draw(terminal, unseen),
     close: () => terminal.dispose(),
   };
 }
@@ -263,6 +262,7 @@ function modesText({ modes }: Terminal): string {
 function drawBuffer(terminal: Terminal, buffer: IBuffer): string {
   let text = "";
   let looks = "";
+  let combined = 0;
   const spare = buffer.getNullCell();
   for (let row = 0; row < terminal.rows; row++) {
     const line = buffer.getLine(buffer.baseY + row);
@@ -282,7 +282,10 @@ function drawBuffer(terminal: Terminal, buffer: IBuffer): string {
       const own = looksOf(cell);
       if (own !== looks) text += own;
       looks = own;
-      text += cell.getChars() || " ";
+      const shown = cell.getChars() || " ";
+      combined += shown.length - 1;
+      if (combined > MAX_COMBINED) throw new RangeError("the screen is too large");
+      text += shown;
     }
   }
   return looks === "" ? text : `${text}${CSI}0m`;
