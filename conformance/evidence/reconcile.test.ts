@@ -7,6 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { decodeLeaf } from "@custody/evidence/core/leaf.ts";
+import { logRecords } from "@custody/evidence/node/prove.ts";
 import { type ReconcileReport, reconcile } from "@custody/evidence/node/reconcile.ts";
 import { openJournal } from "@custody/gateway/audit/journal-writer.ts";
 import { openLog } from "@custody/gateway/audit/log.ts";
@@ -28,6 +30,19 @@ async function say(peer: Peer, ...statements: string[]): Promise<void> {
   await client.end();
 }
 
+const WAIT_MS = 30_000;
+
+/** What throws has not come to it yet: a log is copied while it is written. */
+async function until(holds: () => boolean): Promise<void> {
+  for (const untilMs = Date.now() + WAIT_MS; ; await delay(100))
+    try {
+      if (holds()) return;
+      assert.ok(Date.now() < untilMs, "it did not come");
+    } catch (error) {
+      if (Date.now() >= untilMs) throw error;
+    }
+}
+
 test("what went round the gateway is found, in both of PostgreSQL's forms", async () => {
   await using peers = await openPeers({
     ...{ logging_collector: "on", log_destination: "jsonlog,csvlog", log_directory: "kept" },
@@ -46,13 +61,19 @@ test("what went round the gateway is found, in both of PostgreSQL's forms", asyn
     "drop table nothing",
   );
   await say(peers.direct, "select 2 as round,\n  'line \"break\"'");
-  await delay(1500);
   const log = join(folder, "log");
-  cpSync(join(peers.process.dataFolder, "log"), log, { recursive: true });
+  await until(() => {
+    rmSync(log, { recursive: true, force: true });
+    cpSync(join(peers.process.dataFolder, "log"), log, { recursive: true });
+    const events = [...logRecords(log)].map(({ entry }) => decodeLeaf(entry).event);
+    const count = (event: string) => events.filter((one) => one === event).length;
+    return count("command.intent") >= 2 && count("session.opened") === count("session.closed");
+  });
   for (const form of ["json", "csv"]) {
     const [name] = readdirSync(kept).filter((one) => one.endsWith(`.${form}`));
     assert.ok(name);
     const file = join(kept, name);
+    await until(() => readFileSync(file, "utf8").includes("select 2 as round"));
     const asked = ["audit", "reconcile", "--log", log, "--target", "suite", "--json"];
     const result = await runCustody(
       [...asked, "--postgres", file, "--own", "custody_admin", "postgres"],
