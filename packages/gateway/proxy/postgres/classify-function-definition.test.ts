@@ -22,6 +22,7 @@ before(async () => {
      create table orders (id int, word text);
      create function safe() returns text language sql as 'select ''x''::text';
      create function calls() returns text language sql as 'select missing()';
+     create function calls_quoted() returns text language sql as 'select "a""b"()';
      create table defaulted (id int, word text default safe());
      create view mails as select id, mail from people;
      create view named as select id, note from people where mail like 'a%';
@@ -78,6 +79,7 @@ const USES = [
   opaque("safe()").replace("function", "procedure").replace(" returns text", ""),
   // What a body in SQL calls is looked up when it runs.
   opaque("missing()"),
+  opaque('"a""b"()'),
   "alter function safe() set search_path = elsewhere",
   "alter function safe() reset all",
   "alter function tidy(int) rename to safe",

@@ -59,7 +59,8 @@ const ROUTINES = new Set([
 
 /** Something of that name is there, or a body in SQL may name it: those are looked up when they run. */
 function isKnown({ catalogue }: Context, name: string): boolean {
-  const sought = name.toLowerCase();
+  // A body has a quote within a name twice.
+  const sought = name.toLowerCase().replaceAll('"', '""');
   for (const names of catalogue.snapshot.functions.values()) {
     if (names.has(name)) return true;
     for (const overloads of names.values())
